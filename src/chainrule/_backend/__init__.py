@@ -1,0 +1,192 @@
+"""A backend: an array library, a device and a dtype, chosen once and handed to everything below the user.
+
+Inside the mathematics ``backend.xp`` is the array API namespace; nothing there names a library. ``asarray`` is the
+only way in, ``to_numpy`` the only way out and the only synchronisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .._errors import BackendError, DataError, DTypeError, unknown_name
+from .._typing import Array, Device, DType, Namespace
+from . import _cupy, _jax, _numpy, _strict, _torch
+from ._library import Library
+
+LIBRARIES: Mapping[str, Library] = MappingProxyType(
+    {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "array-api-strict": _strict}
+)
+DTYPES = ("float32", "float64")
+
+Result = TypeVar("Result")
+Provider = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library, a device and a dtype.
+
+    Made by ``cr.backend("torch", device="cuda:0")``. ``kernels`` maps an operation's reference body to this library's
+    faster body of it; without an entry the reference runs.
+    """
+
+    library: Library
+    xp: Namespace
+    device: Device
+    dtype: DType
+    compiled: bool
+    kernels: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The library's name, as given to ``backend=``."""
+        return self.library.NAME
+
+    @property
+    def info(self) -> dict[str, object]:
+        """What runs: library, version, device, dtype, whether steps are compiled, and which operations are fused."""
+        return {
+            "name": self.name,
+            "version": self.library.version(),
+            "device": str(self.device),
+            "dtype": dtype_name(self.dtype),
+            "compiled": self.compiled,
+            "kernels": sorted(reference.__name__ for reference in self.kernels),
+        }
+
+    def __repr__(self) -> str:
+        compiled = ", compiled" if self.compiled else ""
+        return f"Backend({self.name}, device={self.device}, dtype={dtype_name(self.dtype)}{compiled})"
+
+    def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
+        """``reference(backend, *arguments)``, by this library's faster body where there is one."""
+        body: Callable[..., Result] = self.kernels.get(reference, reference)
+        return body(self, *arguments)
+
+    def asarray(self, x: Any, dtype: DType | None = None) -> Array:
+        """``x``, from any library or a list, as an array of this backend; ``dtype`` defaults to the backend's."""
+        dtype = self.dtype if dtype is None else dtype
+        if self.library.owns(x):
+            return self.library.place(x, dtype, self.device)
+        # Converted on the host, so that half the bytes travel when float64 data becomes float32.
+        return self.library.from_numpy(np.asarray(to_host(x), dtype=dtype_name(dtype)), self.device)
+
+    def copy(self, x: Array) -> Array:
+        """A copy that no donated step can overwrite."""
+        return self.xp.asarray(x, copy=True)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DType | None = None) -> Array:
+        """Zeros on this device, of this dtype unless another is asked for."""
+        return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype, device=self.device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """``x`` on the host: the only way out, and the only synchronisation."""
+        return self.library.to_numpy(x)
+
+    def compile(self, step: Callable[..., Result]) -> Callable[..., Result]:
+        """``step``, compiled where the backend does so; its first argument is donated. The identity is correct."""
+        return self.library.compile(step) if self.compiled else step
+
+
+def backend(
+    name: str | Backend = "auto",
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    compile: bool | None = None,
+    like: Any = None,
+) -> Backend:
+    """Choose an array library, a device and a dtype.
+
+    Args:
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, or ``"auto"``: the library and
+            device of the array ``like``, else NumPy.
+        device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
+        dtype: ``"float32"`` (the default) or ``"float64"``.
+        compile: whether steps are compiled; default: on JAX yes (uncompiled it is 80 times slower), elsewhere no.
+        like: an array to take the library and device of.
+
+    Raises:
+        BackendError: the library or the device cannot run here; the message says why and how to get it.
+        ConfigurationError: no such backend. DTypeError: a dtype that the library does not have.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.backend("numpy", dtype="float64")
+        Backend(numpy, device=cpu, dtype=float64)
+
+    """
+    if isinstance(name, Backend):
+        return name
+    owner = library_of(like)
+    if name == "auto":
+        library = owner or _numpy
+    elif name in LIBRARIES:
+        library = LIBRARIES[name]
+    else:
+        raise unknown_name("backend", name, ["auto", *LIBRARIES])
+    xp = library.load()
+    place = library.device_of(like) if device is None and owner is library else library.find_device(device)
+    chosen = _find_dtype(library, xp, place, dtype)
+    return Backend(library, xp, place, chosen, library.COMPILES if compile is None else compile)
+
+
+def available_backends() -> list[dict[str, object]]:
+    """Every backend with ``name``, ``version``, ``devices``, and ``problem``: why it cannot run, or None."""
+    rows: list[dict[str, object]] = []
+    for name, library in LIBRARIES.items():
+        row: dict[str, object] = {"name": name, "version": library.version(), "devices": [], "problem": None}
+        try:
+            library.load()
+            row["devices"] = [str(device) for device in library.devices()]
+        except BackendError as error:
+            row["problem"] = str(error)
+        rows.append(row)
+    return rows
+
+
+def library_of(x: object) -> Library | None:
+    """The library whose array ``x`` is, or None; imports nothing."""
+    for library in LIBRARIES.values():
+        if library.owns(x):
+            return library
+    return None
+
+
+def to_host(x: Any) -> np.ndarray:
+    """``x``, an array of any library, a frame or a list, as a NumPy array."""
+    owner = library_of(x)
+    if owner is not None:
+        return owner.to_numpy(x)
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise DataError(f"expected an array, got a {type(x).__name__} that NumPy cannot read ({error}).") from error
+
+
+def dtype_name(dtype: DType) -> str:
+    """The NumPy name of any library's dtype: ``float32``."""
+    if isinstance(dtype, str):
+        return dtype
+    if isinstance(dtype, type | np.dtype):
+        return np.dtype(dtype).name
+    return str(getattr(dtype, "name", dtype)).rsplit(".", 1)[-1].removeprefix("array_api_strict.")
+
+
+def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> DType:
+    name = "float32" if dtype is None else dtype_name(dtype)
+    if name not in DTYPES:
+        raise DTypeError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    if name not in xp.__array_namespace_info__().dtypes(device=device, kind="real floating"):
+        fix = (
+            "call jax.config.update('jax_enable_x64', True) before any array is made"
+            if library.NAME == "jax"
+            else "use dtype='float32' or another device"
+        )
+        raise DTypeError(f"{library.NAME} on {device} has no {name}: {fix}.")
+    return getattr(xp, name)

@@ -1,0 +1,84 @@
+"""What chainrule asks of an array library. One module beside this file answers for each library.
+
+Nothing here or in those modules imports an array library at import time: a library is imported when it is selected.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from .._errors import BackendError
+from .._typing import Array, Device, DType, Namespace
+
+
+class Library(Protocol):
+    """The questions. A module answers them with functions."""
+
+    NAME: str
+    COMPILES: bool
+
+    def load(self) -> Namespace:
+        """The array API namespace. Raises BackendError, in one sentence, where the library cannot run."""
+
+    def version(self) -> str: ...
+
+    def owns(self, x: object) -> bool:
+        """Whether ``x`` is an array of this library; imports nothing."""
+
+    def devices(self) -> list[Device]: ...
+
+    def find_device(self, device: Any) -> Device:
+        """The library's device for an index, its own string or its own object; None is its default."""
+
+    def device_of(self, x: Array) -> Device: ...
+
+    def place(self, x: Array, dtype: DType, device: Device) -> Array:
+        """An array of this library with this dtype on this device, outside any autograd graph."""
+
+    def from_numpy(self, x: np.ndarray, device: Device) -> Array: ...
+
+    def to_numpy(self, x: Array) -> np.ndarray: ...
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """``step`` compiled, its first argument donated."""
+
+
+def import_library(module: str, *, name: str, extra: str) -> ModuleType:
+    """Import an array library, or say in one sentence how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]:
+            why = f"{name} is not installed"
+        else:
+            why = f"{name} is installed but cannot be imported ({error})"
+        raise BackendError(f"{why}: pip install 'chainrule[{extra}]'.") from error
+
+
+def by_index(devices: list[Device], device: int, *, name: str) -> Device:
+    """``devices[device]``, or a sentence that lists what there is."""
+    if not 0 <= device < len(devices):
+        raise no_such_device(device, devices, name=name)
+    return devices[device]
+
+
+def no_such_device(device: object, devices: list[Device], *, name: str) -> BackendError:
+    """The error for a device that does not exist."""
+    listed = ", ".join(f"{i}: {d}" for i, d in enumerate(devices))
+    return BackendError(f"{name} has no device {device!r} on this machine; it has {listed}.")
+
+
+def installed_version(*distributions: str) -> str:
+    """The version of the first of these distributions that is installed."""
+    for distribution in distributions:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "not installed"

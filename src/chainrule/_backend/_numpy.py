@@ -1,0 +1,57 @@
+"""NumPy: the CPU, and the reference for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat.numpy
+import numpy as np
+
+from .._typing import Array, Device, DType, Namespace
+from ._library import no_such_device
+
+NAME = "numpy"
+COMPILES = False
+
+
+def load() -> Namespace:
+    return array_api_compat.numpy
+
+
+def version() -> str:
+    return np.__version__
+
+
+def owns(x: object) -> bool:
+    return isinstance(x, np.ndarray | np.generic)
+
+
+def devices() -> list[Device]:
+    return ["cpu"]
+
+
+def find_device(device: Any) -> Device:
+    if device not in (None, 0, "cpu"):
+        raise no_such_device(device, devices(), name="NumPy")
+    return "cpu"
+
+
+def device_of(x: Array) -> Device:
+    return "cpu"
+
+
+def place(x: Array, dtype: DType, device: Device) -> Array:
+    return np.asarray(x, dtype=dtype)
+
+
+def from_numpy(x: np.ndarray, device: Device) -> Array:
+    return x
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    return np.asarray(x)
+
+
+def compile(step: Callable[..., Any]) -> Callable[..., Any]:
+    return step

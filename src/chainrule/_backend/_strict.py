@@ -1,0 +1,68 @@
+"""array-api-strict: nothing beyond the standard works, on devices that stand in for a GPU. For tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Device, DType, Namespace
+from ._library import by_index, import_library, installed_version, no_such_device
+
+NAME = "array-api-strict"
+COMPILES = False
+
+_NAMES = ("CPU_DEVICE", "device1", "device2", "no_float64")
+
+
+def load() -> Namespace:
+    return import_library("array_api_strict", name="array-api-strict", extra="test")
+
+
+def version() -> str:
+    return installed_version("array-api-strict")
+
+
+def owns(x: object) -> bool:
+    module = sys.modules.get("array_api_strict._array_object")  # where its array class is; it has no public name
+    return module is not None and isinstance(x, module.Array)
+
+
+def devices() -> list[Device]:
+    return [load().Device(name) for name in _NAMES]
+
+
+def find_device(device: Any) -> Device:
+    found = devices()
+    if device is None:
+        return found[0]
+    if isinstance(device, int):
+        return by_index(found, device, name="array-api-strict")
+    for name, candidate in zip(_NAMES, found, strict=True):
+        if device in (name, candidate) or (device == "cpu" and name == "CPU_DEVICE"):
+            return candidate
+    raise no_such_device(device, list(_NAMES), name="array-api-strict")
+
+
+def device_of(x: Any) -> Device:
+    return x.device
+
+
+def place(x: Any, dtype: DType, device: Device) -> Array:
+    placed: Array = load().astype(x.to_device(device), dtype, copy=False)
+    return placed
+
+
+def from_numpy(x: np.ndarray, device: Device) -> Array:
+    made: Array = load().asarray(x, device=device, copy=True)
+    return made
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    return np.asarray(x.to_device(load().Device("CPU_DEVICE")))
+
+
+def compile(step: Callable[..., Any]) -> Callable[..., Any]:
+    return step

@@ -1,0 +1,101 @@
+"""PyTorch: CPU and CUDA, through array-api-compat."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, Device, DType, Namespace
+from ._library import by_index, import_library, installed_version, no_such_device
+
+NAME = "torch"
+COMPILES = False  # its first compilation costs half a minute: only when asked for
+
+
+def load() -> Namespace:
+    import_library("torch", name="PyTorch", extra="torch")
+    return import_library("array_api_compat.torch", name="PyTorch", extra="torch")
+
+
+def version() -> str:
+    return installed_version("torch")
+
+
+def owns(x: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def devices() -> list[Device]:
+    torch = import_library("torch", name="PyTorch", extra="torch")
+    found = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append(torch.device("mps"))
+    return [*found, torch.device("cpu")]
+
+
+def find_device(device: Any) -> Device:
+    torch = import_library("torch", name="PyTorch", extra="torch")
+    if device is None:
+        return torch.get_default_device()
+    found = devices()
+    if isinstance(device, int):
+        return by_index(found, device, name="PyTorch")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise no_such_device(device, found, name="PyTorch") from None
+    if wanted.type == "cuda" and wanted.index is None:
+        wanted = torch.device("cuda", 0)
+    if wanted.type in ("cuda", "mps") and wanted not in found:
+        raise no_such_device(device, found, name="PyTorch")
+    return wanted
+
+
+def device_of(x: Array) -> Device:
+    return x.device  # type: ignore[attr-defined]  # the standard's attribute, absent from tracers, so not in Array
+
+
+def place(x: Any, dtype: DType, device: Device) -> Array:
+    moved: Array = x.detach().to(device=device, dtype=dtype)
+    return moved
+
+
+def from_numpy(x: np.ndarray, device: Device) -> Array:
+    import torch
+
+    # torch.tensor copies: torch's own memory is aligned, and its products change their last bits with alignment.
+    # ascontiguousarray first, since torch refuses negative strides and swapped bytes.
+    tensor: Array = torch.tensor(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")), device=device)
+    return tensor
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    host: np.ndarray = x.detach().cpu().numpy()
+    return host
+
+
+def compile(step: Callable[..., Any], backend: str = "inductor") -> Callable[..., Any]:
+    """``torch.compile`` of the step; where it fails, the eager step runs and a warning says why, once."""
+    import torch
+
+    compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=backend)
+    working = [compiled]
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return working[0](*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            # Compilation fails before any of the step has run, so its state is untouched.
+            if working[0] is step:
+                raise
+            working[0] = step
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"torch.compile failed, the step runs uncompiled: {reason}", RuntimeWarning, stacklevel=2)
+            return step(*arguments)
+
+    return run

@@ -1,0 +1,88 @@
+"""Everything that chainrule raises.
+
+    ChainruleError
+    ├── ConfigurationError  (ValueError)          an option that cannot be
+    ├── DataError           (ValueError)          X, y or weights that cannot be trained on
+    ├── DTypeError          (TypeError)           an element type that cannot be
+    ├── BackendError        (RuntimeError)        a backend or device that cannot run here
+    ├── MissingExtraError   (ImportError)         an optional package that is not installed
+    ├── DivergenceError     (FloatingPointError)  a training that turned NaN or infinite
+    └── FileError           (OSError)             a file that cannot be read or written
+        └── ModelFileError                        a file that is not a model of ours
+
+and one warning, InterruptedTraining.
+
+Each is also the built-in exception that it refines, so ``except ValueError`` keeps working.
+Every message says what was expected, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class ChainruleError(Exception):
+    """The base of every error that chainrule raises."""
+
+
+class ConfigurationError(ChainruleError, ValueError):
+    """An option that cannot be: an unknown name, a negative rate, a link applied twice."""
+
+
+class DataError(ChainruleError, ValueError):
+    """X, y or weights that cannot be trained on: wrong shape, NaN, labels out of range."""
+
+
+class DTypeError(ChainruleError, TypeError):
+    """An element type that cannot be: strings where numbers are needed, float64 where there is none."""
+
+
+class BackendError(ChainruleError, RuntimeError):
+    """A backend or a device that cannot run here; the message says why and how to get it."""
+
+
+class MissingExtraError(ChainruleError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class FileError(ChainruleError, OSError):
+    """A file that cannot be read or written."""
+
+
+class ModelFileError(FileError, ValueError):
+    """A file that is truncated, altered, not a chainrule model, or from a later version."""
+
+
+class DivergenceError(ChainruleError, FloatingPointError):
+    """Training turned NaN or infinite.
+
+    Attributes: ``epoch`` and ``step`` (counted from 1), ``layer`` (the first that went wrong, in words), and ``model``,
+    with the last weights that were finite.
+    """
+
+    def __init__(self, message: str, *, epoch: int, step: int, layer: str, model: Any) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.layer = layer
+        self.model = model
+
+
+class InterruptedTraining(UserWarning):
+    """Ctrl-C ended a training; the model so far was returned."""
+
+
+def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationError:
+    """The error for a name that is in no table, with the nearest name that is."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return ConfigurationError(f"unknown {kind} {got!r}: {hint}Known: {', '.join(names)}.")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigurationError(message) unless ``condition``."""
+    if not condition:
+        raise ConfigurationError(message)

@@ -1,0 +1,122 @@
+"""Random numbers that are the same on every backend.
+
+On the host: NumPy's Philox, keyed by the seed and by what the numbers are for (a parameter's path, an epoch), so that
+initial weights and shuffles do not depend on the backend or on the order in which they are drawn.
+
+Inside a step: Threefry-2x32 with 20 rounds, a block cipher used as a function from (key, counter) to 64 random bits
+(Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011). It is written in int32, the one
+integer type whose wrap-around and shifts agree on NumPy, CuPy, torch and 32-bit JAX, so masks are equal bit for bit,
+under jit too, and a checkpoint stores a few integers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from ._backend import Backend
+from ._typing import Array, Namespace
+
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+_PARITY = 0x1BD11BDA
+_WORD = 0xFFFFFFFF
+
+
+class Key(NamedTuple):
+    """The cipher key of one layer in one step, as int32 arrays ``(..., 1, 1)``; ``first_row`` shifts a shard's rows."""
+
+    k0: Array
+    k1: Array
+    first_row: int = 0
+
+    def fold(self, layer: int) -> Key:
+        """The key of the layer numbered ``layer`` (from 0)."""
+        return Key(self.k0 ^ (layer + 1), self.k1, self.first_row)
+
+
+def host_generator(seed: int, *path: int | str) -> np.random.Generator:
+    """A NumPy generator keyed by ``seed`` and by what it is for."""
+    words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in path]
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
+
+
+def member_key(seed: int, member: int, epochs_before: int = 0) -> tuple[int, int]:
+    """The two int32 key words of one member of a stack; ``epochs_before`` keeps a continued training's masks apart."""
+    low, high = threefry_host((seed & _WORD, (seed >> 32) & _WORD), (member, epochs_before))
+    return _signed(low), _signed(high)
+
+
+def step_key(key: Array, step: Array, xp: Namespace) -> Key:
+    """The key of one step: the members' key words ``(..., 2)`` and the step counter ``(1,)``."""
+    k0 = xp.reshape(key[..., 0:1], (*key.shape[:-1], 1, 1))
+    k1 = xp.reshape(key[..., 1:2], (*key.shape[:-1], 1, 1))
+    return Key(k0, k1 ^ xp.reshape(step, (1, 1)))
+
+
+def keep_mask(backend: Backend, key: Key, rows: int, columns: int, drop: float) -> Array:
+    """A boolean mask ``(..., rows, columns)``, true with probability ``1 - drop`` (rounded to 1/65536).
+
+    A bit depends on the key, the row and the column alone, so stacks, short batches and shards agree. One cipher call
+    gives four bits: a 16-bit piece for each, compared as integers.
+    """
+    xp = backend.xp
+    a, b = _words(backend, key, rows, (columns + 3) // 4)
+    pieces = xp.concat([a & 0xFFFF, (a >> 16) & 0xFFFF, b & 0xFFFF, (b >> 16) & 0xFFFF], axis=-1)
+    return pieces[..., :columns] >= drop_threshold(drop)
+
+
+def drop_threshold(drop: float) -> int:
+    """How many of the 65,536 values of a 16-bit piece drop an element."""
+    return round(drop * 65536)
+
+
+def uniform(backend: Backend, key: Key, rows: int, columns: int) -> Array:
+    """Numbers in [0, 1) of 24 bits, ``(..., rows, columns)``, a function of the key, the row and the column alone."""
+    xp = backend.xp
+    a, b = _words(backend, key, rows, (columns + 1) // 2)
+    bits = (xp.concat([a, b], axis=-1)[..., :columns] >> 8) & 0xFFFFFF
+    return xp.astype(bits, backend.dtype) * 2.0**-24
+
+
+def _words(backend: Backend, key: Key, rows: int, columns: int) -> tuple[Array, Array]:
+    xp = backend.xp
+    row = xp.reshape(xp.arange(rows, dtype=xp.int32, device=backend.device), (-1, 1)) + key.first_row
+    column = xp.reshape(xp.arange(columns, dtype=xp.int32, device=backend.device), (1, -1))
+    return threefry((key.k0, key.k1), column, row)
+
+
+def threefry(key: tuple[Array, Array], c0: Array, c1: Array) -> tuple[Array, Array]:
+    """Threefry-2x32-20 on int32 arrays that wrap; ``>>`` is made logical by a mask."""
+    k0, k1 = key
+    schedule = (k0, k1, _PARITY ^ k0 ^ k1)
+    x0, x1 = c0 + k0, c1 + k1
+    for i in range(20):
+        r = _ROTATIONS[i % 8]
+        x0 = x0 + x1
+        x1 = ((x1 << r) | ((x1 >> (32 - r)) & ((1 << r) - 1))) ^ x0
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x0 = x0 + schedule[j % 3]
+            x1 = x1 + (schedule[(j + 1) % 3] + j)
+    return x0, x1
+
+
+def threefry_host(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
+    """The same cipher on unsigned Python integers."""
+    schedule = (key[0], key[1], _PARITY ^ key[0] ^ key[1])
+    x0, x1 = (counter[0] + key[0]) & _WORD, (counter[1] + key[1]) & _WORD
+    for i in range(20):
+        r = _ROTATIONS[i % 8]
+        x0 = (x0 + x1) & _WORD
+        x1 = (((x1 << r) | (x1 >> (32 - r))) & _WORD) ^ x0
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x0 = (x0 + schedule[j % 3]) & _WORD
+            x1 = (x1 + schedule[(j + 1) % 3] + j) & _WORD
+    return x0, x1
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word

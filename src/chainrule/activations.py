@@ -1,0 +1,384 @@
+"""Activations: each with its value a = g(z) and its derivative g'(z), side by side.
+
+``value(xp, z)`` and ``derivative(xp, z, a)`` take any array API namespace, so ``cr.Tanh().value(np, z)`` works on its
+own; ``derivative`` is handed ``a = value(z)`` because the sigmoid and tanh need nothing else. Write your own with
+``cr.Activation(f, df)``. Softmax and the randomised leaky ReLU are not functions of one number: they are layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+from ._errors import ConfigurationError, require, unknown_name
+from ._typing import Array, Namespace
+
+
+@runtime_checkable
+class Elementwise(Protocol):
+    """A function of one number and its derivative."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        """g(z)."""
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        """g'(z), where a = g(z)."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation of your own: a function and its derivative, no more.
+
+    Both take ``(xp, z)``, the array namespace and the pre-activations, and return an array of z's shape and dtype.
+    Use ``xp`` and Python numbers only, and the same code runs on every backend.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> bump = cr.Activation(lambda xp, z: xp.exp(-z * z), lambda xp, z: -2.0 * z * xp.exp(-z * z), name="bump")
+        >>> bump.value(np, np.asarray([0.0, 1.0])).round(3).tolist()
+        [1.0, 0.368]
+
+    """
+
+    f: Callable[[Namespace, Array], Array]
+    df: Callable[[Namespace, Array], Array]
+    name: str = "custom"
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return self.f(xp, z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return self.df(xp, z)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """g(z) = alpha z + beta; g'(z) = alpha. A stack of linear layers collapses to one."""
+
+    alpha: float = 1.0
+    beta: float = 0.0
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return z if (self.alpha, self.beta) == (1.0, 0.0) else z * self.alpha + self.beta
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return xp.full_like(z, self.alpha)
+
+
+@dataclass(frozen=True)
+class Step:
+    """g(z) = 1 if z > 0 else 0: the perceptron (Rosenblatt, 1958). It predicts; it cannot be trained through."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.astype(z > 0.0, z.dtype)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        raise ConfigurationError(
+            "the step function's derivative is 0 wherever it exists, so no gradient passes through it: "
+            "train with activation='sigmoid' and keep 'step' for given weights."
+        )
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """g(z) = 1 / (1 + exp(-z)); g'(z) = a (1 - a). No overflow at any z: only exp(-|z|) is taken."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        e = xp.exp(-xp.abs(z))
+        r = 1.0 / (1.0 + e)
+        return xp.where(z >= 0.0, r, e * r)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return a * (1.0 - a)
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """g(z) = tanh z; g'(z) = 1 - a^2."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.tanh(z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return 1.0 - a * a
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """g(z) = max(0, z); g'(z) = 1 if z > 0 else 0. The derivative at z = 0, which does not exist, is taken as 0."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.clip(z, min=0.0)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return xp.astype(z > 0.0, z.dtype)
+
+
+@dataclass(frozen=True)
+class LeakyReLU:
+    """g(z) = z if z > 0 else alpha z; g'(z) = 1 if z > 0 else alpha (Maas, Hannun & Ng, 2013)."""
+
+    alpha: float = 0.01
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.where(z > 0.0, z, self.alpha * z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return _one_or(xp, z > 0.0, xp.full_like(z, self.alpha))
+
+
+@dataclass(frozen=True)
+class ELU:
+    """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016)."""
+
+    alpha: float = 1.0
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.where(z > 0.0, z, self.alpha * xp.expm1(xp.clip(z, max=0.0)))
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return _one_or(xp, z > 0.0, a + self.alpha)
+
+
+_SELU_SCALE = 1.0507009873554804934193349852946
+_SELU_ALPHA = 1.6732632423543772848170429916717
+
+
+@dataclass(frozen=True)
+class SELU:
+    """g(z) = s ELU(z; alpha), s = 1.0507, alpha = 1.6733: keeps mean 0 and variance 1 (Klambauer et al., 2017)."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return _SELU_SCALE * ELU(_SELU_ALPHA).value(xp, z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return xp.where(z > 0.0, xp.full_like(z, _SELU_SCALE), a + _SELU_SCALE * _SELU_ALPHA)
+
+
+@dataclass(frozen=True)
+class GELU:
+    """g(z) = z P(z), P the normal distribution function; g'(z) = P(z) + z p(z) (Hendrycks & Gimpel, 2016)."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return z * _normal_cdf(xp, z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return _normal_cdf(xp, z) + z * xp.exp(-0.5 * z * z) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+@dataclass(frozen=True)
+class GELUTanh:
+    """g(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): GELU's approximation by tanh."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return 0.5 * z * (1.0 + self._tanh(xp, z))
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        t = self._tanh(xp, z)
+        du = math.sqrt(2.0 / math.pi) * (1.0 + 3.0 * 0.044715 * z * z)
+        return 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * du
+
+    def _tanh(self, xp: Namespace, z: Array) -> Array:
+        return xp.tanh(math.sqrt(2.0 / math.pi) * (z + 0.044715 * z * z * z))
+
+
+@dataclass(frozen=True)
+class SiLU:
+    """g(z) = z s(z), s the sigmoid, also called swish; g'(z) = s + a (1 - s) (Elfwing et al., 2018)."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return z * Sigmoid().value(xp, z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        s = Sigmoid().value(xp, z)
+        return s + a * (1.0 - s)
+
+
+@dataclass(frozen=True)
+class Mish:
+    """g(z) = z tanh(softplus z); g'(z) = t + z (1 - t^2) s, t the tanh, s the sigmoid (Misra, 2020)."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return z * xp.tanh(Softplus().value(xp, z))
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        t = xp.tanh(Softplus().value(xp, z))
+        return t + z * (1.0 - t * t) * Sigmoid().value(xp, z)
+
+
+@dataclass(frozen=True)
+class Softplus:
+    """g(z) = ln(1 + exp z) = max(0, z) + ln(1 + exp(-|z|)); g'(z) = sigmoid(z)."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.clip(z, min=0.0) + xp.log1p(xp.exp(-xp.abs(z)))
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return Sigmoid().value(xp, z)
+
+
+@dataclass(frozen=True)
+class HardSigmoid:
+    """g(z) = clip(z/6 + 1/2, 0, 1); g'(z) = 1/6 if |z| < 3 else 0."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.clip(z * (1.0 / 6.0) + 0.5, min=0.0, max=1.0)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return xp.astype(xp.abs(z) < 3.0, z.dtype) * (1.0 / 6.0)
+
+
+@dataclass(frozen=True)
+class HardTanh:
+    """g(z) = clip(z, -1, 1); g'(z) = 1 if |z| < 1 else 0."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.clip(z, min=-1.0, max=1.0)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return xp.astype(xp.abs(z) < 1.0, z.dtype)
+
+
+@dataclass(frozen=True)
+class HardSwish:
+    """g(z) = z clip(z/6 + 1/2, 0, 1); g'(z) = h + z h', h the hard sigmoid (Howard et al., 2019)."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return z * HardSigmoid().value(xp, z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        h = HardSigmoid()
+        return h.value(xp, z) + z * h.derivative(xp, z, a)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """g(z) = g'(z) = exp z: the inverse of the Poisson loss's log link."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.exp(z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return a
+
+
+@dataclass(frozen=True)
+class Sine:
+    """g(z) = sin z; g'(z) = cos z. Any activation that is not a polynomial approximates any continuous function."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.sin(z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return xp.cos(z)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """g(z) = cos z; g'(z) = -sin z."""
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return xp.cos(z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return -xp.sin(z)
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """g(z) = c0 + c1 z + c2 z^2 + ...: the one kind of activation that is no universal approximator (Leshno, 1993)."""
+
+    coefficients: tuple[float, ...] = (0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        require(len(self.coefficients) > 0, "a polynomial needs at least one coefficient, got none.")
+
+    def value(self, xp: Namespace, z: Array) -> Array:
+        return _horner(xp, self.coefficients, z)
+
+    def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        return _horner(xp, tuple(k * c for k, c in enumerate(self.coefficients))[1:] or (0.0,), z)
+
+
+ACTIVATIONS: Mapping[str, Elementwise] = MappingProxyType(
+    {
+        "linear": Linear(),
+        "step": Step(),
+        "sigmoid": Sigmoid(),
+        "tanh": Tanh(),
+        "relu": ReLU(),
+        "leaky_relu": LeakyReLU(),
+        "elu": ELU(),
+        "selu": SELU(),
+        "gelu": GELU(),
+        "gelu_tanh": GELUTanh(),
+        "silu": SiLU(),
+        "mish": Mish(),
+        "softplus": Softplus(),
+        "hard_sigmoid": HardSigmoid(),
+        "hard_tanh": HardTanh(),
+        "hard_swish": HardSwish(),
+        "exponential": Exponential(),
+        "sine": Sine(),
+        "cosine": Cosine(),
+        "polynomial": Polynomial(),
+    }
+)
+
+
+def find_activation(activation: str | Elementwise) -> Elementwise:
+    """The activation of this name, or the object itself."""
+    if isinstance(activation, str):
+        if activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, ACTIVATIONS)
+        return ACTIVATIONS[activation]
+    if not isinstance(activation, Elementwise):
+        raise ConfigurationError(
+            f"an activation has value(xp, z) and derivative(xp, z, a), got {activation!r}: "
+            "give a name, or wrap your two functions as cr.Activation(f, df)."
+        )
+    return activation
+
+
+def _one_or(xp: Namespace, condition: Array, otherwise: Array) -> Array:
+    return xp.where(condition, xp.ones_like(otherwise), otherwise)
+
+
+def _horner(xp: Namespace, coefficients: tuple[float, ...], z: Array) -> Array:
+    total = xp.full_like(z, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        total = total * z + c
+    return total
+
+
+def _normal_cdf(xp: Namespace, z: Array) -> Array:
+    """P(z) = erfc(-z / sqrt 2) / 2."""
+    x = xp.abs(z) * math.sqrt(0.5)
+    tail = 0.5 * _erfc(xp, x)
+    return xp.where(z < 0.0, tail, 1.0 - tail)
+
+
+# Chebyshev coefficients in u = 2t - 1 of ln(erfc(x) exp(x^2) / t), t = 2 / (2 + x), x >= 0: computed with 40 digits
+# at 60 Chebyshev nodes; the first one left out is below 1e-16. The standard has no erf.
+_ERFC = (
+    -0.6513268598908547171, 0.6419697923564902603, 0.019476473204185836312, -0.0095615147868086316419,
+    -0.0009465953444820368663, 0.00036683949785276145187, 0.000042523324806907771645, -0.000020278578112534243154,
+    -1.6242900046470255135e-6, 1.3036558355805232018e-6, 1.5626441722066143178e-8, -8.5238095914926542525e-8,
+    6.5290544390988514964e-9, 5.0593434955514689418e-9, -9.9136415649303308674e-10, -2.2736512229318358557e-10,
+    9.646791102015526802e-11, 2.3940380830391147447e-12, -6.8860275264975533984e-12, 8.9448792730907257168e-13,
+    3.1309213993429580783e-13, -1.1270822361367252366e-13, 3.8109052551892320498e-16, 7.1060976136092369883e-15,
+    -1.5230282014571043048e-15, -9.4574945712912339501e-17, 1.2102371892242789874e-16,
+)  # fmt: skip
+
+
+def _erfc(xp: Namespace, x: Array) -> Array:
+    """1 - erf(x) for x >= 0, to the dtype's precision: the series above by Clenshaw's recurrence."""
+    t = 2.0 / (2.0 + x)
+    u2 = 4.0 * t - 2.0
+    b1, b2 = xp.zeros_like(x), xp.zeros_like(x)
+    for c in reversed(_ERFC[1:]):
+        b1, b2 = u2 * b1 - b2 + c, b1
+    return t * xp.exp(0.5 * u2 * b1 - b2 + _ERFC[0] - x * x)

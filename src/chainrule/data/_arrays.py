@@ -1,0 +1,190 @@
+"""From the user's X and y to a batch on the backend: every check that keeps a training from being lost later.
+
+The checks read the data once, before training; a step never does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._backend import Backend, dtype_name, library_of, to_host
+from .._errors import ConfigurationError, DataError, DTypeError
+from .._typing import Array
+from ..losses import LossFunction
+
+
+class Batch(NamedTuple):
+    """Examples ``(B, n_in)``, targets ``(B, 1)`` or ``(B, n)``, and their weights ``(B, 1)`` or None for all 1."""
+
+    x: Array
+    y: Array
+    weight: Array | None = None
+
+
+def prepare(
+    backend: Backend,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    n_in: int,
+    n_out: int,
+    loss: LossFunction,
+    what: str = "X",
+    training: bool = True,
+) -> Batch:
+    """X, y and weights, checked and placed on the backend.
+
+    Raises DataError for a shape, a length, NaN, infinity or labels that cannot be; DTypeError for what is no number.
+    ``what`` names X in the messages; only a ``training`` set must hold two classes.
+    """
+    _check_together(X, y, sample_weight)
+    x = check_inputs(backend, X, n_in, what=what)
+    rows = x.shape[0]
+    if _length(y) != rows:
+        raise DataError(f"{what} and y must have the same number of rows, got {rows} and {_length(y)}.")
+    target = _check_classes(backend, y, n_out, training) if loss.target == "classes" else None
+    if target is None:
+        target = _check_numbers(backend, y, n_out, loss)
+    weight = None if sample_weight is None else _check_weight(backend, sample_weight, rows)
+    return Batch(x, target, weight)
+
+
+def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Array:
+    """X as a matrix of finite numbers, ``(rows, n_in)``, on the backend."""
+    X = _numeric(X, what)
+    if len(X.shape) != 2:
+        raise DataError(
+            f"{what} must have shape (rows, features), got {tuple(X.shape)}: "
+            "for one feature use X.reshape(-1, 1), for one example X.reshape(1, -1)."
+        )
+    if X.shape[1] != n_in:
+        raise DataError(f"{what} must have {n_in} features, the network's inputs, got {X.shape[1]}.")
+    if X.shape[0] == 0:
+        raise DataError(f"{what} is empty: expected at least one row, got shape {tuple(X.shape)}.")
+    return _finite(backend, X, what)
+
+
+def is_flat(y: Any) -> bool:
+    """Whether y is one number a row, ``(rows,)``, so that predictions come back in the same shape."""
+    return len(np.shape(y) if library_of(y) is None else y.shape) == 1
+
+
+def _check_together(*arrays: Any) -> None:
+    """X, y and the weights lie in one library and on one device (lists and frames count as NumPy)."""
+    seen: dict[str, None] = {}
+    for array in arrays:
+        if array is None:
+            continue
+        owner = library_of(array)
+        seen["numpy on cpu" if owner is None else f"{owner.NAME} on {owner.device_of(array)}"] = None
+    if len(seen) > 1:
+        raise DataError(
+            f"X, y and sample_weight must lie in one library and on one device, got {' and '.join(seen)}: convert them."
+        )
+
+
+def _numeric(x: Any, what: str) -> Any:
+    """An array of booleans, integers or real numbers, still where it was."""
+    if library_of(x) is None:
+        x = to_host(x)
+    name = dtype_name(x.dtype)
+    if not name.startswith(("bool", "int", "uint", "float", "bfloat")):
+        raise DTypeError(
+            f"{what} must hold real numbers, got dtype {x.dtype}: encode text and categories as numbers first "
+            "(the command line does it for tables)."
+        )
+    return x
+
+
+def _length(y: Any) -> int:
+    shape = np.shape(y) if library_of(y) is None else y.shape
+    if len(shape) == 0:
+        raise DataError(f"y must have one entry a row, got the single value {y!r}.")
+    return int(shape[0])
+
+
+def _finite(backend: Backend, x: Any, what: str) -> Array:
+    """``x`` on the backend in its dtype, refused if a number is NaN or infinite there."""
+    xp = backend.xp
+    with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is reported with its row
+        placed = backend.asarray(x)
+    finite = backend.to_numpy(xp.all(xp.isfinite(placed), axis=tuple(range(1, placed.ndim))))
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise DataError(
+            f"{what} holds NaN or infinity (in {dtype_name(backend.dtype)}) in {len(bad)} of {len(finite)} rows "
+            f"({listed}): drop these rows or fill the values in."
+        )
+    return placed
+
+
+def _check_classes(backend: Backend, y: Any, n_out: int, training: bool) -> Array | None:
+    """Class indices as int32 ``(rows, 1)``; None if y is rows of probabilities instead."""
+    if n_out == 1:
+        raise ConfigurationError(
+            "softmax over one output is always 1: give the network one output a class, "
+            "or use loss='sigmoid_cross_entropy' for two classes."
+        )
+    y = _labels(y)
+    if len(y.shape) == 2 and y.shape[1] == n_out:
+        return None
+    if len(y.shape) != 1 and tuple(y.shape[1:]) != (1,):
+        raise DataError(
+            f"y must be class indices of shape (rows,) or one row of {n_out} probabilities an example, "
+            f"got shape {tuple(y.shape)}."
+        )
+    if dtype_name(y.dtype).startswith("float"):
+        raise DTypeError(f"class indices must be integers 0 to {n_out - 1}, got dtype {y.dtype}: use y.astype(int).")
+    host = to_host(y).reshape(-1).astype(np.int64)
+    outside = np.flatnonzero((host < 0) | (host >= n_out))
+    if len(outside):
+        raise DataError(
+            f"class indices must lie in 0 to {n_out - 1}, one for each output, got {host[outside[0]]} in row "
+            f"{outside[0]} ({len(outside)} rows in all): use np.unique(y, return_inverse=True)[1]."
+        )
+    if training and (host == host[0]).all():
+        raise DataError(f"y holds one class only ({host[0]}): there is nothing to tell apart.")
+    return backend.asarray(host.reshape(-1, 1), backend.xp.int32)
+
+
+def _labels(y: Any) -> Any:
+    if library_of(y) is None:
+        y = to_host(y)
+    if dtype_name(y.dtype).startswith(("str", "object", "bytes")):
+        raise DTypeError(
+            f"y must be class indices 0, 1, ..., got dtype {y.dtype}: "
+            "use classes, y = np.unique(y, return_inverse=True)."
+        )
+    return _numeric(y, "y")
+
+
+def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction) -> Array:
+    """Targets as numbers ``(rows, n_out)``, in the range that the loss needs."""
+    y = _numeric(y, "y")
+    shape = tuple(y.shape) if len(y.shape) > 1 else (y.shape[0], 1)
+    if len(shape) != 2 or shape[1] != n_out:
+        raise DataError(f"y must have {n_out} columns, the network's outputs, got shape {tuple(y.shape)}.")
+    xp = backend.xp
+    placed = xp.reshape(_finite(backend, y, "y"), shape)
+    low, high = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed)]))
+    name = type(loss).__name__
+    if loss.target == "counts" and low < 0:
+        raise DataError(f"{name} needs targets >= 0, got {low:g}.")
+    if loss.target in ("classes", "fractions") and not 0 <= low <= high <= 1:
+        raise DataError(f"{name} needs targets in [0, 1], got values from {low:g} to {high:g}.")
+    return placed
+
+
+def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
+    weight = _numeric(weight, "sample_weight")
+    if tuple(weight.shape) not in ((rows,), (rows, 1)):
+        raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
+    placed = backend.xp.reshape(_finite(backend, weight, "sample_weight"), (rows, 1))
+    low, high = backend.to_numpy(backend.xp.stack([backend.xp.min(placed), backend.xp.max(placed)]))
+    if low < 0 or high == 0:
+        raise DataError(f"sample_weight must be >= 0 and not all 0, got values from {low:g} to {high:g}.")
+    return placed

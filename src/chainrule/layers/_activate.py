@@ -1,0 +1,90 @@
+"""Activations as layers: any function of one number, and softmax over a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._backend import Backend
+from .._layout import Pieces
+from .._random import Key
+from .._typing import Array
+from ..activations import Elementwise
+from ._contract import Buffer, Parameter
+
+
+@dataclass(frozen=True)
+class Activate:
+    """a = g(z), delta = dC/da * g'(z). ``Sequential`` wraps an activation in this layer by itself."""
+
+    activation: Elementwise
+
+    def width(self, n_in: int) -> int:
+        return n_in
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        return ()
+
+    def buffers(self) -> tuple[Buffer, ...]:
+        return ()
+
+    def forward(
+        self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
+    ) -> tuple[Array, tuple[Array, Array], Pieces]:
+        a = backend.run(activate, self.activation, x)
+        return a, (x, a), buffers
+
+    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
+        return backend.run(activate, self.activation, x)
+
+    def gradients(self, backend: Backend, residual: tuple[Array, Array], dy: Array) -> Pieces:
+        return ()
+
+    def pullback(
+        self, backend: Backend, params: Pieces, residual: tuple[Array, Array], dy: Array, grads: Pieces
+    ) -> Array:
+        return backend.run(activation_gradient, self.activation, *residual, dy)
+
+
+def activate(backend: Backend, activation: Elementwise, z: Array) -> Array:
+    """A = g(z)."""
+    return activation.value(backend.xp, z)
+
+
+def activation_gradient(backend: Backend, activation: Elementwise, z: Array, a: Array, da: Array) -> Array:
+    """dC/dz = dC/da * g'(z)."""
+    return da * activation.derivative(backend.xp, z, a)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """a_j = exp(z_j) / sum_k exp(z_k) over a layer: rows sum to 1, and a shift of z changes nothing.
+
+    dC/dz = a * (dC/da - sum_k a_k dC/da_k). At the end of a network with a softmax loss it is fused into the loss.
+    """
+
+    def width(self, n_in: int) -> int:
+        return n_in
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        return ()
+
+    def buffers(self) -> tuple[Buffer, ...]:
+        return ()
+
+    def forward(
+        self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
+    ) -> tuple[Array, Array, Pieces]:
+        a = self.apply(backend, params, buffers, x)
+        return a, a, buffers
+
+    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
+        xp = backend.xp
+        e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+        return e / xp.sum(e, axis=-1, keepdims=True)
+
+    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
+        return ()
+
+    def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
+        a = residual
+        return a * (dy - backend.xp.sum(a * dy, axis=-1, keepdims=True))

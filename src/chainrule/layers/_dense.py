@@ -1,0 +1,98 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._backend import Backend
+from .._errors import ConfigurationError, require
+from .._layout import Pieces
+from .._random import Key
+from .._typing import Array
+from ..initializers import Initializer, find_initializer
+from ._contract import Buffer, Parameter
+
+
+@dataclass(frozen=True)
+class Dense:
+    """y = x W + b, with x ``(B, n_in)``, W ``(n_in, n_out)``, b ``(1, n_out)``.
+
+    dC/dW = x^T dy, dC/db = sum of dy over the rows, dC/dx = dy W^T (Rumelhart, Hinton & Williams, 1986).
+
+    Args:
+        n_in, n_out: widths.
+        bias: whether b is there; in front of a normalisation it should not be.
+        weights, biases: initializers, by name or object.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.Sequential(cr.Dense(3, 2), cr.Sigmoid(), cr.Dense(2, 1)).size
+        11
+
+    """
+
+    n_in: int
+    n_out: int
+    bias: bool = True
+    weights: str | Initializer = "glorot_uniform"
+    biases: str | Initializer = "zeros"
+
+    def __post_init__(self) -> None:
+        for name in ("n_in", "n_out"):
+            n = getattr(self, name)
+            require(isinstance(n, int) and n >= 1, f"Dense: {name} must be a whole number >= 1, got {n!r}.")
+        find_initializer(self.weights)
+        find_initializer(self.biases)
+
+    def width(self, n_in: int) -> int:
+        if n_in != self.n_in:
+            raise ConfigurationError(f"Dense({self.n_in}, {self.n_out}) needs {self.n_in} inputs, got {n_in}.")
+        return self.n_out
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        W = Parameter("W", (self.n_in, self.n_out), find_initializer(self.weights), decays=True)
+        b = Parameter("b", (1, self.n_out), find_initializer(self.biases), decays=False)
+        return (W, b) if self.bias else (W,)
+
+    def buffers(self) -> tuple[Buffer, ...]:
+        return ()
+
+    def forward(
+        self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
+    ) -> tuple[Array, Array, Pieces]:
+        return self.apply(backend, params, buffers, x), x, buffers
+
+    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
+        return backend.run(affine, x, *params)
+
+    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
+        dW = backend.run(weight_gradient, residual, dy)
+        return (dW, backend.run(bias_gradient, dy)) if self.bias else (dW,)
+
+    def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
+        return backend.run(input_gradient, dy, params[0])
+
+
+# The three products are functions of the namespace, never the operator @, which CuPy would run where no provider can
+# replace it.
+
+
+def affine(backend: Backend, x: Array, W: Array, b: Array | None = None) -> Array:
+    """X W + b."""
+    y = backend.xp.matmul(x, W)
+    return y if b is None else y + b
+
+
+def weight_gradient(backend: Backend, x: Array, dy: Array) -> Array:
+    """dC/dW = x^T dy."""
+    return backend.xp.matmul(x.mT, dy)
+
+
+def bias_gradient(backend: Backend, dy: Array) -> Array:
+    """dC/db = sum over rows of dy."""
+    return backend.xp.sum(dy, axis=-2, keepdims=True)
+
+
+def input_gradient(backend: Backend, dy: Array, W: Array) -> Array:
+    """dC/dx = dy W^T."""
+    return backend.xp.matmul(dy, W.mT)

@@ -1,0 +1,99 @@
+"""Layers that are random while training, and their own mean when predicting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._backend import Backend
+from .._errors import require
+from .._layout import Pieces
+from .._random import Key, drop_threshold, keep_mask, uniform
+from .._typing import Array
+from ..activations import LeakyReLU
+from ._contract import Buffer, Parameter
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """y = x * mask / (1 - rate), each mask element 0 with probability ``rate``; prediction: y = x.
+
+    Inverted dropout (Srivastava et al., 2014). The rate is rounded to a multiple of 1/65536, and 1/(1 - rate) is taken
+    of the rounded rate, so that the mean is kept exactly. Masks are equal on every backend, bit for bit.
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rate < 1, f"Dropout: rate must be in [0, 1), got {self.rate}.")
+        require(drop_threshold(self.rate) < 65536, f"Dropout: rate {self.rate} would drop everything.")
+
+    def width(self, n_in: int) -> int:
+        return n_in
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        return ()
+
+    def buffers(self) -> tuple[Buffer, ...]:
+        return ()
+
+    def forward(
+        self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
+    ) -> tuple[Array, Array, Pieces]:
+        mask = backend.run(dropout_mask, key, x.shape[-2], x.shape[-1], self.rate)
+        return x * mask, mask, buffers
+
+    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
+        return x
+
+    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
+        return ()
+
+    def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
+        return dy * residual
+
+
+def dropout_mask(backend: Backend, key: Key, rows: int, columns: int, rate: float) -> Array:
+    """0 where an element is dropped, 1 / (1 - rate) where it is kept."""
+    kept = 65536 / (65536 - drop_threshold(rate))
+    mask = backend.xp.astype(keep_mask(backend, key, rows, columns, rate), backend.dtype)
+    return mask * kept
+
+
+@dataclass(frozen=True)
+class RandomizedLeakyReLU:
+    """a = z if z > 0 else alpha z, alpha ~ U[low, high) for each element; prediction: alpha = (low + high) / 2.
+
+    Xu, Wang, Chen & Li (2015), with alpha as the slope itself; their bounds are 1/8 and 1/3.
+    """
+
+    low: float = 1 / 8
+    high: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        require(self.low <= self.high, f"RandomizedLeakyReLU: low must be <= high, got {self.low} and {self.high}.")
+
+    def width(self, n_in: int) -> int:
+        return n_in
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        return ()
+
+    def buffers(self) -> tuple[Buffer, ...]:
+        return ()
+
+    def forward(
+        self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
+    ) -> tuple[Array, Array, Pieces]:
+        xp = backend.xp
+        alpha = uniform(backend, key, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
+        slope = xp.where(x > 0.0, xp.ones_like(alpha), alpha)
+        return x * slope, slope, buffers
+
+    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
+        return LeakyReLU((self.low + self.high) / 2).value(backend.xp, x)
+
+    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
+        return ()
+
+    def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
+        return dy * residual

@@ -1,0 +1,113 @@
+"""Metrics: what a person reads. Each takes predictions after the link (probabilities, numbers) and the targets.
+
+On the backend, weighted, without a host read: ``metric(backend, prediction, y, weight) -> (1,)``, with the shapes of
+``losses``. ``confusion_matrix`` counts on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ._backend import Backend
+from ._errors import ConfigurationError, unknown_name
+from ._typing import Array
+from .losses import LossFunction
+
+Metric: TypeAlias = Callable[[Backend, Array, Array, Array | None], Array]
+# A metric of the user's own: (y, predictions) as NumPy arrays -> a number.
+HostMetric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
+
+
+def accuracy(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
+    """The share of right answers: the largest output's class, or for each output which side of 1/2 it is on."""
+    xp = backend.xp
+    if xp.isdtype(y.dtype, "integral"):
+        right = xp.astype(xp.argmax(prediction, axis=-1, keepdims=True), y.dtype) == y
+    else:
+        right = (prediction > 0.5) == (y > 0.5)
+    return _mean(backend, xp.astype(right, backend.dtype), weight)
+
+
+def mean_squared_error(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
+    """Mean (prediction - y)^2, over rows and outputs."""
+    return _mean(backend, (prediction - y) ** 2, weight)
+
+
+def root_mean_squared_error(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
+    """sqrt(mean (prediction - y)^2), in the units of y."""
+    return backend.xp.sqrt(mean_squared_error(backend, prediction, y, weight))
+
+
+def mean_absolute_error(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
+    """Mean |prediction - y|, in the units of y."""
+    return _mean(backend, backend.xp.abs(prediction - y), weight)
+
+
+def r2(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
+    """1 - sum (prediction - y)^2 / sum (y - mean y)^2, over all outputs: 1 is perfect, 0 is the mean.
+
+    A constant y gives minus infinity, or NaN when it is met exactly.
+    """
+    xp = backend.xp
+    w = xp.ones_like(y[:, :1]) if weight is None else weight
+    centre = xp.sum(w * y, axis=0, keepdims=True) / xp.sum(w)
+    residual, total = xp.sum(w * (prediction - y) ** 2), xp.sum(w * (y - centre) ** 2)
+    return xp.reshape(1.0 - residual / total, (1,))
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "accuracy": accuracy,
+        "mse": mean_squared_error,
+        "rmse": root_mean_squared_error,
+        "mae": mean_absolute_error,
+        "r2": r2,
+    }
+)
+HIGHER_IS_BETTER = frozenset({"accuracy", "r2"})
+
+
+def usual_metrics(loss: LossFunction) -> tuple[str, ...]:
+    """What is reported when nothing is asked for: accuracy for classes, r2 for numbers."""
+    return ("accuracy",) if loss.link in ("softmax", "sigmoid") else ("r2",)
+
+
+def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction) -> dict[str, HostMetric | None]:
+    """Metrics by the name they are reported under; None for those of ``METRICS``, which run on the backend."""
+    found: dict[str, HostMetric | None] = {}
+    for metric in usual_metrics(loss) if metrics is None else metrics:
+        if isinstance(metric, str):
+            if metric not in METRICS:
+                raise unknown_name("metric", metric, METRICS)
+            found[metric] = None
+        elif callable(metric):
+            found[_host_name(metric)] = metric
+        else:
+            raise ConfigurationError(f"a metric is a name or a function of (y, predictions), got {metric!r}.")
+    return found
+
+
+def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
+    """Counts ``(classes, classes)``: row the true class, column the predicted one. Class indices on the host."""
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (np.asarray(y), np.asarray(predicted)), 1)
+    return matrix
+
+
+def _host_name(metric: HostMetric) -> str:
+    name = getattr(metric, "__name__", type(metric).__name__)
+    if name in METRICS or name == "loss":
+        raise ConfigurationError(f"your metric {name!r} has the name of one of chainrule's: rename the function.")
+    return str(name)
+
+
+def _mean(backend: Backend, terms: Array, weight: Array | None) -> Array:
+    xp = backend.xp
+    rows = xp.mean(terms, axis=-1, keepdims=True)
+    if weight is None:
+        return xp.reshape(xp.mean(rows), (1,))
+    return xp.reshape(xp.sum(rows * weight) / xp.sum(weight), (1,))

@@ -1,0 +1,230 @@
+"""A trained model: a network and its numbers. A value: it predicts, is saved, compared, moved, and never changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from . import serialization
+from ._backend import Backend, dtype_name, library_of
+from ._backend import backend as choose_backend
+from ._errors import ConfigurationError, ModelFileError
+from ._kernels import equip
+from ._typing import Array
+from .data import Batch, check_inputs, prepare
+from .data.preprocessing import Preprocessing
+from .history import History
+from .losses import LossFunction, cost, find_loss
+from .metrics import METRICS, HostMetric, find_metrics
+from .network import LINKS, Sequential, logits_part
+
+_CHUNK = 4096  # rows predicted at a time: activations of a chunk stay in the cache, and memory stays bounded
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its trained numbers.
+
+    Attributes:
+        network: the layers, without arrays.
+        theta: all trained parameters, ``(p,)``, an array of ``backend``; read-only by contract.
+        buffers: running statistics, ``(q,)``.
+        loss: what it was trained for; its link turns the network's last pre-activations into predictions.
+        backend: where it runs.
+        flat: whether targets were one number a row, so that predictions are ``(rows,)``.
+        history: one record an epoch.
+        preprocessing: how a table becomes X and predictions become answers, where the command line trained it.
+
+    Predictions come back in the library, and on the device, of the X they were asked with.
+
+    """
+
+    network: Sequential
+    theta: Array
+    buffers: Array
+    loss: LossFunction
+    backend: Backend
+    flat: bool = True
+    history: History = field(default=History(), repr=False)
+    preprocessing: Preprocessing | None = field(default=None, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Model):
+            return NotImplemented
+        mine, theirs = self._numbers(), other._numbers()
+        return (
+            (self.network, self.loss, self.flat, self.preprocessing)
+            == (other.network, other.loss, other.flat, other.preprocessing)
+            and dtype_name(self.backend.dtype) == dtype_name(other.backend.dtype)
+            and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equal models may be on different devices, and arrays do not hash
+
+    def predict(self, X: Any) -> Any:
+        """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers."""
+        return self._answer(decide(self.backend, self.loss, self._pre_activations(X)), X)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
+
+        Raises ConfigurationError for a loss without probabilities.
+        """
+        if self.loss.link not in ("softmax", "sigmoid"):
+            raise ConfigurationError(
+                f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
+                "softmax_cross_entropy or sigmoid_cross_entropy."
+            )
+        return self._answer(apply_link(self.backend, self.loss, self._pre_activations(X)), X)
+
+    def evaluate(
+        self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
+    ) -> dict[str, float]:
+        """``loss`` and metrics on data: accuracy for classes and r2 for numbers, unless others are asked for.
+
+        Example:
+            >>> import numpy as np, chainrule as cr
+            >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+            >>> model = cr.fit(cr.mlp([1, 16, 1]), X, X[:, 0] ** 2, loss="squared_error", epochs=200)
+            >>> model.evaluate(X, X[:, 0] ** 2)["r2"] > 0.9
+            True
+
+        """
+        n_in, n_out = self.network.n_in, self.network.n_out
+        batch = prepare(self.backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
+        found = find_metrics(metrics, self.loss)
+        arrays = evaluate(self.backend, self.network, self.loss, self.theta, self.buffers, batch, found)
+        values = self.backend.to_numpy(self.backend.xp.concat(list(arrays.values())))
+        return {name: float(value) for name, value in zip(arrays, values, strict=True)}
+
+    def summary(self) -> str:
+        """Layers, shapes and parameters as a table, and where the model runs."""
+        return f"{self.network.summary()}\nloss {type(self.loss).__name__} on {self.backend!r}"
+
+    def to(self, name: str | Backend = "auto", device: Any = None, dtype: Any = None) -> Model:
+        """The same model on another backend, device or dtype; ``"auto"`` keeps the library."""
+        library = self.backend.name if name == "auto" else name
+        target = equip(choose_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype)))
+        numbers = self._numbers()
+        theta, buffers = (target.copy(target.asarray(numbers[part])) for part in ("theta", "buffers"))
+        return replace(self, theta=theta, buffers=buffers, backend=target)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one ``.safetensors`` file with everything in it.
+
+        Raises FileError where it cannot be written, ConfigurationError for a part of your own that has no name.
+        """
+        description = {
+            "network": serialization.encode(self.network),
+            "loss": serialization.encode(self.loss),
+            "flat": self.flat,
+            "history": list(self.history.records),
+            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_json(),
+        }
+        serialization.write(path, self._numbers(), description)
+
+    def _numbers(self) -> dict[str, np.ndarray]:
+        return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
+
+    def _pre_activations(self, X: Any) -> Array:
+        x = check_inputs(self.backend, X, self.network.n_in)
+        return pre_activations(self.backend, logits_part(self.network, self.loss), self.theta, self.buffers, x)
+
+    def _answer(self, prediction: Array, X: Any) -> Any:
+        """``prediction`` in the shape of the targets, in the library and on the device of X."""
+        if self.flat and prediction.ndim == 2 and prediction.shape[-1] == 1:
+            prediction = self.backend.xp.reshape(prediction, (-1,))
+        owner = library_of(X)
+        if owner is self.backend.library and owner.device_of(X) == self.backend.device:
+            return prediction
+        host = self.backend.to_numpy(prediction)
+        return host if owner is None else owner.from_numpy(host, owner.device_of(X))
+
+
+def load(
+    path: str | os.PathLike[str], *, backend: str | Backend = "numpy", device: Any = None, dtype: Any = None
+) -> Model:
+    """The model in a file that ``save`` wrote, on any backend; ``dtype`` defaults to the one it was saved in.
+
+    Raises FileError where the file cannot be read, ModelFileError where it is no model, was altered, or is newer.
+    """
+    arrays, description = serialization.read(path)
+    network, loss = serialization.decode(description.get("network")), serialization.decode(description.get("loss"))
+    if not isinstance(network, Sequential) or isinstance(loss, str | None):
+        raise ModelFileError(f"{path}: the description lacks a network or a loss.")
+    for name, size in (("theta", network.size), ("buffers", network.buffer_layout.size)):
+        if name not in arrays or arrays[name].shape != (size,):
+            got = arrays[name].shape if name in arrays else "nothing"
+            raise ModelFileError(f"{path}: {name} must have shape ({size},) for this network, got {got}.")
+    prepared = description.get("preprocessing")
+    target = equip(choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name))
+    return Model(
+        network,
+        target.asarray(arrays["theta"]),
+        target.asarray(arrays["buffers"]),
+        find_loss(loss),
+        target,
+        flat=bool(description.get("flat", True)),
+        history=History(tuple(description.get("history", ()))),
+        preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
+    )
+
+
+def pre_activations(backend: Backend, network: Sequential, theta: Array, buffers: Array, x: Array) -> Array:
+    """The network's last pre-activations, a bounded number of rows at a time."""
+    rows = x.shape[0]
+    if rows <= _CHUNK:
+        return network.apply(backend, theta, buffers, x)
+    chunks = [network.apply(backend, theta, buffers, x[i : i + _CHUNK, :]) for i in range(0, rows - _CHUNK, _CHUNK)]
+    chunks.append(network.apply(backend, theta, buffers, x[len(chunks) * _CHUNK :, :]))
+    return backend.xp.concat(chunks, axis=0)
+
+
+def apply_link(backend: Backend, loss: LossFunction, z: Array) -> Array:
+    """Predictions from pre-activations: probabilities, or numbers."""
+    return LINKS[loss.link].apply(backend, (), (), z)
+
+
+def decide(backend: Backend, loss: LossFunction, z: Array) -> Array:
+    """Answers from pre-activations: class indices, 0 or 1 for each output, or numbers."""
+    xp = backend.xp
+    if loss.link == "softmax":
+        return xp.argmax(z, axis=-1)
+    if loss.link == "sigmoid":
+        return xp.astype(z > 0.0, xp.int32)
+    return apply_link(backend, loss, z)
+
+
+def evaluate(
+    backend: Backend,
+    network: Sequential,
+    loss: LossFunction,
+    theta: Array,
+    buffers: Array,
+    batch: Batch,
+    metrics: dict[str, HostMetric | None],
+) -> dict[str, Array]:
+    """``loss`` and metrics by name, each an array ``(1,)`` that is still on the device."""
+    xp = backend.xp
+    z = pre_activations(backend, logits_part(network, loss), theta, buffers, batch.x)
+    values = {"loss": xp.reshape(backend.run(cost, loss, z, batch.y, batch.weight)[0], (1,))}
+    y = batch.y
+    if loss.link == "softmax" and not xp.isdtype(y.dtype, "integral"):
+        y = xp.astype(xp.argmax(y, axis=-1, keepdims=True), xp.int32)
+    prediction = apply_link(backend, loss, z)
+    for name, metric in metrics.items():
+        if metric is None:
+            values[name] = METRICS[name](backend, prediction, y, batch.weight)
+        else:
+            host = [_column(backend.to_numpy(array)) for array in (y, decide(backend, loss, z))]
+            values[name] = backend.asarray([metric(*host)])
+    return values
+
+
+def _column(x: np.ndarray) -> np.ndarray:
+    """``(rows, 1)`` as ``(rows,)``; anything else as it is."""
+    return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x

@@ -1,0 +1,271 @@
+"""A network is a sequence of layers: forward through them, backward through them, and where its parameters lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from ._backend import Backend
+from ._errors import ConfigurationError, require, unknown_name
+from ._layout import Layout, Pieces, join
+from ._random import Key, host_generator
+from ._typing import Array
+from .activations import SELU, Elementwise, Exponential, Linear, Sigmoid, Tanh, find_activation
+from .initializers import Initializer
+from .layers import Activate, BatchNorm, Dense, Dropout, Layer, LayerNorm, RandomizedLeakyReLU, Residual, Softmax
+from .losses import Link, LossFunction
+
+LINKS: dict[Link, Layer] = {
+    "linear": Activate(Linear()),
+    "softmax": Softmax(),
+    "sigmoid": Activate(Sigmoid()),
+    "exponential": Activate(Exponential()),
+}
+
+
+@dataclass(frozen=True, init=False)
+class Sequential:
+    """Layers one after the other: a value, without arrays in it.
+
+    Activations may stand among the layers as they are. Widths are checked here, once.
+
+    Example:
+        >>> import chainrule as cr
+        >>> net = cr.Sequential(cr.Dense(784, 512), cr.ReLU(), cr.Dense(512, 10))
+        >>> net.n_in, net.n_out, net.size
+        (784, 10, 407050)
+
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer | Elementwise) -> None:
+        made = tuple(layer if isinstance(layer, Layer) else Activate(find_activation(layer)) for layer in layers)
+        object.__setattr__(self, "layers", made)
+        require(any(isinstance(layer, Dense) for layer in made), "a network needs at least one Dense layer.")
+        width = self.n_in
+        for i, layer in enumerate(made):
+            try:
+                width = layer.width(width)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"layer {i + 1} of {len(made)} does not fit: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(layer_name(layer) for layer in self.layers)})"
+
+    @cached_property
+    def n_in(self) -> int:
+        """How many numbers an example has."""
+        return next(layer.n_in for layer in self.layers if isinstance(layer, Dense))
+
+    @cached_property
+    def n_out(self) -> int:
+        """How many numbers the network answers for an example."""
+        return next(layer.n_out for layer in reversed(self.layers) if isinstance(layer, Dense))
+
+    @property
+    def size(self) -> int:
+        """How many parameters there are: (d + 1) m1 + (m1 + 1) m2 + ... for Dense layers."""
+        return self.layout.size
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each parameter lies in theta."""
+        return Layout.of([[p.shape for p in layer.parameters()] for layer in self.layers])
+
+    @cached_property
+    def buffer_layout(self) -> Layout:
+        """Where each running statistic lies in the buffers."""
+        return Layout.of([[b.shape for b in layer.buffers()] for layer in self.layers])
+
+    @cached_property
+    def lowest_trained(self) -> int:
+        """The index of the first layer with parameters; no gradient is carried to or below its input."""
+        return next(i for i, layer in enumerate(self.layers) if layer.parameters())
+
+    def summary(self) -> str:
+        """A table of layers, output widths, parameter shapes and counts.
+
+        Example:
+            >>> import chainrule as cr
+            >>> print(cr.mlp([4, 3, 2]).summary())
+            layer           output  parameters      count
+            ---------------------------------------------
+            1  Dense(4, 3)  3       W 4x3, b 1x3       15
+            2  ReLU         3                           0
+            3  Dense(3, 2)  2       W 3x2, b 1x2        8
+            total                                      23
+
+        """
+        rows, width = [("layer", "output", "parameters", "count")], self.n_in
+        for i, layer in enumerate(self.layers):
+            width = layer.width(width)
+            shapes = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in layer.parameters())
+            count = sum(math.prod(p.shape) for p in layer.parameters())
+            rows.append((f"{i + 1}  {layer_name(layer)}", str(width), shapes, f"{count:,}"))
+        rows.append(("total", "", "", f"{self.size:,}"))
+        counts = max(len(row[-1]) for row in rows)
+        return _table([(*row[:-1], row[-1].rjust(counts)) for row in rows])
+
+    def initial_theta(self, seed: int, member: int = 0) -> np.ndarray:
+        """Theta at the start, float64 ``(p,)`` on the host: each parameter drawn by itself, keyed by seed and path."""
+        pieces = [
+            p.initializer.draw(host_generator(seed, "initial weights", member, f"layers.{i}.{p.name}"), p.shape)
+            for i, layer in enumerate(self.layers)
+            for p in layer.parameters()
+        ]
+        return np.concatenate([piece.reshape(-1) for piece in pieces])
+
+    def initial_buffers(self) -> np.ndarray:
+        """The buffers at the start, float64 ``(q,)`` on the host."""
+        pieces = [np.full(b.shape, b.value).reshape(-1) for layer in self.layers for b in layer.buffers()]
+        return np.concatenate(pieces) if pieces else np.zeros(0)
+
+    def decays(self) -> np.ndarray:
+        """1 where theta is a weight, 0 on biases and normalisation, ``(p,)``."""
+        pieces = [np.full(p.shape, float(p.decays)).reshape(-1) for layer in self.layers for p in layer.parameters()]
+        return np.concatenate(pieces)
+
+    def forward(
+        self, backend: Backend, params: Sequence[Pieces], buffers: Array, x: Array, key: Key
+    ) -> tuple[Array, list[Residual], Array]:
+        """The training pass: (z of the last layer, what each layer remembers, the buffers updated)."""
+        split = self.buffer_layout.split(backend, buffers)
+        residuals, updated = [], []
+        for i, layer in enumerate(self.layers):
+            x, residual, after = layer.forward(backend, params[i], split[i], x, key.fold(i))
+            residuals.append(residual)
+            updated.append(after)
+        return x, residuals, join(backend, updated) if self.buffer_layout.size else buffers
+
+    def backward(
+        self, backend: Backend, params: Sequence[Pieces], residuals: Sequence[Residual], dy: Array
+    ) -> list[Pieces]:
+        """dC/dparams of every layer, from dC/dz of the last: the chain rule, from the last layer to the first."""
+        gradients: list[Pieces] = [()] * len(self.layers)
+        for i in reversed(range(self.lowest_trained, len(self.layers))):
+            layer = self.layers[i]
+            gradients[i] = layer.gradients(backend, residuals[i], dy)
+            if i > self.lowest_trained:
+                dy = layer.pullback(backend, params[i], residuals[i], dy, gradients[i])
+        return gradients
+
+    def apply(self, backend: Backend, theta: Array, buffers: Array, x: Array) -> Array:
+        """The prediction pass."""
+        params, split = self.layout.split(backend, theta), self.buffer_layout.split(backend, buffers)
+        for i, layer in enumerate(self.layers):
+            x = layer.apply(backend, params[i], split[i], x)
+        return x
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    activation: str | Elementwise | Layer = "relu",
+    output: str | Elementwise | Layer | None = None,
+    dropout: float = 0.0,
+    normalization: Literal["batch", "layer"] | None = None,
+    weights: str | Initializer | None = None,
+    biases: str | Initializer = "zeros",
+) -> Sequential:
+    """A multilayer perceptron: Dense, normalisation, activation, dropout for each hidden layer, then Dense.
+
+    Args:
+        sizes: widths from input to output, ``[784, 512, 512, 10]``.
+        activation: of the hidden layers, by name or object (``"softmax"`` and ``"randomized_leaky_relu"`` too).
+        output: the last activation; None ends in pre-activations, which is what a loss with a link expects.
+        dropout: the rate after each hidden activation.
+        normalization: of the hidden pre-activations; Dense then has no bias, which normalisation would cancel.
+        weights: initializer; None chooses by activation: LeCun for SELU, Glorot for tanh and the sigmoid, else He.
+        biases: initializer of the biases.
+
+    Raises:
+        ConfigurationError: an unknown name, fewer than two sizes, a size below 1.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.mlp([64, 32, 10], activation="tanh", dropout=0.1)
+        Sequential(Dense(64, 32), Tanh, Dropout(0.1), Dense(32, 10))
+
+    """
+    require(len(sizes) >= 2, f"sizes needs at least an input and an output width, got {list(sizes)}.")
+    if normalization not in (None, "batch", "layer"):
+        raise unknown_name("normalization", normalization, ["batch", "layer"])
+    hidden = _as_layer(activation)
+    chosen = _usual_weights(hidden) if weights is None else weights
+    layers: list[Layer] = []
+    for n_in, n_out in pairwise(sizes[:-1]):
+        layers.append(Dense(n_in, n_out, bias=normalization is None, weights=chosen, biases=biases))
+        if normalization:
+            layers.append(BatchNorm(n_out) if normalization == "batch" else LayerNorm(n_out))
+        layers.append(hidden)
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Dense(sizes[-2], sizes[-1], weights="glorot_uniform" if weights is None else weights, biases=biases))
+    if output is not None:
+        layers.append(_as_layer(output))
+    return Sequential(*layers)
+
+
+def logits_part(network: Sequential, loss: LossFunction) -> Sequential:
+    """The network up to the pre-activations that ``loss`` is computed from.
+
+    A last activation equal to the loss's link is left to the loss, where the two are fused. Raises ConfigurationError
+    where a link would be applied twice.
+    """
+    last = network.layers[-1]
+    if last == LINKS[loss.link]:
+        return Sequential(*network.layers[:-1])
+    links = [name for name in ("softmax", "sigmoid", "exponential") if last == LINKS[name]]
+    if links and loss.link != "linear":
+        raise ConfigurationError(
+            f"the network ends in {links[0]} and the loss {type(loss).__name__} applies {loss.link}: the output would "
+            f"be squashed twice. Leave the last activation out, or choose a loss whose link is {links[0]}."
+        )
+    return network
+
+
+def layer_name(layer: Layer) -> str:
+    """A layer in a few words: ``Dense(64, 32)``, ``Tanh``, ``Dropout(0.1)``."""
+    match layer:
+        case Dense():
+            return f"Dense({layer.n_in}, {layer.n_out}{'' if layer.bias else ', bias=False'})"
+        case BatchNorm() | LayerNorm():
+            return f"{type(layer).__name__}({layer.n})"
+        case Dropout():
+            return f"Dropout({layer.rate:g})"
+        case Activate():
+            return getattr(layer.activation, "name", type(layer.activation).__name__)
+    return type(layer).__name__
+
+
+def _as_layer(activation: str | Elementwise | Layer) -> Layer:
+    match activation:
+        case "softmax":
+            return Softmax()
+        case "randomized_leaky_relu":
+            return RandomizedLeakyReLU()
+        case str():
+            return Activate(find_activation(activation))
+    return activation if isinstance(activation, Layer) else Activate(find_activation(activation))
+
+
+def _usual_weights(hidden: Layer) -> str:
+    function = hidden.activation if isinstance(hidden, Activate) else None
+    if isinstance(function, SELU):
+        return "lecun_normal"
+    if isinstance(function, Tanh | Sigmoid):
+        return "glorot_uniform"
+    return "he_normal"

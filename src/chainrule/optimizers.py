@@ -1,0 +1,360 @@
+"""Optimizers: what to do with a gradient. Each is a few lines of arithmetic on one flat vector.
+
+``update(backend, theta, g, moments, t, eta)`` **owns** theta and the moments: it may overwrite them in place and
+returns them; the caller rebinds the names and never looks at the old ones. ``m *= b`` is in place on NumPy, CuPy and
+torch, and makes a new array on JAX. It never writes to g. t is the step counter as a float array ``(1,)``, from 1; eta
+is the rate, ``(1,)``, or ``(k, 1)`` for a stack of k networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from ._backend import Backend
+from ._errors import ConfigurationError, require, unknown_name
+from ._typing import Array
+from .schedules import Schedule, as_schedule
+
+Moments = tuple[Array, ...]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Hyper-parameters, and the update they define."""
+
+    @property
+    def learning_rate(self) -> float | Schedule: ...
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        """The first moments. ``decays`` is 1 where theta is a weight and 0 on biases and normalisation, ``(p,)``."""
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        """(theta', moments'). Donates theta and moments."""
+
+
+@dataclass(frozen=True)
+class SGD:
+    """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951)."""
+
+    learning_rate: float | Schedule = 0.01
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return ()
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        theta -= eta * g
+        return theta, ()
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """v <- mu v + g; theta <- theta - eta v: the classical heavy ball (Polyak, 1964).
+
+    ``nesterov=True``: theta <- theta - eta (g + mu v), the gradient looked up ahead (Sutskever et al., 2013).
+    torch.optim.SGD's convention. The averaging convention, v <- beta v + (1 - beta) g, is ``AveragedMomentum``: the
+    same path at a rate 1/(1 - beta) times as large.
+    """
+
+    learning_rate: float | Schedule = 0.01
+    mu: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+        _check_decay("mu", self.mu)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return (backend.zeros(theta.shape),)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        (v,) = moments
+        v *= self.mu
+        v += g
+        theta -= eta * (g + self.mu * v if self.nesterov else v)
+        return theta, (v,)
+
+
+@dataclass(frozen=True)
+class AveragedMomentum:
+    """v <- beta v + (1 - beta) g; theta <- theta - eta v: a running mean of the gradients."""
+
+    learning_rate: float | Schedule = 0.01
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+        _check_decay("beta", self.beta)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return (backend.zeros(theta.shape),)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        (v,) = moments
+        v *= self.beta
+        v += (1.0 - self.beta) * g
+        theta -= eta * v
+        return theta, (v,)
+
+
+@dataclass(frozen=True)
+class Adagrad:
+    """s <- s + g^2; theta <- theta - eta g / (sqrt s + epsilon) (Duchi, Hazan & Singer, 2011)."""
+
+    learning_rate: float | Schedule = 0.01
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+        _check_epsilon(self.epsilon)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return (backend.zeros(theta.shape),)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        (s,) = moments
+        s += g * g
+        theta -= eta * g / (backend.xp.sqrt(s) + self.epsilon)
+        return theta, (s,)
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """s <- rho s + (1 - rho) g^2; theta <- theta - eta g / (sqrt s + epsilon) (Tieleman & Hinton, 2012)."""
+
+    learning_rate: float | Schedule = 0.001
+    rho: float = 0.99
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+        _check_decay("rho", self.rho)
+        _check_epsilon(self.epsilon)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return (backend.zeros(theta.shape),)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        (s,) = moments
+        s *= self.rho
+        s += (1.0 - self.rho) * (g * g)
+        theta -= eta * g / (backend.xp.sqrt(s) + self.epsilon)
+        return theta, (s,)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; theta <- theta - eta m' / (sqrt v' + epsilon).
+
+    m' = m / (1 - b1^t) and v' = v / (1 - b2^t) undo the zero start (Kingma & Ba, 2015, Algorithm 1).
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.Adam(cr.CosineDecay(1e-3, warmup=100)).b2
+        0.999
+
+    """
+
+    learning_rate: float | Schedule = 0.001
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+        _check_decay("b1", self.b1)
+        _check_decay("b2", self.b2)
+        _check_epsilon(self.epsilon)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return backend.zeros(theta.shape), backend.zeros(theta.shape)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        return backend.run(adam, self, theta, g, moments, t, eta)
+
+
+def adam(
+    backend: Backend, rule: Adam | AdamW, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+) -> tuple[Array, Moments]:
+    """Adam's update, as its docstring states it."""
+    m, v = moments
+    m *= rule.b1
+    m += (1.0 - rule.b1) * g
+    v *= rule.b2
+    v += (1.0 - rule.b2) * (g * g)
+    step = eta / _bias_correction(backend, rule.b1, t)
+    root = backend.xp.sqrt(v / _bias_correction(backend, rule.b2, t))
+    theta -= step * m / (root + rule.epsilon)
+    return theta, (m, v)
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """w <- (1 - eta decay) w on the weights, then Adam: decay apart from the gradient (Loshchilov & Hutter, 2019).
+
+    Biases and the scales and shifts of normalisation do not decay.
+    """
+
+    learning_rate: float | Schedule = 0.001
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        Adam(self.learning_rate, self.b1, self.b2, self.epsilon)
+        _check_weight_decay(self.decay)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return backend.zeros(theta.shape), backend.zeros(theta.shape), decays
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        m, v, decays = moments
+        theta *= 1.0 - (eta * self.decay) * decays
+        theta, (m, v) = backend.run(adam, self, theta, g, (m, v), t, eta)
+        return theta, (m, v, decays)
+
+
+@dataclass(frozen=True)
+class Lion:
+    """u = sign(b1 m + (1 - b1) g); w <- w - eta (u + decay w); m <- b2 m + (1 - b2) g (Chen et al., 2023).
+
+    Every coordinate moves by eta: use a rate 3 to 10 times smaller than Adam's. Only weights decay.
+    """
+
+    learning_rate: float | Schedule = 1e-4
+    b1: float = 0.9
+    b2: float = 0.99
+    decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        as_schedule(self.learning_rate)
+        _check_decay("b1", self.b1)
+        _check_decay("b2", self.b2)
+        _check_weight_decay(self.decay)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return (backend.zeros(theta.shape), decays) if self.decay else (backend.zeros(theta.shape),)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        m, *rest = moments
+        u = backend.xp.sign(self.b1 * m + (1.0 - self.b1) * g)
+        if rest:
+            theta *= 1.0 - (eta * self.decay) * rest[0]
+        theta -= eta * u
+        m *= self.b2
+        m += (1.0 - self.b2) * g
+        return theta, (m, *rest)
+
+
+@runtime_checkable
+class Clip(Protocol):
+    """A bound on the gradient, applied before the optimizer sees it."""
+
+    def __call__(self, backend: Backend, g: Array) -> Array: ...
+
+
+@dataclass(frozen=True)
+class ClipValue:
+    """g <- clip(g, -bound, bound), each coordinate by itself."""
+
+    bound: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.bound < math.inf, f"bound must be a finite number > 0, got {self.bound}.")
+
+    def __call__(self, backend: Backend, g: Array) -> Array:
+        return backend.xp.clip(g, min=-self.bound, max=self.bound)
+
+
+@dataclass(frozen=True)
+class ClipNorm:
+    """g <- g min(1, bound / ||g||), the norm over all parameters of one network (Pascanu et al., 2013)."""
+
+    bound: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.bound < math.inf, f"bound must be a finite number > 0, got {self.bound}.")
+
+    def __call__(self, backend: Backend, g: Array) -> Array:
+        xp = backend.xp
+        norm = xp.sqrt(xp.sum(g * g, axis=-1, keepdims=True))
+        # bound / max(norm, bound) is 1 up to the bound, and has no 0 / 0
+        return g * (self.bound / xp.clip(norm, min=self.bound))
+
+
+OPTIMIZERS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "sgd": SGD,
+        "momentum": Momentum,
+        "averaged_momentum": AveragedMomentum,
+        "adagrad": Adagrad,
+        "rmsprop": RMSProp,
+        "adam": Adam,
+        "adamw": AdamW,
+        "lion": Lion,
+    }
+)
+
+AnyOptimizer = TypeVar("AnyOptimizer", bound=Any)
+
+
+def find_optimizer(optimizer: str | Optimizer) -> Optimizer:
+    """The optimizer of this name with its defaults, or the object itself."""
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", optimizer, OPTIMIZERS)
+        made: Optimizer = OPTIMIZERS[optimizer]()
+        return made
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigurationError(
+            f"an optimizer has learning_rate, init and update, got {optimizer!r}: give a name or cr.Adam(1e-3)."
+        )
+    return optimizer
+
+
+def planned(optimizer: AnyOptimizer, steps: int) -> AnyOptimizer:
+    """The optimizer with its schedule filled in for a training of this many steps."""
+    schedule = as_schedule(optimizer.learning_rate).planned(steps)
+    return replace(optimizer, learning_rate=schedule)
+
+
+def _bias_correction(backend: Backend, beta: float, t: Array) -> Array | float:
+    """1 - beta^t, as -expm1(t ln beta): the plain form loses 2e-5 of it in float32."""
+    return -backend.xp.expm1(t * math.log(beta)) if beta else 1.0
+
+
+def _check_decay(name: str, value: float) -> None:
+    require(0 <= value < 1, f"{name} must be in [0, 1), got {value}.")
+
+
+def _check_epsilon(epsilon: float) -> None:
+    require(0 < epsilon < math.inf, f"epsilon must be a finite number > 0, got {epsilon}.")
+
+
+def _check_weight_decay(decay: float) -> None:
+    require(0 <= decay < math.inf, f"decay must be a finite number >= 0, got {decay}.")

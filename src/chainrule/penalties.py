@@ -1,0 +1,45 @@
+"""What a cost adds for large weights. Biases, and the scales and shifts of normalisation, are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ._errors import require
+from ._typing import Array, Namespace
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """C + l1 sum |w| + l2/2 sum w^2, or the same divided by m.
+
+    ``over="cost"`` adds it as written: the strength does not depend on the batch. ``over="examples"`` divides it by m,
+    the batch's number of examples (the sum of their weights): the lectures' lambda/(2m) sum w^2, and scikit-learn's
+    ``alpha``. In plain gradient descent the l2 term is weight decay, w <- (1 - eta l2) w or (1 - eta l2/m) w.
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    over: Literal["cost", "examples"] = "cost"
+
+    def __post_init__(self) -> None:
+        require(self.l1 >= 0 and self.l2 >= 0, f"l1 and l2 must be >= 0, got {self.l1} and {self.l2}.")
+        require(self.over in ("cost", "examples"), f"over must be 'cost' or 'examples', got {self.over!r}.")
+
+    def value(self, xp: Namespace, weights: Sequence[Array], share: Array | float) -> Array | float:
+        """The penalty of matrices ``(..., n_in, n_out)``; ``share`` is 1/m, used where the penalty divides by m."""
+        total: Array | float = 0.0
+        for w in weights:
+            if self.l1:
+                total = total + self.l1 * xp.sum(xp.abs(w), axis=(-2, -1))
+            if self.l2:
+                total = total + 0.5 * self.l2 * xp.sum(w * w, axis=(-2, -1))
+        return total * share if self.over == "examples" else total
+
+    def gradient(self, xp: Namespace, w: Array, share: Array | float) -> Array:
+        """Its derivative with respect to one matrix: l1 sign w + l2 w."""
+        g = self.l2 * w
+        if self.l1:
+            g = g + self.l1 * xp.sign(w)
+        return g * share if self.over == "examples" else g

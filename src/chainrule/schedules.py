@@ -1,0 +1,185 @@
+"""Learning rates that change: pure functions of the step counter, which is an array, so a compiled step stays compiled.
+
+``rate(xp, t)`` is eta at step t = 1, 2, ..., given as a float array of shape ``(1,)``. All lengths count steps. Where
+``steps`` is None, ``fit`` fills in how many steps it will take (``planned``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from ._errors import ConfigurationError, require
+from ._typing import Array, Namespace
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """A learning rate as a function of the step."""
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        """eta(t), of t's shape and dtype."""
+
+    def planned(self, steps: int) -> Schedule:
+        """The same schedule over this many steps, where it has no length of its own."""
+
+
+@dataclass(frozen=True)
+class ConstantRate:
+    """eta(t) = eta."""
+
+    eta: float
+
+    def __post_init__(self) -> None:
+        _check_rate(self.eta)
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        return xp.full_like(t, self.eta)
+
+    def planned(self, steps: int) -> ConstantRate:
+        return self
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """eta(t) = eta factor^floor((t - 1) / every)."""
+
+    eta: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_rate(self.eta)
+        require(self.every >= 1, f"every must be at least 1 step, got {self.every}.")
+        _check_factor(self.factor)
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        return self.eta * xp.exp(math.log(self.factor) * xp.floor((t - 1.0) / self.every))
+
+    def planned(self, steps: int) -> StepDecay:
+        return self
+
+
+@dataclass(frozen=True)
+class ExponentialDecay:
+    """eta(t) = eta factor^((t - 1) / every): smooth, a ``factor`` smaller each ``every`` steps."""
+
+    eta: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_rate(self.eta)
+        require(self.every >= 1, f"every must be at least 1 step, got {self.every}.")
+        _check_factor(self.factor)
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        return self.eta * xp.exp((math.log(self.factor) / self.every) * (t - 1.0))
+
+    def planned(self, steps: int) -> ExponentialDecay:
+        return self
+
+
+@dataclass(frozen=True)
+class InverseScaling:
+    """eta(t) = eta / t^power."""
+
+    eta: float
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_rate(self.eta)
+        require(self.power >= 0, f"power must be >= 0, got {self.power}.")
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        return self.eta * xp.exp(-self.power * xp.log(t))
+
+    def planned(self, steps: int) -> InverseScaling:
+        return self
+
+
+@dataclass(frozen=True)
+class CosineDecay:
+    """Linear warm-up to eta over ``warmup`` steps, then half a cosine down to ``final``: SGDR's one cycle.
+
+    eta(t) = eta t / warmup for t <= warmup, else final + (eta - final)/2 (1 + cos(pi s)),
+    s = (t - warmup) / (steps - warmup), held at 1 (Loshchilov & Hutter, 2017).
+    """
+
+    eta: float
+    warmup: int = 0
+    steps: int | None = None
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_rate(self.eta)
+        _check_rate(self.final)
+        require(self.warmup >= 0, f"warmup must be >= 0 steps, got {self.warmup}.")
+        _check_length(self.steps, self.warmup)
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        s = _progress(xp, t, self.warmup, self.steps)
+        down = self.final + 0.5 * (self.eta - self.final) * (1.0 + xp.cos(math.pi * s))
+        return xp.where(t <= self.warmup, t * (self.eta / max(self.warmup, 1)), down)
+
+    def planned(self, steps: int) -> CosineDecay:
+        return self if self.steps is not None else replace(self, steps=max(steps, self.warmup + 1))
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Half a cosine up from eta/start to eta over the first ``rise`` of the steps, then down to eta/end.
+
+    For u = t / steps: up while u <= rise, eta/start + (eta - eta/start)/2 (1 - cos(pi u / rise)); then
+    eta/end + (eta - eta/end)/2 (1 + cos(pi (u - rise)/(1 - rise))) (Smith & Topin, 2019).
+    """
+
+    eta: float
+    steps: int | None = None
+    rise: float = 0.3
+    start: float = 25.0
+    end: float = 1e4
+
+    def __post_init__(self) -> None:
+        _check_rate(self.eta)
+        require(0 < self.rise < 1, f"rise must lie between 0 and 1, got {self.rise}.")
+        require(self.start >= 1 and self.end >= 1, f"start and end must be >= 1, got {self.start} and {self.end}.")
+        _check_length(self.steps, 0)
+
+    def rate(self, xp: Namespace, t: Array) -> Array:
+        u = _progress(xp, t, 0, self.steps)
+        low, last = self.eta / self.start, self.eta / self.end
+        up = low + 0.5 * (self.eta - low) * (1.0 - xp.cos((math.pi / self.rise) * u))
+        down = last + 0.5 * (self.eta - last) * (1.0 + xp.cos((math.pi / (1.0 - self.rise)) * (u - self.rise)))
+        return xp.where(u <= self.rise, up, down)
+
+    def planned(self, steps: int) -> OneCycle:
+        return self if self.steps is not None else replace(self, steps=max(steps, 1))
+
+
+def as_schedule(rate: float | Schedule) -> Schedule:
+    """A number as a constant schedule; a schedule as it is."""
+    if isinstance(rate, Schedule):
+        return rate
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise ConfigurationError(f"learning_rate must be a number or a schedule, got {rate!r}.")
+    return ConstantRate(float(rate))
+
+
+def _progress(xp: Namespace, t: Array, warmup: int, steps: int | None) -> Array:
+    if steps is None:
+        raise ConfigurationError("this schedule has no length: give steps=..., or call its planned(steps).")
+    return xp.clip((t - float(warmup)) / float(steps - warmup), min=0.0, max=1.0)
+
+
+def _check_rate(eta: float) -> None:
+    require(0 <= eta < math.inf, f"a learning rate must be a finite number >= 0, got {eta}.")
+
+
+def _check_factor(factor: float) -> None:
+    require(0 < factor < math.inf, f"factor must be > 0, got {factor}.")
+
+
+def _check_length(steps: int | None, warmup: int) -> None:
+    require(steps is None or steps > warmup, f"steps must exceed the warm-up ({warmup}), got {steps}.")

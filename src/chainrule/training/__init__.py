@@ -1,0 +1,14 @@
+"""Training: the pure step, the loop around it, and the objects that listen to the loop."""
+
+from ._callbacks import CSVLogger as CSVLogger
+from ._callbacks import EarlyStopping as EarlyStopping
+from ._callbacks import ProgressBar as ProgressBar
+from ._callbacks import ReduceOnPlateau as ReduceOnPlateau
+from ._fit import fit as fit
+from ._run import Run as Run
+from ._run import Snapshot as Snapshot
+from ._step import Problem as Problem
+from ._step import State as State
+from ._step import initial_state as initial_state
+from ._step import make_epoch_step as make_epoch_step
+from ._step import make_step as make_step

@@ -1,0 +1,96 @@
+"""Where a training turned NaN or infinite: found by going back and replaying.
+
+A step never reads a number on the host. The loop reads once an epoch; when it then finds a number that is not finite,
+it returns to the state kept at the epoch's start and replays the epoch uncompiled, which gives the same numbers because
+everything random is keyed. The replay stops at the step, and looks into it for the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .._backend import Backend
+from .._random import step_key
+from .._typing import Array
+from ..data import Batch
+from ..losses import one_hot
+from ..network import layer_name
+from ._step import Problem, State, copy_state, gather, make_step
+
+
+class Divergence(NamedTuple):
+    """The step (from 1), the layer in words, the likely cause, and the last state whose numbers were finite."""
+
+    step: int
+    layer: str
+    cause: str
+    good: State
+
+
+def is_finite(backend: Backend, state: State) -> Array:
+    """1 where the epoch's cost and theta hold finite numbers only, else 0, as an array ``(1,)``."""
+    xp = backend.xp
+    good = xp.all(xp.isfinite(state.theta)) & xp.all(xp.isfinite(state.cost))
+    return xp.reshape(xp.astype(good, backend.dtype), (1,))
+
+
+def locate(
+    backend: Backend, problem: Problem, start: State, data: Batch, order: Array, sizes: Sequence[int]
+) -> Divergence:
+    """Replay the epoch that began in ``start`` and find its first step that is not finite."""
+    step = make_step(backend, problem)
+    state = start
+    for number, rows in enumerate(sizes, 1):
+        good = copy_state(backend, state)
+        batch = gather(backend, data, order, state.cursor, rows)
+        state, _ = step(state, batch)
+        if not backend.to_numpy(is_finite(backend, state))[0]:
+            return Divergence(number, *_look_into(backend, problem, good, batch), good)
+    return Divergence(len(sizes), "no layer: the replay stayed finite", "rounding at the edge of overflow", start)
+
+
+def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -> tuple[str, str]:
+    """The first layer, forward and then backward, that made a number that is not finite; and why, with numbers."""
+    network, xp = problem.network, backend.xp
+    params = network.layout.split(backend, state.theta)
+    buffers = network.buffer_layout.split(backend, state.buffers)
+    key = step_key(state.key, state.step + 1, xp)
+    largest = _largest(backend, batch.x)
+    x, residuals = batch.x, []
+    for i, layer in enumerate(network.layers):
+        x, residual, _ = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
+        residuals.append(residual)
+        size = _largest(backend, x)
+        if not np.isfinite(size):
+            return _words(i, layer_name(layer)), _cause(largest, "its outputs overflowed")
+    value, dz = problem.loss.per_example(xp, x, _rows(backend, batch.y, x.shape[-1]))
+    if not np.isfinite(_largest(backend, value)):
+        return f"the loss ({type(problem.loss).__name__})", _cause(largest, f"its inputs reach {size:.3g}")
+    gradients = network.backward(backend, params, residuals, dz)
+    for i in reversed(range(len(network.layers))):
+        if any(not np.isfinite(_largest(backend, g)) for g in gradients[i]):
+            return _words(i, layer_name(network.layers[i])), _cause(largest, "its gradient overflowed")
+    norm = max((_largest(backend, g) for group in gradients for g in group), default=0.0)
+    return "the optimizer's update", _cause(largest, f"the gradient reaches {norm:.3g}; the learning rate is too high")
+
+
+def _rows(backend: Backend, y: Array, n: int) -> Array:
+    return one_hot(backend, y, n) if backend.xp.isdtype(y.dtype, "integral") else y
+
+
+def _words(i: int, name: str) -> str:
+    return f"layer {i + 1} ({name})"
+
+
+def _largest(backend: Backend, x: Array) -> float:
+    xp = backend.xp
+    return float(backend.to_numpy(xp.reshape(xp.max(xp.abs(x)), (1,)))[0])
+
+
+def _cause(largest: float, what: str) -> str:
+    if largest > 30:
+        return f"{what}, and inputs reach {largest:.3g}: scale X to mean 0 and standard deviation 1"
+    return f"{what}: lower the learning rate or clip the gradient (clip=cr.ClipNorm(1.0))"

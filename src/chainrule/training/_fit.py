@@ -1,0 +1,312 @@
+"""``fit``: from a network and data to a trained model."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._backend import Backend, backend
+from .._errors import ConfigurationError, DivergenceError, InterruptedTraining, require
+from .._kernels import equip
+from .._random import host_generator
+from .._typing import Array
+from ..data import Batch, is_flat, prepare
+from ..history import History, Record
+from ..layers import BatchNorm
+from ..losses import LossFunction, find_loss
+from ..metrics import HostMetric, find_metrics
+from ..model import Model, evaluate
+from ..network import Sequential, logits_part
+from ..optimizers import Clip, Optimizer, find_optimizer, planned
+from ..penalties import Penalty
+from ..schedules import as_schedule
+from ._divergence import is_finite, locate
+from ._interrupt import Interrupt, deferred_interrupt
+from ._run import Run
+from ._step import Problem, State, copy_state, fresh_state, make_epoch_step
+
+_DEFAULT_BATCH = 128
+
+
+def fit(
+    network: Sequential | Model,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | LossFunction | None = None,
+    optimizer: str | Optimizer = "adam",
+    epochs: int = 20,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    validation: Sequence[Any] | None = None,
+    sample_weight: Any = None,
+    metrics: Sequence[str | HostMetric] | None = None,
+    penalty: Penalty | None = None,
+    clip: Clip | None = None,
+    callbacks: Iterable[object] = (),
+    backend: str | Backend = "auto",
+    device: Any = None,
+    dtype: Any = None,
+    compile: bool | None = None,
+) -> Model:
+    """Train a network on arrays, and return a model; nothing that is passed in is changed.
+
+    Args:
+        network: what to train; a Model is trained further, from its own weights, for its own loss.
+        X: examples, ``(rows, features)``, an array of any library.
+        y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``.
+        loss: by name or object; required for a network.
+        optimizer: by name or object; a schedule without a length gets the length of this training.
+        epochs: how often to go through the data.
+        batch_size: rows a step, default 128; the last, shorter batch of an epoch counts like any other.
+        shuffle: a new order each epoch, the same on every backend.
+        seed: of initial weights, orders and dropout.
+        validation: ``(X, y)`` or ``(X, y, sample_weight)`` of your own, measured after each epoch.
+        sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two.
+        metrics: names, or functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
+        penalty: ``cr.Penalty(l2=1e-4)``, added to the cost.
+        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient.
+        callbacks: see ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.ProgressBar``, ``cr.CSVLogger``.
+        backend: the array library; ``"auto"`` is that of X. See ``cr.backend``.
+        device: where; default the device of X, or the library's own choice.
+        dtype: ``"float32"`` (default) or ``"float64"``.
+        compile: whether the step is compiled; default: on JAX yes, elsewhere no.
+
+    Raises:
+        DataError, DTypeError, ConfigurationError, BackendError: before anything is trained.
+        DivergenceError: training turned NaN or infinite; its ``model`` has the last good weights.
+
+    Ctrl-C ends the training after the step in flight: the model so far is returned and a warning says so. A second
+    Ctrl-C ends at once.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> X = np.asarray([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+        >>> net = cr.mlp([2, 8, 2], activation="tanh")
+        >>> model = cr.fit(net, X, [0, 1, 1, 0], loss="softmax_cross_entropy", optimizer=cr.Adam(0.05), epochs=200)
+        >>> model.predict(X).tolist()
+        [0, 1, 1, 0]
+
+    """
+    before = network if isinstance(network, Model) else None
+    net, found_loss = _what(network, loss)
+    require(isinstance(epochs, int) and epochs >= 1, f"epochs must be a whole number >= 1, got {epochs!r}.")
+    require(isinstance(seed, int) and seed >= 0, f"seed must be a whole number >= 0, got {seed!r}.")
+    on = equip(_choose(backend, X, device, dtype, compile, before))
+    problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
+    data = prepare(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
+    held = None if validation is None else _validation(on, validation, net, found_loss)
+    found_metrics = find_metrics(metrics, found_loss)
+    plan = _batches(data.x.shape[0], batch_size, net)
+    problem = _plan_rates(problem, epochs * len(plan))
+    history = History() if before is None else before.history
+    state = _start(on, problem, before, seed, len(history))
+    run = Run(
+        backend=on,
+        problem=problem,
+        state=state,
+        columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if held is not None)),
+        first_epoch=len(history) + 1,
+        epochs=epochs,
+        steps_per_epoch=len(plan),
+        build=lambda theta, buffers, records: Model(
+            net, theta, buffers, found_loss, on, is_flat(y), records, None if before is None else before.preprocessing
+        ),
+        history=history,
+    )
+    measure = _Measure(on, net, found_loss, held, found_metrics)
+    _train(run, data, plan, shuffle, seed, measure, list(callbacks))
+    return run.model()
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What is measured after each epoch, besides the training loss."""
+
+    backend: Backend
+    network: Sequential
+    loss: LossFunction
+    data: Batch | None
+    metrics: dict[str, HostMetric | None]
+
+    def __call__(self, state: State) -> dict[str, Array]:
+        if self.data is None:
+            return {}
+        values = evaluate(self.backend, self.network, self.loss, state.theta, state.buffers, self.data, self.metrics)
+        return {f"val_{name}": value for name, value in values.items()}
+
+
+def _train(
+    run: Run, data: Batch, plan: list[int], shuffle: bool, seed: int, measure: _Measure, callbacks: list[object]
+) -> None:
+    """The loop: epochs of steps, one synchronisation an epoch."""
+    on = run.backend
+    programs = {rows: on.compile(make_epoch_step(on, run.problem, rows)) for rows in dict.fromkeys(plan)}
+    begun: list[object] = []
+    with deferred_interrupt() as interrupt:
+        try:
+            for callback in callbacks:
+                begun.append(callback)
+                _call([callback], "on_train_begin", run)
+            while run.epoch < run.last_epoch and run.stopped is None:
+                run.epoch = max(run.epoch + 1, run.first_epoch)
+                _epoch(run, data, plan, programs, _order(run, data, shuffle, seed), measure, callbacks, interrupt)
+        finally:
+            _call(begun, "on_train_end", run)
+    if interrupt.asked:
+        warnings.warn(
+            f"interrupted in epoch {run.epoch}, step {run.step}: the model so far is returned.",
+            InterruptedTraining,
+            stacklevel=3,
+        )
+
+
+def _epoch(
+    run: Run,
+    data: Batch,
+    plan: list[int],
+    programs: dict[int, Callable[[State, Batch, Array], State]],
+    order: Array,
+    measure: _Measure,
+    callbacks: list[object],
+    interrupt: Interrupt,
+) -> None:
+    on, xp, started = run.backend, run.backend.xp, time.perf_counter()
+    state = run.state._replace(
+        cursor=on.zeros((1,), xp.int32), cost=on.zeros(run.state.cost.shape), weight=on.zeros((1,))
+    )
+    kept = copy_state(on, state)
+    listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
+    with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
+        for run.step, rows in enumerate(plan, 1):
+            state = programs[rows](state, data, order)
+            if listeners:
+                run.state = state
+                _call(listeners, "on_step_end", run)
+                state = run.state
+            if interrupt.asked:
+                break
+        run.state = state
+        arrays = {"finite": is_finite(on, state), "loss": state.cost / state.weight, **measure(state)}
+        numbers = on.to_numpy(xp.concat(list(arrays.values())))  # the epoch's one synchronisation
+    record = dict(zip(arrays, map(float, numbers), strict=True))
+    if not record.pop("finite"):
+        _diverged(run, kept, data, order, plan[: run.step])
+    if interrupt.asked and run.step < len(plan):
+        run.stop("interrupted")
+        return
+    rate = float(as_schedule(run.problem.optimizer.learning_rate).rate(np, np.asarray([_steps_taken(run)]))[0])
+    numbers_of_epoch: Record = {
+        "epoch": run.epoch,
+        **record,
+        "rate": rate * run.rate_scale,
+        "seconds": time.perf_counter() - started,
+    }
+    run.history = History((*run.history.records, numbers_of_epoch))
+    _call(callbacks, "on_epoch_end", run, numbers_of_epoch)
+    if interrupt.asked:
+        run.stop("interrupted")
+
+
+def _diverged(run: Run, kept: State, data: Batch, order: Array, sizes: list[int]) -> None:
+    with np.errstate(all="ignore"):
+        step, layer, cause, good = locate(run.backend, run.problem, kept, data, order, sizes)
+    run.state = good
+    raise DivergenceError(
+        f"training diverged in epoch {run.epoch}, step {step} of {run.steps_per_epoch}: the first number that is not "
+        f"finite came from {layer}; {cause}. The error's .model has the last good weights.",
+        epoch=run.epoch,
+        step=step,
+        layer=layer,
+        model=run.model(),
+    )
+
+
+def _call(callbacks: Iterable[object], hook: str, *arguments: object) -> None:
+    for callback in callbacks:
+        if hasattr(callback, hook):
+            getattr(callback, hook)(*arguments)
+
+
+def _steps_taken(run: Run) -> float:
+    return float((run.epoch - run.first_epoch) * run.steps_per_epoch + run.step)
+
+
+def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple[Sequential, LossFunction]:
+    if isinstance(network, Model):
+        if loss is not None and find_loss(loss) != network.loss:
+            raise ConfigurationError(f"this model was trained for {network.loss!r}, got loss={loss!r}: leave loss out.")
+        return network.network, network.loss
+    if not isinstance(network, Sequential):
+        raise ConfigurationError(f"fit trains a network (cr.mlp, cr.Sequential) or a Model, got {network!r}.")
+    if loss is None:
+        raise ConfigurationError(
+            "fit needs loss=...: 'softmax_cross_entropy' for class indices, 'squared_error' for numbers."
+        )
+    return network, find_loss(loss)
+
+
+def _choose(
+    name: str | Backend, X: Any, device: Any, dtype: Any, compile: bool | None, before: Model | None
+) -> Backend:
+    if before is not None and name == "auto" and device is None and dtype is None and compile is None:
+        return before.backend
+    return backend(name, device=device, dtype=dtype, compile=compile, like=X)
+
+
+def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction) -> Batch:
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise ConfigurationError("validation must be (X, y) or (X, y, sample_weight).")
+    X, y, weight = (*validation, None)[:3]
+    what = "the validation X"
+    return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
+
+
+def _batches(rows: int, batch_size: int | None, network: Sequential) -> list[int]:
+    """How many rows each step of an epoch takes."""
+    if batch_size is None:
+        batch_size = min(_DEFAULT_BATCH, rows)
+    require(
+        isinstance(batch_size, int) and batch_size >= 1, f"batch_size must be a whole number >= 1, got {batch_size!r}."
+    )
+    if batch_size > rows:
+        warnings.warn(
+            f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.",
+            UserWarning,
+            stacklevel=3,
+        )
+        batch_size = rows
+    plan = [batch_size] * (rows // batch_size)
+    rest = rows % batch_size
+    if rest == 1 and any(isinstance(layer, BatchNorm) for layer in network.layers):
+        plan[-1] += 1  # batch normalisation cannot train on one row
+    elif rest:
+        plan.append(rest)
+    return plan
+
+
+def _plan_rates(problem: Problem, steps: int) -> Problem:
+    optimizer = planned(problem.optimizer, steps)
+    return Problem(problem.network, problem.loss, optimizer, problem.penalty, problem.clip)
+
+
+def _start(on: Backend, problem: Problem, before: Model | None, seed: int, epochs_before: int) -> State:
+    if before is None:
+        theta, buffers = on.asarray(problem.network.initial_theta(seed)), on.asarray(problem.network.initial_buffers())
+    else:
+        here = before if before.backend == on else before.to(on)
+        theta, buffers = on.copy(here.theta), on.copy(here.buffers)
+    return fresh_state(on, problem, theta, buffers, seed, epochs_before=epochs_before)
+
+
+def _order(run: Run, data: Batch, shuffle: bool, seed: int) -> Array:
+    """The epoch's order of rows, drawn on the host and keyed by (seed, epoch): the same on every backend."""
+    rows = data.x.shape[0]
+    order = host_generator(seed, "order", run.epoch).permutation(rows) if shuffle else np.arange(rows)
+    return run.backend.asarray(order, run.backend.xp.int32)

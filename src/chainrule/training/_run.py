@@ -1,0 +1,79 @@
+"""A training under way: where it is, and what may be asked of it. It changes; it is gone when ``fit`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from .._backend import Backend
+from .._errors import unknown_name
+from .._typing import Array
+from ..history import History
+from ..model import Model
+from ._step import Problem, State
+
+
+class Snapshot(NamedTuple):
+    """Copies of the trained numbers at one moment."""
+
+    theta: Array
+    buffers: Array
+
+
+@dataclass
+class Run:
+    """What a callback is handed.
+
+    ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``;
+    ``rate_scale`` is what the scheduled rate is multiplied by; ``history`` has the epochs so far.
+    """
+
+    backend: Backend
+    problem: Problem
+    state: State
+    columns: tuple[str, ...]
+    first_epoch: int
+    epochs: int
+    steps_per_epoch: int
+    build: Callable[[Array, Array, History], Model]
+    history: History = field(default_factory=History)
+    epoch: int = 0
+    step: int = 0
+    rate_scale: float = 1.0
+    stopped: str | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last epoch that was asked for."""
+        return self.first_epoch + self.epochs - 1
+
+    def stop(self, reason: str) -> None:
+        """End the training after this epoch."""
+        self.stopped = reason
+
+    def scale_rate(self, factor: float) -> None:
+        """Multiply the learning rate by ``factor`` from the next step on."""
+        self.rate_scale *= factor
+        self.state = self.state._replace(scale=self.backend.asarray(np.full(1, self.rate_scale)))
+
+    def snapshot(self) -> Snapshot:
+        """Copies of the parameters and buffers as they are now."""
+        return Snapshot(self.backend.copy(self.state.theta), self.backend.copy(self.state.buffers))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to the parameters and buffers of a snapshot."""
+        self.state = self.state._replace(
+            theta=self.backend.copy(snapshot.theta), buffers=self.backend.copy(snapshot.buffers)
+        )
+
+    def model(self) -> Model:
+        """The model as it is now."""
+        return self.build(*self.snapshot(), self.history)
+
+    def require_column(self, name: str) -> None:
+        """Raise ConfigurationError unless the history will have this column."""
+        if name not in self.columns:
+            raise unknown_name("history column", name, self.columns)

@@ -1,0 +1,176 @@
+"""One training step, as a pure function: ``step(state, batch) -> (state, cost)``. Arrays in, arrays out.
+
+**Donation**: a step owns the state it is given, may overwrite its arrays in place, and returns it; the caller rebinds
+and never looks at the old name again. What leaves for the user is copied. Nothing in a step reads a number on the host,
+so the same function runs eagerly, under ``jax.jit``, and in a captured graph; what changes from step to step lives in
+arrays of shape ``(1,)``, never in Python numbers that compiling would freeze.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .._backend import Backend
+from .._random import member_key, step_key
+from .._typing import Array
+from ..backpropagation import value_and_gradient
+from ..data import Batch
+from ..losses import LossFunction
+from ..network import Sequential
+from ..optimizers import Clip, Moments, Optimizer
+from ..penalties import Penalty
+from ..schedules import as_schedule
+
+
+class State(NamedTuple):
+    """Everything that a step changes. A leading axis k, of theta, moments, buffers, key and cost, is a stack."""
+
+    theta: Array  # (..., p) all trained parameters
+    moments: Moments  # the optimizer's, each (..., p)
+    buffers: Array  # (..., q) running statistics
+    step: Array  # (1,) int32, how many steps were taken
+    cursor: Array  # (1,) int32, the first row of the next batch in the epoch's order
+    key: Array  # (..., 2) int32, the members' cipher keys
+    scale: Array  # (1,) or (k, 1), multiplies the scheduled rate
+    cost: Array  # (..., 1) sum over the epoch so far of cost times weight
+    weight: Array  # (1,) sum over the epoch so far of the weights
+
+
+Step = Callable[[State, Batch], tuple[State, Array]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained and how: all that a step needs besides arrays.
+
+    ``network`` ends in what ``loss`` is computed from (``logits_part``).
+    """
+
+    network: Sequential
+    loss: LossFunction
+    optimizer: Optimizer
+    penalty: Penalty | None = None
+    clip: Clip | None = None
+
+
+def initial_state(backend: Backend, problem: Problem, *, seed: int, members: Sequence[int] | None = None) -> State:
+    """The state before the first step. ``members`` numbers a stack's networks; None is one network, member 0."""
+    thetas = [problem.network.initial_theta(seed, member) for member in members or (0,)]
+    theta = backend.asarray(thetas[0] if members is None else np.stack(thetas))
+    return fresh_state(backend, problem, theta, initial_buffers(backend, problem.network, members), seed, members)
+
+
+def initial_buffers(backend: Backend, network: Sequential, members: Sequence[int] | None = None) -> Array:
+    """The buffers before the first step, ``(q,)`` or ``(k, q)``."""
+    buffers = network.initial_buffers()
+    return backend.asarray(buffers if members is None else np.stack([buffers] * len(members)))
+
+
+def fresh_state(
+    backend: Backend,
+    problem: Problem,
+    theta: Array,
+    buffers: Array,
+    seed: int,
+    members: Sequence[int] | None = None,
+    *,
+    epochs_before: int = 0,
+) -> State:
+    """A state that starts from these parameters, which it owns from now on."""
+    xp = backend.xp
+    key = np.asarray([member_key(seed, member, epochs_before) for member in members or (0,)], dtype=np.int32)
+    lead = theta.shape[:-1]
+    return State(
+        theta=theta,
+        moments=problem.optimizer.init(backend, theta, backend.asarray(problem.network.decays())),
+        buffers=buffers,
+        step=backend.zeros((1,), xp.int32),
+        cursor=backend.zeros((1,), xp.int32),
+        key=backend.asarray(key.reshape(*lead, 2), xp.int32),
+        scale=backend.asarray(np.ones(1)),
+        cost=backend.zeros((*lead, 1)),
+        weight=backend.zeros((1,)),
+    )
+
+
+def make_step(backend: Backend, problem: Problem) -> Step:
+    """The pure step ``(state, batch) -> (state, cost)``: forward, loss, backward, optimizer. Donates the state.
+
+    A batch whose weights sum to 0 changes nothing but the counters.
+    """
+    xp = backend.xp
+    schedule = as_schedule(problem.optimizer.learning_rate)
+
+    def step(state: State, batch: Batch) -> tuple[State, Array]:
+        count = state.step + 1
+        t = xp.astype(count, backend.dtype)
+        value, gradient, buffers = value_and_gradient(
+            backend,
+            problem.network,
+            problem.loss,
+            problem.penalty,
+            state.theta,
+            state.buffers,
+            batch,
+            step_key(state.key, count, xp),
+        )
+        if problem.clip is not None:
+            gradient = problem.clip(backend, gradient)
+        eta = state.scale * schedule.rate(xp, t)
+        kept = None if batch.weight is None else _copies(backend, state)
+        theta, moments = problem.optimizer.update(backend, state.theta, gradient, state.moments, t, eta)
+        rows = batch.x.shape[-2]
+        weight = xp.full_like(state.weight, rows) if batch.weight is None else xp.sum(batch.weight, axis=-2)
+        if kept is not None:
+            live = weight > 0.0
+            theta = xp.where(live, theta, kept.theta)
+            moments = tuple(xp.where(live, new, old) for new, old in zip(moments, kept.moments, strict=True))
+            buffers = xp.where(live, buffers, kept.buffers) if problem.network.buffer_layout.size else buffers
+        total = state.cost + xp.reshape(value, (*value.shape, 1)) * weight
+        after = State(
+            theta, moments, buffers, count, state.cursor + rows, state.key, state.scale, total, state.weight + weight
+        )
+        return after, value
+
+    return step
+
+
+def make_epoch_step(backend: Backend, problem: Problem, rows: int) -> Callable[[State, Batch, Array], State]:
+    """What is compiled: the step after the gather of the next ``rows`` rows; ``order`` ``(N,)`` numbers them."""
+    step = make_step(backend, problem)
+
+    def epoch_step(state: State, data: Batch, order: Array) -> State:
+        return step(state, backend.run(gather, data, order, state.cursor, rows))[0]
+
+    return epoch_step
+
+
+def gather(backend: Backend, data: Batch, order: Array, cursor: Array, rows: int) -> Batch:
+    """The examples ``order[cursor : cursor + rows]``; the cursor is an array, so one program serves all."""
+    xp = backend.xp
+    index = xp.take(order, cursor + xp.arange(rows, dtype=xp.int32, device=backend.device), axis=0)
+    weight = None if data.weight is None else xp.take(data.weight, index, axis=0)
+    return Batch(xp.take(data.x, index, axis=0), xp.take(data.y, index, axis=0), weight)
+
+
+def copy_state(backend: Backend, state: State) -> State:
+    """A copy of the whole state that no later step can overwrite."""
+    return State(
+        theta=backend.copy(state.theta),
+        moments=tuple(map(backend.copy, state.moments)),
+        buffers=backend.copy(state.buffers),
+        step=backend.copy(state.step),
+        cursor=backend.copy(state.cursor),
+        key=backend.copy(state.key),
+        scale=backend.copy(state.scale),
+        cost=backend.copy(state.cost),
+        weight=backend.copy(state.weight),
+    )
+
+
+def _copies(backend: Backend, state: State) -> State:
+    return state._replace(theta=backend.copy(state.theta), moments=tuple(map(backend.copy, state.moments)))
