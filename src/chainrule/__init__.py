@@ -43,6 +43,10 @@ from .activations import Sine as Sine
 from .activations import Softplus as Softplus
 from .activations import Step as Step
 from .activations import Tanh as Tanh
+from .diagnostics import Diagnosis as Diagnosis
+from .diagnostics import diagnose as diagnose
+from .gradient_check import GradientCheck as GradientCheck
+from .gradient_check import check_gradients as check_gradients
 from .history import History as History
 from .initializers import Constant as Constant
 from .initializers import Normal as Normal

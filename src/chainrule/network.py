@@ -16,7 +16,7 @@ from ._errors import ConfigurationError, require, unknown_name
 from ._layout import Layout, Pieces, join
 from ._random import Key, host_generator
 from ._typing import Array
-from .activations import SELU, Elementwise, Exponential, Linear, Sigmoid, Tanh, find_activation
+from .activations import SELU, Elementwise, Exponential, HardSigmoid, HardTanh, Linear, Sigmoid, Tanh, find_activation
 from .initializers import Initializer
 from .layers import Activate, BatchNorm, Dense, Dropout, Layer, LayerNorm, RandomizedLeakyReLU, Residual, Softmax
 from .losses import Link, LossFunction
@@ -188,7 +188,7 @@ def mlp(
         output: the last activation; None ends in pre-activations, which is what a loss with a link expects.
         dropout: the rate after each hidden activation.
         normalization: of the hidden pre-activations; Dense then has no bias, which normalisation would cancel.
-        weights: initializer; None chooses by activation: LeCun for SELU, Glorot for tanh and the sigmoid, else He.
+        weights: initializer; None chooses by activation: LeCun for SELU, Glorot for (hard) tanh and sigmoid, else He.
         biases: initializer of the biases.
 
     Raises:
@@ -266,6 +266,6 @@ def _usual_weights(hidden: Layer) -> str:
     function = hidden.activation if isinstance(hidden, Activate) else None
     if isinstance(function, SELU):
         return "lecun_normal"
-    if isinstance(function, Tanh | Sigmoid):
+    if isinstance(function, Tanh | Sigmoid | HardTanh | HardSigmoid):
         return "glorot_uniform"
     return "he_normal"

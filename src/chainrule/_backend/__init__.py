@@ -48,12 +48,17 @@ class Backend:
         return self.library.NAME
 
     @property
+    def device_name(self) -> str:
+        """The device as a string that ``device=`` understands."""
+        return self.library.device_name(self.device)
+
+    @property
     def info(self) -> dict[str, object]:
         """What runs: library, version, device, dtype, whether steps are compiled, and which operations are fused."""
         return {
             "name": self.name,
             "version": self.library.version(),
-            "device": str(self.device),
+            "device": self.device_name,
             "dtype": dtype_name(self.dtype),
             "compiled": self.compiled,
             "kernels": sorted(reference.__name__ for reference in self.kernels),
@@ -61,7 +66,7 @@ class Backend:
 
     def __repr__(self) -> str:
         compiled = ", compiled" if self.compiled else ""
-        return f"Backend({self.name}, device={self.device}, dtype={dtype_name(self.dtype)}{compiled})"
+        return f"Backend({self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}{compiled})"
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
         """``reference(backend, *arguments)``, by this library's faster body where there is one."""
@@ -143,7 +148,7 @@ def available_backends() -> list[dict[str, object]]:
         row: dict[str, object] = {"name": name, "version": library.version(), "devices": [], "problem": None}
         try:
             library.load()
-            row["devices"] = [str(device) for device in library.devices()]
+            row["devices"] = [library.device_name(device) for device in library.devices()]
         except BackendError as error:
             row["problem"] = str(error)
         rows.append(row)
@@ -188,5 +193,5 @@ def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> 
             if library.NAME == "jax"
             else "use dtype='float32' or another device"
         )
-        raise DTypeError(f"{library.NAME} on {device} has no {name}: {fix}.")
+        raise DTypeError(f"{library.NAME} on {library.device_name(device)} has no {name}: {fix}.")
     return getattr(xp, name)

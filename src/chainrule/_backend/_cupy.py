@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,10 @@ from ._library import by_index, import_library, installed_version, no_such_devic
 NAME = "cupy"
 COMPILES = False
 
-_EXTRA = "cuda13"  # for CUDA 12 drivers: chainrule[cuda12]; the message of load() names both
-
 
 def load() -> Namespace:
     _count()
-    return import_library("array_api_compat.cupy", name="CuPy", extra=_EXTRA)
+    return import_library("array_api_compat.cupy", name="CuPy", extra="cuda13")
 
 
 def version() -> str:
@@ -33,7 +32,7 @@ def owns(x: object) -> bool:
 
 
 def devices() -> list[Device]:
-    cupy = import_library("cupy", name="CuPy", extra=_EXTRA)
+    cupy = _import()
     return [cupy.cuda.Device(i) for i in range(_count())]
 
 
@@ -48,6 +47,10 @@ def find_device(device: Any) -> Device:
     if not 0 <= index < len(found):
         raise no_such_device(device, found, name="CuPy")
     return by_index(found, index, name="CuPy")
+
+
+def device_name(device: Device) -> str:
+    return f"cuda:{device.id}"
 
 
 def device_of(x: Any) -> Device:
@@ -79,9 +82,13 @@ def compile(step: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
+def _import() -> ModuleType:
+    return import_library("cupy", name="CuPy", extra="cuda13", otherwise=", or chainrule[cuda12] for a CUDA 12 driver")
+
+
 def _count() -> int:
     """How many CUDA devices there are, or one sentence on why there is none."""
-    cupy = import_library("cupy", name="CuPy", extra=_EXTRA)
+    cupy = _import()
     try:
         count: int = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

@@ -49,6 +49,10 @@ def find_device(device: Any) -> Device:
     raise no_such_device(device, found, name="JAX")
 
 
+def device_name(device: Device) -> str:
+    return f"{device.platform}:{device.id}"
+
+
 def device_of(x: Any) -> Device:
     return next(iter(x.devices()))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -36,6 +36,9 @@ class Library(Protocol):
     def find_device(self, device: Any) -> Device:
         """The library's device for an index, its own string or its own object; None is its default."""
 
+    def device_name(self, device: Device) -> str:
+        """What ``find_device`` understands and a person can read."""
+
     def device_of(self, x: Array) -> Device: ...
 
     def place(self, x: Array, dtype: DType, device: Device) -> Array:
@@ -49,8 +52,8 @@ class Library(Protocol):
         """``step`` compiled, its first argument donated."""
 
 
-def import_library(module: str, *, name: str, extra: str) -> ModuleType:
-    """Import an array library, or say in one sentence how to get it."""
+def import_library(module: str, *, name: str, extra: str, otherwise: str = "") -> ModuleType:
+    """Import an array library, or say in one sentence how to get it (``otherwise`` names another way)."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -58,7 +61,7 @@ def import_library(module: str, *, name: str, extra: str) -> ModuleType:
             why = f"{name} is not installed"
         else:
             why = f"{name} is installed but cannot be imported ({error})"
-        raise BackendError(f"{why}: pip install 'chainrule[{extra}]'.") from error
+        raise BackendError(f"{why}: pip install 'chainrule[{extra}]'{otherwise}.") from error
 
 
 def by_index(devices: list[Device], device: int, *, name: str) -> Device:
@@ -68,9 +71,9 @@ def by_index(devices: list[Device], device: int, *, name: str) -> Device:
     return devices[device]
 
 
-def no_such_device(device: object, devices: list[Device], *, name: str) -> BackendError:
+def no_such_device(device: object, devices: Sequence[object], *, name: str) -> BackendError:
     """The error for a device that does not exist."""
-    listed = ", ".join(f"{i}: {d}" for i, d in enumerate(devices))
+    listed = ", ".join(f"{i} ({d})" for i, d in enumerate(devices))
     return BackendError(f"{name} has no device {device!r} on this machine; it has {listed}.")
 
 

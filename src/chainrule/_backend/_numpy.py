@@ -37,6 +37,10 @@ def find_device(device: Any) -> Device:
     return "cpu"
 
 
+def device_name(device: Device) -> str:
+    return str(device)
+
+
 def device_of(x: Array) -> Device:
     return "cpu"
 

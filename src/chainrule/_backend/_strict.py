@@ -46,6 +46,10 @@ def find_device(device: Any) -> Device:
     raise no_such_device(device, list(_NAMES), name="array-api-strict")
 
 
+def device_name(device: Device) -> str:
+    return _NAMES[devices().index(device)]
+
+
 def device_of(x: Any) -> Device:
     return x.device
 

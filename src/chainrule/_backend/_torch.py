@@ -56,6 +56,10 @@ def find_device(device: Any) -> Device:
     return wanted
 
 
+def device_name(device: Device) -> str:
+    return str(device)
+
+
 def device_of(x: Array) -> Device:
     return x.device  # type: ignore[attr-defined]  # the standard's attribute, absent from tracers, so not in Array
 

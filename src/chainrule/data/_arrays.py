@@ -79,7 +79,7 @@ def _check_together(*arrays: Any) -> None:
         if array is None:
             continue
         owner = library_of(array)
-        seen["numpy on cpu" if owner is None else f"{owner.NAME} on {owner.device_of(array)}"] = None
+        seen["numpy on cpu" if owner is None else f"{owner.NAME} on {owner.device_name(owner.device_of(array))}"] = None
     if len(seen) > 1:
         raise DataError(
             f"X, y and sample_weight must lie in one library and on one device, got {' and '.join(seen)}: convert them."

@@ -150,9 +150,9 @@ class ProgressBar:
         self._progress = bar.Progress(
             bar.TextColumn("epoch"),
             bar.MofNCompleteColumn(),
-            bar.BarColumn(bar_width=None),
+            bar.BarColumn(bar_width=16),
             bar.TextColumn("{task.fields[numbers]}"),
-            bar.TimeRemainingColumn(),
+            bar.TimeRemainingColumn(compact=True),
             console=self._console,
         )
         self._progress.start()
@@ -160,7 +160,8 @@ class ProgressBar:
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         done = record["epoch"] - run.first_epoch + 1
-        shown = [f"{name} {value:.4f}" for name, value in record.items() if name == "loss" or name.startswith("val_")]
+        metrics = [name for name in run.columns if name.startswith("val_") and name != "val_loss"]
+        shown = [f"{name} {record[name]:.4f}" for name in ["loss", *(metrics or run.columns[1:])]]
         speed = done / (time.perf_counter() - self._started)
         self._progress.update(self._task, completed=done, numbers="  ".join([*shown, f"{speed:.1f} epochs/s"]))
 

@@ -1,0 +1,185 @@
+"""The commands and their options; what they do stands in the file of each command's name."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .. import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
+from .._backend import available_backends
+from .._errors import ConfigurationError
+from ..data.files import read_table
+from ..model import load
+from ._predict import predict_table
+from ._train import Options, digits, train_table
+
+app = typer.Typer(
+    help="The multilayer perceptron for any array: train, predict, look inside.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+BackendName = Annotated[
+    str, typer.Option("--backend", help="auto, numpy, cupy, torch or jax; see 'chainrule backends'.")
+]
+DeviceName = Annotated[str | None, typer.Option("--device", help="An index, or the library's own name: 0, cuda:1.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """--debug stands anywhere; ``main`` reads it."""
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  chainrule train digits\n\n"
+    "  chainrule train houses.csv --target price --impute median\n\n"
+    "  chainrule train X.npy --target y.npy --hidden 256,256 --backend torch --out runs/a"
+)
+def train(
+    data: Annotated[str, typer.Argument(help="'digits', or a .csv, .parquet, .npz or .npy file.")],
+    target: Annotated[
+        str | None, typer.Option(help="The column to predict; for .npy the file with the targets.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="classification or regression; default: inferred and said.")] = None,
+    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers, '' for none.")] = "256,128",
+    activation: Annotated[str, typer.Option(help="Of the hidden layers: relu, tanh, gelu, ...")] = "relu",
+    normalization: Annotated[str | None, typer.Option(help="batch or layer.")] = None,
+    dropout: Annotated[float, typer.Option(help="Share of hidden activations dropped while training.")] = 0.2,
+    epochs: Annotated[int, typer.Option(help="At most so many times through the data.")] = 200,
+    patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better validation loss.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 64,
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, momentum, rmsprop, adagrad, lion.")] = "adam",
+    learning_rate: Annotated[float | None, typer.Option(help="Default: the optimizer's own.")] = None,
+    l2: Annotated[float, typer.Option(help="Adds l2/2 times the sum of squared weights to the cost.")] = 0.0,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    impute: Annotated[
+        str | None, typer.Option(help="'median' fills in missing values; else they are an error.")
+    ] = None,
+    unseen: Annotated[str, typer.Option(help="Unseen categories when predicting: error or ignore.")] = "error",
+    drop: Annotated[str, typer.Option(help="Columns to leave out, separated by commas.")] = "",
+    categorical: Annotated[str, typer.Option(help="Columns of codes: text even where they look like numbers.")] = "",
+    separator: Annotated[str | None, typer.Option(help="Of a CSV: comma, semicolon, tab, bar.")] = None,
+    test_fraction: Annotated[float, typer.Option(help="Held out, and looked at once, at the end.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Of the split, the initial weights, the order and dropout.")] = 0,
+    backend: BackendName = "auto",
+    device: DeviceName = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> int:
+    """Train on a table, and write the model, its history and its curves."""
+    return train_table(
+        data,
+        Options(
+            target=target,
+            task=task,
+            hidden=hidden,
+            activation=activation,
+            normalization=normalization,
+            dropout=dropout,
+            epochs=epochs,
+            patience=patience,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            l2=l2,
+            clip_norm=clip_norm,
+            impute=impute,
+            unseen=unseen,
+            drop=_names(drop),
+            categorical=_names(categorical),
+            separator=separator,
+            test_fraction=test_fraction,
+            seed=seed,
+            backend=backend,
+            device=_device(device),
+            dtype=dtype,
+            out=out or Path("runs") / Path(data).stem,
+        ),
+        Console(highlight=False, soft_wrap=True, quiet=False),
+        quiet=quiet,
+    )
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  chainrule predict runs/houses/model.safetensors new.csv --out prices.csv\n\n"
+    "  chainrule predict runs/digits/model.safetensors digits --proba --out preds.csv"
+)
+def predict(
+    model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")],
+    data: Annotated[str, typer.Argument(help="A table with the same columns; the target may be missing.")],
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; default: standard output.")] = None,
+    proba: Annotated[bool, typer.Option("--proba", help="Add a column of probability for each class.")] = False,
+    unseen: Annotated[str | None, typer.Option(help="Unseen categories: error or ignore; else the model's.")] = None,
+    drop: Annotated[str, typer.Option(help="Columns to pass over, separated by commas.")] = "",
+    separator: Annotated[str | None, typer.Option(help="Of a CSV: comma, semicolon, tab, bar.")] = None,
+    backend: BackendName = "numpy",
+    device: DeviceName = None,
+) -> int:
+    """Predict a table with a trained model; labels come back as they were."""
+    loaded = load(model, backend=backend, device=_device(device))
+    if loaded.preprocessing is None:
+        raise ConfigurationError(
+            f"{model} was saved without preprocessing, so it takes arrays, not tables: use cr.load in Python."
+        )
+    codes = loaded.preprocessing.categorical
+    read = partial(read_table, drop=_names(drop), categorical=codes, separator=separator)
+    table = digits() if data == "digits" else read(data)
+    return predict_table(loaded, table, out, proba=proba, unseen=unseen)
+
+
+@app.command(epilog="Example:\n\n  chainrule summary runs/digits/model.safetensors")
+def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")]) -> int:
+    """Print a model's layers, shapes and parameters."""
+    loaded = load(model)
+    print(loaded.summary())
+    if loaded.preprocessing is not None:
+        print("\n".join(loaded.preprocessing.describe()))
+    return 0
+
+
+@app.command(epilog="Example:\n\n  chainrule backends")
+def backends() -> int:
+    """List every backend: version, devices, or why it cannot run here."""
+    table = Table("backend", "version", "devices, or why it cannot run", box=None, pad_edge=False)
+    for row in available_backends():
+        devices: Any = row["devices"]
+        last = str(row["problem"] or ", ".join(devices))
+        table.add_row(str(row["name"]), str(row["version"]), escape(last))  # [cuda13] is no markup
+    Console(highlight=False).print(table)
+    return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command in ``arguments``; the exit code."""
+    words = [word for word in arguments if word != "--debug"]
+    try:
+        code = app(args=words, standalone_mode=False)
+    except typer.Exit as end:
+        return int(end.exit_code)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors
+            error.show()
+            return int(error.exit_code)
+        raise
+    return int(code or 0)
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+def _device(device: str | None) -> str | int | None:
+    return int(device) if device is not None and device.isdecimal() else device

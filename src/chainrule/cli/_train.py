@@ -1,0 +1,222 @@
+"""``chainrule train``: read, split, standardise, train, look at the test part once, write everything down."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from .._backend import Backend
+from .._backend import backend as choose_backend
+from .._errors import ConfigurationError, FileError, InterruptedTraining, require
+from ..data.files import read_table
+from ..data.preprocessing import Preprocessing
+from ..data.splitting import split
+from ..data.tables import Table
+from ..metrics import confusion_matrix
+from ..model import Model
+from ..network import Sequential, mlp
+from ..optimizers import OPTIMIZERS, ClipNorm, Optimizer, find_optimizer
+from ..penalties import Penalty
+from ..plots import plot_history
+from ..training import CSVLogger, EarlyStopping, ProgressBar, fit
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``chainrule train``, as its help states them."""
+
+    target: str | None
+    task: Any
+    hidden: str
+    activation: str
+    normalization: Any
+    dropout: float
+    epochs: int
+    patience: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float | None
+    l2: float
+    clip_norm: float | None
+    impute: Any
+    unseen: Any
+    drop: tuple[str, ...]
+    categorical: tuple[str, ...]
+    separator: str | None
+    test_fraction: float
+    seed: int
+    backend: str
+    device: str | int | None
+    dtype: str
+    out: Path
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Rows to train on, to choose by, and to look at once."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def train_table(data: str, options: Options, console: Console, *, quiet: bool) -> int:
+    """Train on ``data`` and write model.safetensors, history.csv and curves.png to ``options.out``."""
+    _check_folder(options.out)
+    on = choose_backend(options.backend, device=options.device, dtype=options.dtype)
+    table = load_table(data, options)
+    prepared, parts = _prepare(table, options)
+    # A category that only held-out rows have must not stop a training: it was said, and counts as none of the known.
+    X, y = prepared.features(table, unseen="ignore"), prepared.targets(table)
+    classify = prepared.kind == "classification"
+    network = _network(X.shape[1], len(prepared.classes) if classify else 1, options)
+    optimizer = _optimizer(options)
+    _say_what(console, table, prepared, parts, network, on)
+
+    started = time.perf_counter()
+    callbacks: list[object] = [EarlyStopping("val_loss", patience=options.patience)]
+    callbacks.append(CSVLogger(options.out / "history.csv"))
+    if not quiet:
+        callbacks.append(ProgressBar(console))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InterruptedTraining)
+        model = fit(
+            network,
+            X[parts.train],
+            y[parts.train],
+            loss="softmax_cross_entropy" if classify else "squared_error",
+            optimizer=optimizer,
+            epochs=options.epochs,
+            batch_size=min(options.batch_size, len(parts.train)),
+            seed=options.seed,
+            validation=(X[parts.validation], y[parts.validation]),
+            penalty=Penalty(l2=options.l2) if options.l2 else None,
+            clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
+            callbacks=callbacks,
+            backend=on,
+        )
+    interrupted = [str(w.message) for w in caught if issubclass(w.category, InterruptedTraining)]
+    model = replace(model, preprocessing=prepared)
+    console.print(f"trained {len(model.history)} epochs in {time.perf_counter() - started:.1f} s")
+    for message in interrupted:
+        console.print(message)
+    _report(console, model, X[parts.test], y[parts.test])
+    _write(console, model, options.out)
+    return 130 if interrupted else 0
+
+
+def load_table(data: str, options: Options) -> Table:
+    """The table named on the command line; ``digits`` is scikit-learn's bundled set of 1,797 handwritten digits."""
+    if data == "digits":
+        return digits()
+    return read_table(
+        data,
+        target=options.target,
+        drop=options.drop,
+        categorical=options.categorical,
+        separator=options.separator,
+    )
+
+
+def digits() -> Table:
+    """The 1,797 handwritten digits of scikit-learn: 8 x 8 pixels of 0 to 16, ten classes."""
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    columns = {f"pixel{i}": X[:, i] for i in range(X.shape[1])}
+    return Table(columns=columns, target=y, target_name="digit", source="digits")
+
+
+def _prepare(table: Table, options: Options) -> tuple[Preprocessing, Parts]:
+    """What the training part teaches about the columns, and the three parts."""
+    if table.target is None:
+        raise ConfigurationError(f"say which column of {table.source} to predict: --target NAME.")
+    whole = Preprocessing.learn(table, task=options.task, impute=options.impute, unseen=options.unseen)
+    y, stratify = whole.targets(table), whole.kind == "classification"
+    held, seed = options.test_fraction, options.seed
+    require(0 < held < 1, f"--test-fraction must lie between 0 and 1, got {held}.")
+    rest, test = split(len(y), y, fraction=held, seed=seed, stratify=stratify)
+    train, check = split(len(rest), y[rest], fraction=held, seed=seed, stratify=stratify, part="validation")
+    parts = Parts(rest[train], rest[check], test)
+    prepared = Preprocessing.learn(table, parts.train, task=options.task, impute=options.impute, unseen=options.unseen)
+    return prepared, parts
+
+
+def _network(n_in: int, n_out: int, options: Options) -> Sequential:
+    try:
+        hidden = [int(width) for width in options.hidden.split(",") if width.strip()]
+    except ValueError:
+        raise ConfigurationError(
+            f"--hidden must be widths separated by commas, like 128,64, got {options.hidden!r}."
+        ) from None
+    return mlp(
+        [n_in, *hidden, n_out],
+        activation=options.activation,
+        dropout=options.dropout,
+        normalization=options.normalization,
+    )
+
+
+def _optimizer(options: Options) -> Optimizer:
+    if options.learning_rate is None:
+        return find_optimizer(options.optimizer)
+    find_optimizer(options.optimizer)
+    made: Optimizer = OPTIMIZERS[options.optimizer](options.learning_rate)
+    return made
+
+
+def _say_what(
+    console: Console, table: Table, prepared: Preprocessing, parts: Parts, network: Sequential, on: Backend
+) -> None:
+    rows = len(parts.train) + len(parts.validation) + len(parts.test)
+    console.print(
+        f"{table.source}: {rows:,} rows: {len(parts.train):,} to train on, {len(parts.validation):,} for validation, "
+        f"{len(parts.test):,} for the test"
+    )
+    for line in prepared.describe():
+        console.print(line, markup=False)
+    console.print(f"{network!r}: {network.size:,} parameters, on {on!r}", markup=False)
+
+
+def _report(console: Console, model: Model, X: np.ndarray, y: np.ndarray) -> None:
+    """The test part's numbers, and the classes mixed up most."""
+    assert model.preprocessing is not None
+    if model.preprocessing.kind == "regression":
+        spread = model.preprocessing.target_std
+        numbers = model.evaluate(X, y, metrics=["r2", "rmse"])
+        console.print(f"test r2 {numbers['r2']:.3f}, root mean squared error {numbers['rmse'] * spread:.4g}")
+        return
+    predicted = np.asarray(model.predict(X))
+    console.print(f"[bold]test accuracy {np.mean(predicted == y):.3f}[/bold]")
+    classes = model.preprocessing.classes
+    matrix = confusion_matrix(y, predicted, len(classes))
+    np.fill_diagonal(matrix, 0)
+    worst = [(int(n), *divmod(int(i), len(classes))) for i, n in enumerate(matrix.ravel()) if n]
+    for n, true, answered in sorted(worst, reverse=True)[:3]:
+        console.print(f"  {classes[true]} taken for {classes[answered]}: {n} of {int(np.sum(y == true))}")
+
+
+def _write(console: Console, model: Model, out: Path) -> None:
+    model.save(out / "model.safetensors")
+    if len(model.history):
+        plot_history(model.history).savefig(out / "curves.png", dpi=150)
+    console.print("wrote " + ", ".join(str(out / name) for name in ("model.safetensors", "history.csv", "curves.png")))
+
+
+def _check_folder(out: Path) -> None:
+    """The results can be written: known before training, not after."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise FileError(f"cannot write to the folder {out} ({error.strerror}): give another one with --out.") from error
+    require(out.is_dir(), f"--out must name a folder, got the file {out}.")

@@ -1,0 +1,72 @@
+"""What was inferred from a table, said aloud: one sentence for each thing that a reader might want otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .columns import CategoricalColumn, Column, NumericColumn
+from .tables import Table, counted, drop_options, is_text, listed, missing
+from .targets import Labels, Target
+
+
+def notes(table: Table, rows: np.ndarray, columns: Sequence[Column], target: Target) -> Iterator[str]:
+    """The sentences about a table whose training ``rows`` taught these columns and this target."""
+    yield from _target_notes(table, target)
+    numeric = [column.name for column in columns if isinstance(column, NumericColumn)]
+    categorical = [column for column in columns if isinstance(column, CategoricalColumn)]
+    if numeric:
+        yield f"numbers, standardised: {listed(numeric, 10)}"
+    if categorical:
+        widths = {column.name: len(column.categories) for column in categorical}
+        yield "categories, one column each: " + ", ".join(f"{name!r} ({width})" for name, width in widths.items())
+    if table.dropped:
+        yield f"left out: {listed(table.dropped, 10)}"
+    for column in columns:
+        filled = int(missing(table.columns[column.name]).sum())
+        if filled and isinstance(column, NumericColumn):
+            yield f"{column.name!r}: {filled:,} missing values become the median, {column.median:g}"
+        elif filled and isinstance(column, CategoricalColumn):
+            most = column.most_frequent
+            yield f"{column.name!r}: {filled:,} missing values become the most frequent category, {most!r}"
+    yield from _warnings(table, rows, categorical)
+
+
+def _target_notes(table: Table, target: Target) -> Iterator[str]:
+    if not isinstance(target, Labels):
+        yield f"{target.name!r} has mean {target.mean:g} and standard deviation {target.std:g} in the training rows"
+        return
+    yield f"classes: {listed(target.classes, 20)}"
+    assert table.target is not None
+    sizes = np.bincount(target.encode(table.target))
+    lonely = [label for label, size in zip(target.classes, sizes, strict=True) if size == 1]
+    if lonely:
+        yield f"warning: one row only of {listed(lonely)}: such a class cannot be both learned and tested"
+
+
+def _warnings(table: Table, rows: np.ndarray, categorical: Sequence[CategoricalColumn]) -> Iterator[str]:
+    constant = [name for name, x in table.columns.items() if _is_constant(x[rows])]
+    if constant:
+        yield f"warning: the same value in every training row, which teaches nothing: {listed(constant)}"
+    ids = [name for name, x in table.columns.items() if _numbers_the_rows(x)]
+    if ids:
+        advice = f"consider {drop_options(ids)}"
+        yield f"warning: a different whole number in each row, as an id has: {listed(ids)}; {advice}"
+    for column in categorical:
+        strange = counted(column.unseen(table.columns[column.name]))
+        if strange:
+            yield f"warning: {column.name!r} has categories in the held-out rows only, taken as none: {strange}"
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    present = values[~missing(values)]
+    return bool(np.all(present == present[0])) and len(present) == len(values)
+
+
+def _numbers_the_rows(values: np.ndarray) -> bool:
+    """Whether a column is 1..n or the like in any order: n whole numbers without gap or repetition."""
+    n = len(values)
+    if n < 10 or is_text(values) or np.ptp(values) != n - 1:  # NaN compares as different
+        return False
+    return bool(np.array_equal(np.sort(values) - values.min(), np.arange(n)))

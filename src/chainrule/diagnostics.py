@@ -1,0 +1,426 @@
+"""What goes wrong inside a network, layer by layer, said in words.
+
+One training pass forward, and one back where targets are given. Too large weights saturate the activations, too small
+ones let them collapse, and either makes the gradients of the lower layers vanish or explode (Glorot & Bengio, 2010);
+a ReLU that is never above 0 passes no gradient and never recovers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ._backend import Backend
+from ._backend import backend as find_backend
+from ._errors import ConfigurationError, DataError, require
+from ._layout import Pieces
+from ._random import Key, host_generator, member_key
+from ._typing import Array
+from .data import check_inputs, prepare
+from .layers import Activate, Dropout, Layer, Residual
+from .losses import LossFunction, cost, find_loss
+from .network import Sequential, layer_name, logits_part
+
+# A slope below this passes on less than a hundredth of what reaches it: a sigmoid beyond |z| = 4.6, tanh beyond 3.
+FLAT = 0.01
+# Weights drawn from N(0, 1) flatten 45 to 75 % of the slopes, the usual initializers a third at most (hard tanh).
+SATURATED = 0.4
+# More than half of the units dead. In a deep ReLU network with the usual weights a third may stay silent on a sample.
+DEAD = 0.5
+# One learning rate serves layers whose gradients differ tenfold, not a hundredfold; the same ratio is asked of
+# activations, where a factor of 100 leaves two digits of float32's seven in differences from a common value.
+RATIO = 100.0
+# A pre-activation so large that every activation that saturates has.
+FAR = 30.0
+# How many numbers of each layer's activations and gradients are kept for histograms.
+SAMPLE = 10_000
+
+_WEIGHTS = "he_normal (ReLU), glorot_uniform (tanh) or sigmoid_glorot_normal (sigmoid) weights, or batch normalisation"
+# What to do about each finding, the causes before their consequences.
+_ADVICE = {
+    "not finite": f"Numbers overflowed: scale the inputs, lower the learning rate, or use {_WEIGHTS}.",
+    "dead": "Dead units learn nothing: use he_normal weights, zero biases, a lower rate, or activation='leaky_relu'.",
+    "saturated": f"The pre-activations are too large: scale the inputs, or use {_WEIGHTS}.",
+    "exploding": f"The weights are too large: use {_WEIGHTS}.",
+    "collapsed": f"The weights are too small: use {_WEIGHTS}.",
+    "vanishing": "The lower layers learn too slowly: use ReLU with he_normal weights, or batch normalisation.",
+}
+
+
+class Trained(Protocol):
+    """A trained network: what is asked of a model that is diagnosed."""
+
+    @property
+    def network(self) -> Sequential: ...
+    @property
+    def theta(self) -> Array: ...
+    @property
+    def buffers(self) -> Array: ...
+    @property
+    def loss(self) -> LossFunction: ...
+    @property
+    def backend(self) -> Backend: ...
+
+
+@dataclass(frozen=True)
+class LayerDiagnosis:
+    """One layer of weights with the normalisation and activation that follow it.
+
+    Attributes:
+        number: counted from 1.
+        name: its parts in words.
+        units: how many numbers it answers for an example.
+        mean, std: of all its activations a, over examples and units.
+        spread: the standard deviation over the examples, root mean square over the units: how far the examples are
+            still told apart.
+        flat: the share of slopes |g'(z)| below 0.01, about half for ReLU; None without an activation of one number.
+        dead: how many units have slope 0 for every example; None as before.
+        gradient_norm: of dC/dW; None without targets.
+        delta: the root mean square of one example's dL/dz, at the output of the weights; None without targets.
+        findings: what is wrong, in words; none if it is healthy.
+        activations, gradients: at most 10,000 of the numbers a and dC/dW, for histograms.
+
+    """
+
+    number: int
+    name: str
+    units: int
+    mean: float
+    std: float
+    spread: float
+    flat: float | None
+    dead: int | None
+    gradient_norm: float | None
+    delta: float | None
+    findings: tuple[str, ...]
+    activations: np.ndarray = field(repr=False, compare=False)
+    gradients: np.ndarray | None = field(repr=False, compare=False)
+
+    @property
+    def verdict(self) -> str:
+        """The findings, or ``"healthy"``."""
+        return ", ".join(self.findings) or "healthy"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What ``diagnose`` found, from the first layer to the last; ``print`` it for a table and advice."""
+
+    rows: tuple[LayerDiagnosis, ...]
+    examples: int
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every layer is."""
+        return not any(row.findings for row in self.rows)
+
+    @property
+    def advice(self) -> str:
+        """What to do about the first cause of what was found, and in which layers it was."""
+        for word, cure in _ADVICE.items():
+            numbers = [row.number for row in self.rows if word in row.verdict]
+            if numbers:
+                return f"{_listed(numbers)} ({word}): {cure}"
+        return "Every layer is healthy."
+
+    def __str__(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        head = f"     {'layer':<{width}}{'mean':>10}{'std':>10}{'spread':>10}{'flat':>7}{'dead':>6}"
+        head += "" if self.rows[0].delta is None else f"{'|dC/dW|':>10}{'rms delta':>11}"
+        lines = [_line(row, width) for row in self.rows]
+        return "\n".join([f"{head}  verdict", *lines, f"{self.examples} examples. {self.advice}"])
+
+
+def diagnose(
+    network: Sequential | Trained,
+    X: Any,
+    y: Any = None,
+    *,
+    loss: str | LossFunction | None = None,
+    theta: Any = None,
+    buffers: Any = None,
+    seed: int = 0,
+    backend: str | Backend = "auto",
+) -> Diagnosis:
+    """Per layer: the size of a = g(z), the slopes g'(z), and with targets the size of dC/dW and delta = dL/dz.
+
+    It is one training pass: batch normalisation uses the batch's statistics and dropout drops. A layer here is one of
+    weights with what follows it, up to the next; dropout's zeros are left out of its numbers. The verdicts compare:
+
+    * saturated: 40 % of the slopes are below 0.01, and the activation is flat on both sides (sigmoid, tanh);
+    * N of M units are dead: slope 0 for every example, for more than half of the units;
+    * collapsed: the spread fell below a hundredth of an earlier layer's, or to 0;
+      exploding activations: it grew a hundredfold;
+    * vanishing gradient, exploding gradient: delta is a hundred times smaller or larger than in the last hidden layer,
+      or 0;
+    * not finite: NaN or infinity.
+
+    Args:
+        network: a network, or a trained model, which brings its own theta, buffers, loss and backend.
+        X: examples ``(B, n_in)``, as the network is given them; some hundreds tell enough.
+        y: class indices or numbers; with ``loss`` (or a model's) it brings the gradients.
+        loss: by name or object. A last activation that is its link belongs to the loss and is not looked at.
+        theta: ``(p,)``; by default the seed's initial weights.
+        buffers: ``(q,)``; by default the initial ones.
+        seed: of the weights and the masks.
+        backend: by default the library of X.
+
+    Raises:
+        DataError: X, y, theta or buffers do not fit the network.
+        ConfigurationError: y without a loss; a network that cannot be trained through.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> from chainrule.diagnostics import diagnose
+        >>> network = cr.mlp([100] * 6, activation="tanh", weights=cr.Normal(0.01))
+        >>> diagnosis = diagnose(network, np.random.default_rng(0).normal(size=(200, 100)))
+        >>> diagnosis.rows[3].verdict
+        'collapsed'
+
+    """
+    if not isinstance(network, Sequential):
+        model = network
+        network, loss = model.network, model.loss if loss is None else loss
+        theta, buffers = model.theta if theta is None else theta, model.buffers if buffers is None else buffers
+        backend = model.backend if backend == "auto" else backend
+    require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
+    found = None if loss is None else find_loss(loss)
+    network = network if found is None else logits_part(network, found)
+    place = find_backend(backend, like=X)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
+        return _diagnose(place, network, found, X, y, theta, buffers, seed)
+
+
+class _Pass(NamedTuple):
+    """What a pass forward and back met at each layer of the network."""
+
+    outputs: Sequence[Array]
+    residuals: Sequence[Residual]
+    deltas: Sequence[Array | None]
+    gradients: Sequence[Pieces]
+
+
+def _diagnose(
+    backend: Backend,
+    network: Sequential,
+    loss: LossFunction | None,
+    X: Any,
+    y: Any,
+    theta: Any,
+    buffers: Any,
+    seed: int,
+) -> Diagnosis:
+    x = check_inputs(backend, X, network.n_in)
+    flat = _vector(backend, "theta", network.initial_theta(seed) if theta is None else theta, network.size)
+    rest = network.initial_buffers() if buffers is None else buffers
+    params = network.layout.split(backend, flat)
+    split = network.buffer_layout.split(backend, _vector(backend, "buffers", rest, network.buffer_layout.size))
+    outputs, residuals = _forward(backend, network, params, split, x, _key(backend, seed))
+    dz = None
+    if y is not None and loss is not None:
+        n_in, n_out = network.n_in, network.n_out
+        batch = prepare(backend, X, y, n_in=n_in, n_out=n_out, loss=loss, training=False)
+        dz = cost(backend, loss, outputs[-1], batch.y, None)[1]
+    deltas, gradients = _backward(backend, network, params, residuals, dz)
+    seen = _Pass(outputs, residuals, deltas, gradients)
+    blocks = _blocks(network)
+    rows = [_measure(backend, network, seen, block, k + 1, seed) for k, block in enumerate(blocks)]
+    bounded = [_flat_on_both_sides(backend, network.layers[_answers(network.layers, block)]) for block in blocks]
+    return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0])
+
+
+def _forward(
+    backend: Backend,
+    network: Sequential,
+    params: Sequence[Pieces],
+    buffers: Sequence[Pieces],
+    x: Array,
+    key: Key,
+) -> tuple[list[Array], list[Residual]]:
+    outputs, residuals = [], []
+    for i, layer in enumerate(network.layers):
+        x, residual, _ = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
+        outputs.append(x)
+        residuals.append(residual)
+    return outputs, residuals
+
+
+def _backward(
+    backend: Backend,
+    network: Sequential,
+    params: Sequence[Pieces],
+    residuals: Sequence[Residual],
+    dy: Array | None,
+) -> tuple[list[Array | None], list[Pieces]]:
+    """(dC/d output, dC/dparams) of every layer; None and () below the lowest that is trained, or without dy."""
+    deltas: list[Array | None] = [None] * len(network.layers)
+    gradients: list[Pieces] = [()] * len(network.layers)
+    if dy is None:
+        return deltas, gradients
+    for i in reversed(range(network.lowest_trained, len(network.layers))):
+        layer, deltas[i] = network.layers[i], dy
+        gradients[i] = layer.gradients(backend, residuals[i], dy)
+        if i > network.lowest_trained:
+            dy = layer.pullback(backend, params[i], residuals[i], dy, gradients[i])
+    return deltas, gradients
+
+
+def _blocks(network: Sequential) -> list[range]:
+    """The layers of each row: one with weights and what follows it; what comes before the first belongs to it."""
+    starts = [i for i, layer in enumerate(network.layers) if _has_weights(layer)]
+    return [range(a, b) for a, b in pairwise([0, *starts[1:], len(network.layers)])]
+
+
+def _has_weights(layer: Layer) -> bool:
+    return any(p.decays for p in layer.parameters())
+
+
+def _measure(
+    backend: Backend, network: Sequential, seen: _Pass, block: range, number: int, seed: int
+) -> LayerDiagnosis:
+    layers = network.layers
+    weighted = next(i for i in block if _has_weights(layers[i]))
+    answers = _answers(layers, block)
+    a = _host(backend, seen.outputs[answers])
+    slopes = _slopes(backend, layers[answers], seen.residuals[answers])
+    delta, norm, dW = seen.deltas[weighted], None, None
+    if delta is not None:
+        decays = [p.decays for p in layers[weighted].parameters()]
+        weights = [g for g, d in zip(seen.gradients[weighted], decays, strict=True) if d]
+        dW = np.concatenate([_host(backend, g).ravel() for g in weights])
+        norm = float(np.linalg.norm(dW))
+    return LayerDiagnosis(
+        number=number,
+        name=", ".join(_short_name(layers[i]) for i in block),
+        units=a.shape[-1],
+        mean=float(np.mean(a)),
+        std=float(np.std(a)),
+        spread=_rms(np.std(a, axis=0)),
+        flat=None if slopes is None else float(np.mean(np.abs(slopes) < FLAT)),
+        dead=None if slopes is None else int(np.sum(np.all(slopes == 0.0, axis=0))),
+        gradient_norm=norm,
+        # The cost is a mean over the examples: times their number, it is one example's.
+        delta=None if delta is None else _rms(_host(backend, delta)) * a.shape[0],
+        findings=(),
+        activations=_sample(a, seed, number),
+        gradients=None if dW is None else _sample(dW, seed, number),
+    )
+
+
+def _slopes(backend: Backend, layer: Layer, residual: Residual) -> np.ndarray | None:
+    """g'(z), where there is one: the perceptron's step has none and says so."""
+    if not isinstance(layer, Activate):
+        return None
+    try:
+        return _host(backend, layer.activation.derivative(backend.xp, *residual))
+    except ConfigurationError:
+        return None
+
+
+def _judge(rows: Sequence[LayerDiagnosis], bounded: Sequence[bool]) -> Iterator[LayerDiagnosis]:
+    for k, row in enumerate(rows):
+        about_activations = _activation_finding(row, rows[:k], bounded[k], output=k == len(rows) - 1)
+        # The output's delta depends on its width and on the fit: gradients are compared among the hidden layers.
+        about_gradients = _gradient_finding(row, rows[-2]) if k < len(rows) - 1 else None
+        yield replace(row, findings=tuple(f for f in (about_activations, about_gradients) if f))
+
+
+def _activation_finding(
+    row: LayerDiagnosis, below: Sequence[LayerDiagnosis], bounded: bool, *, output: bool
+) -> str | None:
+    if not math.isfinite(row.std):
+        return "not finite"
+    if bounded and row.flat is not None and row.flat > SATURATED:
+        return "saturated"
+    if row.dead is not None and row.dead > DEAD * row.units:
+        return f"{row.dead} of {row.units} units are dead"
+    widest = max((earlier.spread for earlier in below), default=0.0)
+    # An output may start at 0, and often does on purpose.
+    if not output and (row.spread == 0.0 or row.spread * RATIO < widest):
+        return "collapsed"
+    if below and row.spread > RATIO * below[0].spread > 0.0:
+        return "exploding activations"
+    return None
+
+
+def _gradient_finding(row: LayerDiagnosis, last_hidden: LayerDiagnosis) -> str | None:
+    if row.delta is None or last_hidden.delta is None:
+        return None
+    if not math.isfinite(row.delta):
+        return "gradient not finite"
+    if row.delta == 0.0 or row.delta * RATIO < last_hidden.delta:
+        return "vanishing gradient"
+    return "exploding gradient" if row.delta > RATIO * last_hidden.delta else None
+
+
+def _flat_on_both_sides(backend: Backend, layer: Layer) -> bool:
+    """Whether the activation saturates (sigmoid, tanh): ReLU and its kin are flat on one side only, and should be."""
+    if not isinstance(layer, Activate):
+        return False
+    z = backend.asarray([[-FAR, FAR]])
+    slopes = _slopes(backend, layer, (z, layer.activation.value(backend.xp, z)))
+    return slopes is not None and bool(np.all(np.abs(slopes) < FLAT))
+
+
+def _answers(layers: Sequence[Layer], block: range) -> int:
+    """The layer of a block whose outputs are looked at: the last, but no dropout, whose zeros are no activations."""
+    return max(i for i in block if i == block[0] or not isinstance(layers[i], Dropout))
+
+
+def _sample(x: np.ndarray, seed: int, number: int) -> np.ndarray:
+    numbers = x.ravel()
+    if numbers.size <= SAMPLE:
+        return numbers.copy()
+    return numbers[host_generator(seed, "diagnosis", number).choice(numbers.size, SAMPLE, replace=False)]
+
+
+def _host(backend: Backend, x: Array) -> np.ndarray:
+    return np.asarray(backend.to_numpy(x), dtype=np.float64)
+
+
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x * x)))
+
+
+def _vector(backend: Backend, name: str, given: Any, size: int) -> Array:
+    vector = backend.asarray(given)
+    if vector.shape != (size,):
+        raise DataError(f"{name} must have shape ({size},) for this network, got {tuple(vector.shape)}.")
+    return vector
+
+
+def _key(backend: Backend, seed: int) -> Key:
+    k0, k1 = (backend.asarray([[word]], backend.xp.int32) for word in member_key(seed, 0))
+    return Key(k0, k1)
+
+
+def _short_name(layer: Layer) -> str:
+    """``Dense(64, 32)``, ``BatchNorm``, ``ReLU``: what follows the weights has their width."""
+    name = layer_name(layer)
+    return name.replace(", bias=False", "") if _has_weights(layer) else name.split("(")[0]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """``Layer 3``, ``Layers 1 to 4, 6``."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    words = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return f"Layer{'s' if len(numbers) > 1 else ''} {', '.join(words)}"
+
+
+def _line(row: LayerDiagnosis, width: int) -> str:
+    flat = "-" if row.flat is None else f"{row.flat:.0%}"
+    dead = "-" if row.dead is None else str(row.dead)
+    line = f"{row.number:>3}  {row.name:<{width}}{row.mean:>10.2g}{row.std:>10.2g}{row.spread:>10.2g}"
+    line += f"{flat:>7}{dead:>6}"
+    line += "" if row.delta is None else f"{row.gradient_norm:>10.2g}{row.delta:>11.2g}"
+    return f"{line}  {row.verdict}"

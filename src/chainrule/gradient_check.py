@@ -1,0 +1,271 @@
+"""Backpropagation against central differences, on a network of your own.
+
+The gradient of every parameter is computed twice, by the chain rule and by moving the parameter a little to either
+side. Where the two disagree, a derivative is wrong, and the check names the layer whose derivative it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._backend import Backend
+from ._backend import backend as find_backend
+from ._errors import DataError, require
+from ._random import Key, host_generator, member_key
+from ._typing import Array
+from .backpropagation import value_and_gradient
+from .data import Batch, prepare
+from .layers import Layer
+from .losses import LossFunction, cost, find_loss
+from .network import Sequential, layer_name, logits_part
+from .penalties import Penalty
+
+# A right gradient agrees to 1e-9 or better and a wrong one hardly ever to 1e-3: anything between would do.
+TOLERANCE = 1e-6
+# How many of C's own size its rounding can be: some tens of units in the last place, after a pass through the layers.
+ROUNDING = 1e-14
+# Zero biases can put a unit exactly on a kink, and equal weights hide errors that cancel: the default point is no such.
+JITTER = 0.1
+
+
+@dataclass(frozen=True)
+class ParameterCheck:
+    """One parameter array of one layer, at the element where the two gradients differ most.
+
+    ``number`` counts the layers from 1, as every message does; ``checked`` is how many elements were compared.
+    """
+
+    number: int
+    layer: str
+    parameter: str
+    relative_error: float
+    backpropagation: float
+    numeric: float
+    checked: int
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """What ``check_gradients`` found; ``print`` it for a table.
+
+    ``rows`` has every parameter array from the first layer to the last. ``suspects`` names, when the check failed, the
+    layers (or the loss) whose own derivative disagrees with their own value.
+    """
+
+    rows: tuple[ParameterCheck, ...]
+    suspects: tuple[str, ...] = ()
+
+    @property
+    def max_relative_error(self) -> float:
+        """The largest relative error of all; NaN where either gradient is."""
+        return float(np.max([row.relative_error for row in self.rows]))
+
+    @property
+    def passed(self) -> bool:
+        """Whether the largest relative error is at most 1e-6."""
+        return self.max_relative_error <= TOLERANCE
+
+    def __str__(self) -> str:
+        width = max(len(row.layer) for row in self.rows)
+        head = f"     {'layer':<{width}}  parameter  checked  relative error  backpropagation  central difference"
+        lines = [
+            f"{row.number:>3}  {row.layer:<{width}}  {row.parameter:<9}{row.checked:>9}{row.relative_error:>16.1e}"
+            f"{row.backpropagation:>17.6g}{row.numeric:>20.6g}{'' if row.relative_error <= TOLERANCE else '  <- wrong'}"
+            for row in self.rows
+        ]
+        return "\n".join([head, *lines, self._summary()])
+
+    def _summary(self) -> str:
+        if self.passed:
+            return f"Passed: the largest relative error is {self.max_relative_error:.1e}, at most {TOLERANCE:.0e}."
+        failed = f"FAILED: the largest relative error is {self.max_relative_error:.1e}, more than {TOLERANCE:.0e}."
+        if self.suspects:
+            return f"{failed} Look at {' and '.join(self.suspects)}: its derivative is not that of its value."
+        return f"{failed} Each layer by itself is right, so this point is at a kink: try another seed or theta."
+
+
+def check_gradients(
+    network: Sequential,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | LossFunction,
+    theta: Any = None,
+    seed: int = 0,
+    epsilon: float = 1e-6,
+    sample_weight: Any = None,
+    penalty: Penalty | None = None,
+    max_parameters: int | None = None,
+) -> GradientCheck:
+    """dC/dtheta_j against (C(theta + e_j epsilon) - C(theta - e_j epsilon)) / (2 epsilon), in float64 on NumPy.
+
+    The relative error of a backpropagated a and a numeric n is |a - n| / max(|a| + |n|, floor), and the check passes
+    when no element's exceeds 1e-6. The floor is 1e-8 |C| / epsilon + 1e-6: under it the rounding of C, some
+    1e-14 |C| / epsilon, is all that could be compared. The cost is the training cost: batch normalisation uses the
+    batch's statistics, and dropout and other random layers keep one mask.
+
+    At a kink (ReLU or a hinge at 0, the median's absolute error at e = 0, an L1 penalty at w = 0) there is no
+    derivative, and the two differ although nothing is wrong: the default point avoids it, and another ``seed`` or
+    ``theta`` leaves it.
+
+    Args:
+        network: any network; a last activation that is the loss's link is left to the loss.
+        X: examples ``(B, n_in)``; a handful is enough.
+        y: class indices ``(B,)``, or numbers ``(B,)`` or ``(B, n_out)``.
+        loss: by name or object.
+        theta: where to check, ``(p,)``; by default the seed's initial weights, each moved by N(0, 0.1^2).
+        seed: of the weights, the masks, and the choice of parameters.
+        epsilon: the step, in the units of theta.
+        sample_weight: ``(B,)``, one number for each example.
+        penalty: checked as part of the cost.
+        max_parameters: compare only about so many, drawn evenly from all layers; at least one of each array. Every
+            parameter compared costs two passes.
+
+    Raises:
+        DataError: X, y, theta or the weights do not fit the network. DTypeError: they are not numbers.
+        ConfigurationError: an unknown loss; a link applied twice; an activation that has no derivative.
+
+    Example:
+        >>> import chainrule as cr
+        >>> from chainrule.gradient_check import check_gradients
+        >>> cube = cr.Activation(lambda xp, z: z * z * z, lambda xp, z: 2.0 * z * z, name="cube")
+        >>> network = cr.Sequential(cr.Dense(2, 3), cube, cr.Dense(3, 1))
+        >>> check = check_gradients(network, [[0.5, -1.0], [1.0, 2.0]], [0.0, 1.0], loss="squared_error")
+        >>> check.passed, check.suspects
+        (False, ('layer 2 (cube)',))
+
+    """
+    require(epsilon > 0, f"epsilon must be > 0, got {epsilon}.")
+    require(max_parameters is None or max_parameters >= 1, f"max_parameters must be >= 1, got {max_parameters}.")
+    loss = find_loss(loss)
+    network = logits_part(network, loss)
+    backend = find_backend("numpy", dtype="float64")
+    point = _Point(
+        backend,
+        network,
+        loss,
+        penalty,
+        _theta(network, theta, seed),
+        network.initial_buffers(),
+        prepare(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss, training=False),
+        _key(seed),
+    )
+    rows = tuple(_compare(point, epsilon, max_parameters, seed))
+    found = GradientCheck(rows)
+    return found if found.passed else GradientCheck(rows, tuple(_suspects(point, epsilon, seed)))
+
+
+class _Point(NamedTuple):
+    """Where the gradient is checked: the arguments of ``value_and_gradient``."""
+
+    backend: Backend
+    network: Sequential
+    loss: LossFunction
+    penalty: Penalty | None
+    theta: np.ndarray
+    buffers: np.ndarray
+    batch: Batch
+    key: Key
+
+
+def _compare(point: _Point, epsilon: float, max_parameters: int | None, seed: int) -> Iterator[ParameterCheck]:
+    value, gradient, _ = value_and_gradient(*point)
+    floor = ROUNDING * abs(_number(value)) / (epsilon * TOLERANCE) + TOLERANCE
+    groups = point.network.layout.groups
+    share = None if max_parameters is None else max(1, max_parameters // sum(map(len, groups)))
+    for i, (layer, slots) in enumerate(zip(point.network.layers, groups, strict=True)):
+        for parameter, slot in zip(layer.parameters(), slots, strict=True):
+            generator = host_generator(seed, "gradient check", f"layers.{i}.{parameter.name}")
+            size = slot.stop - slot.start
+            chosen = slot.start + (np.arange(size) if share is None else generator.permutation(size)[:share])
+            a = np.asarray(gradient)[chosen]
+            n = np.asarray([_central_difference(point, j, epsilon) for j in chosen])
+            error = np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor)
+            k = int(np.argmax(error))
+            yield ParameterCheck(
+                i + 1, layer_name(layer), parameter.name, float(error[k]), float(a[k]), float(n[k]), len(chosen)
+            )
+
+
+def _central_difference(point: _Point, j: int, epsilon: float) -> float:
+    def cost_at(step: float) -> float:
+        theta = point.theta.copy()
+        theta[j] += step
+        return _number(value_and_gradient(*point._replace(theta=theta))[0])
+
+    return (cost_at(epsilon) - cost_at(-epsilon)) / (2.0 * epsilon)
+
+
+def _suspects(point: _Point, epsilon: float, seed: int) -> Iterator[str]:
+    """The layers whose own derivative is wrong: a gradient that is wrong somewhere is wrong in all layers below."""
+    backend, network, x = point.backend, point.network, point.batch.x
+    generator = host_generator(seed, "gradient check", "directions")
+    params = network.layout.split(backend, point.theta)
+    buffers = network.buffer_layout.split(backend, point.buffers)
+    for i, layer in enumerate(network.layers):
+        if not _layer_agrees(backend, layer, params[i], buffers[i], x, point.key.fold(i), epsilon, generator):
+            yield f"layer {i + 1} ({layer_name(layer)})"
+        x = layer.forward(backend, params[i], buffers[i], x, point.key.fold(i))[0]
+    dz = cost(backend, point.loss, x, point.batch.y, point.batch.weight)[1]
+
+    def loss_at(z: Any) -> float:
+        return _number(cost(backend, point.loss, z, point.batch.y, point.batch.weight)[0])
+
+    u = generator.normal(size=x.shape)
+    if not _agree(np.asarray(dz * u), loss_at(x + epsilon * u) - loss_at(x - epsilon * u), epsilon):
+        yield f"the loss ({type(point.loss).__name__})"
+
+
+def _layer_agrees(
+    backend: Backend,
+    layer: Layer,
+    params: tuple[Any, ...],
+    buffers: tuple[Any, ...],
+    x: Any,
+    key: Key,
+    epsilon: float,
+    generator: np.random.Generator,
+) -> bool:
+    """Whether d/de of sum dy * f(x + e u, params + e v) is what the layer's two backward equations say."""
+    out, residual, _ = layer.forward(backend, params, buffers, x, key)
+    dy, u = generator.normal(size=out.shape), generator.normal(size=x.shape)
+    v = [generator.normal(size=p.shape) for p in params]
+
+    def moved(step: float) -> Any:
+        there = tuple(p + step * d for p, d in zip(params, v, strict=True))
+        return layer.forward(backend, there, buffers, x + step * u, key)[0]
+
+    grads = layer.gradients(backend, residual, dy)
+    dx = layer.pullback(backend, params, residual, dy, grads)
+    terms = [np.ravel(d * g) for d, g in zip([u, *v], [dx, *grads], strict=True)]
+    return _agree(np.concatenate(terms), float(np.sum((moved(epsilon) - moved(-epsilon)) * dy)), epsilon)
+
+
+def _agree(terms: np.ndarray, rise: float, epsilon: float) -> bool:
+    """Whether the directional derivative sum(terms) is rise / (2 epsilon), to a part in 1e6 of the terms' size."""
+    numeric = rise / (2.0 * epsilon)
+    # The comparison is false for NaN, which is a disagreement.
+    return bool(abs(np.sum(terms) - numeric) <= 10 * TOLERANCE * max(float(np.sum(np.abs(terms))), abs(numeric)) + 1e-9)
+
+
+def _number(x: Array) -> float:
+    return float(np.asarray(x))
+
+
+def _theta(network: Sequential, theta: Any, seed: int) -> np.ndarray:
+    if theta is None:
+        start = network.initial_theta(seed)
+        return start + JITTER * host_generator(seed, "gradient check", "theta").normal(size=start.shape)
+    given = np.array(theta, dtype=np.float64)
+    if given.shape != (network.size,):
+        raise DataError(f"theta must have shape ({network.size},) for this network, got {given.shape}.")
+    return given
+
+
+def _key(seed: int) -> Key:
+    k0, k1 = (np.asarray([[word]], dtype=np.int32) for word in member_key(seed, 0))
+    return Key(k0, k1)
