@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,8 @@ class Model:
         self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
     ) -> dict[str, float]:
         """``loss`` and metrics on data: accuracy for classes and r2 for numbers, unless others are asked for.
+
+        A metric of your own is called with y and the predictions as NumPy arrays; it is NaN where these are not finite.
 
         Example:
             >>> import numpy as np, chainrule as cr
@@ -220,8 +223,10 @@ def evaluate(
         if metric is None:
             values[name] = METRICS[name](backend, prediction, y, batch.weight)
         else:
-            host = [_column(backend.to_numpy(array)) for array in (y, decide(backend, loss, z))]
-            values[name] = backend.asarray([metric(*host)])
+            true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(backend, loss, z)))
+            # Most metrics refuse NaN; a training that diverges must reach the message that says so.
+            value = metric(true, answers) if np.isfinite(answers).all() else math.nan
+            values[name] = backend.asarray([value])
     return values
 
 

@@ -16,7 +16,7 @@ from .._backend import Backend
 from .._random import step_key
 from .._typing import Array
 from ..data import Batch
-from ..losses import one_hot
+from ..losses import cost
 from ..network import layer_name
 from ._step import Problem, State, copy_state, gather, make_step
 
@@ -31,9 +31,9 @@ class Divergence(NamedTuple):
 
 
 def is_finite(backend: Backend, state: State) -> Array:
-    """1 where the epoch's cost and theta hold finite numbers only, else 0, as an array ``(1,)``."""
+    """1 where theta, the buffers and the epoch's cost hold finite numbers only, else 0, as an array ``(1,)``."""
     xp = backend.xp
-    good = xp.all(xp.isfinite(state.theta)) & xp.all(xp.isfinite(state.cost))
+    good = xp.all(xp.isfinite(state.theta)) & xp.all(xp.isfinite(state.buffers)) & xp.all(xp.isfinite(state.cost))
     return xp.reshape(xp.astype(good, backend.dtype), (1,))
 
 
@@ -61,13 +61,13 @@ def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -
     largest = _largest(backend, batch.x)
     x, residuals = batch.x, []
     for i, layer in enumerate(network.layers):
-        x, residual, _ = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
+        x, residual, running = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
         residuals.append(residual)
-        size = _largest(backend, x)
-        if not np.isfinite(size):
+        if not all(np.isfinite(_largest(backend, made)) for made in (x, *running)):
             return _words(i, layer_name(layer)), _cause(largest, "its outputs overflowed")
-    value, dz = problem.loss.per_example(xp, x, _rows(backend, batch.y, x.shape[-1]))
+    value, dz = cost(backend, problem.loss, x, batch.y, batch.weight)
     if not np.isfinite(_largest(backend, value)):
+        size = _largest(backend, x)
         return f"the loss ({type(problem.loss).__name__})", _cause(largest, f"its inputs reach {size:.3g}")
     gradients = network.backward(backend, params, residuals, dz)
     for i in reversed(range(len(network.layers))):
@@ -75,10 +75,6 @@ def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -
             return _words(i, layer_name(network.layers[i])), _cause(largest, "its gradient overflowed")
     norm = max((_largest(backend, g) for group in gradients for g in group), default=0.0)
     return "the optimizer's update", _cause(largest, f"the gradient reaches {norm:.3g}; the learning rate is too high")
-
-
-def _rows(backend: Backend, y: Array, n: int) -> Array:
-    return one_hot(backend, y, n) if backend.xp.isdtype(y.dtype, "integral") else y
 
 
 def _words(i: int, name: str) -> str:

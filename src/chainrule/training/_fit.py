@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from .._backend import Backend, backend
-from .._errors import ConfigurationError, DivergenceError, InterruptedTraining, require
+from .._errors import ConfigurationError, require
 from .._kernels import equip
-from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, is_flat, prepare
-from ..history import History, Record
+from ..history import History
 from ..layers import BatchNorm
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
@@ -24,11 +20,9 @@ from ..model import Model, evaluate
 from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
-from ..schedules import as_schedule
-from ._divergence import is_finite, locate
-from ._interrupt import Interrupt, deferred_interrupt
+from ._loop import Plan, train
 from ._run import Run
-from ._step import Problem, State, copy_state, fresh_state, make_epoch_step
+from ._step import Problem, State, fresh_state
 
 _DEFAULT_BATCH = 128
 
@@ -103,8 +97,8 @@ def fit(
     data = prepare(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
     held = None if validation is None else _validation(on, validation, net, found_loss)
     found_metrics = find_metrics(metrics, found_loss)
-    plan = _batches(data.x.shape[0], batch_size, net)
-    problem = _plan_rates(problem, epochs * len(plan))
+    sizes = _batches(data.x.shape[0], batch_size, net)
+    problem = replace(problem, optimizer=planned(problem.optimizer, epochs * len(sizes)))
     history = History() if before is None else before.history
     state = _start(on, problem, before, seed, len(history))
     run = Run(
@@ -114,128 +108,21 @@ def fit(
         columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if held is not None)),
         first_epoch=len(history) + 1,
         epochs=epochs,
-        steps_per_epoch=len(plan),
+        steps_per_epoch=len(sizes),
         build=lambda theta, buffers, records: Model(
             net, theta, buffers, found_loss, on, is_flat(y), records, None if before is None else before.preprocessing
         ),
         history=history,
     )
-    measure = _Measure(on, net, found_loss, held, found_metrics)
-    _train(run, data, plan, shuffle, seed, measure, list(callbacks))
-    return run.model()
 
-
-@dataclass(frozen=True)
-class _Measure:
-    """What is measured after each epoch, besides the training loss."""
-
-    backend: Backend
-    network: Sequential
-    loss: LossFunction
-    data: Batch | None
-    metrics: dict[str, HostMetric | None]
-
-    def __call__(self, state: State) -> dict[str, Array]:
-        if self.data is None:
+    def measure(state: State) -> dict[str, Array]:
+        if held is None:
             return {}
-        values = evaluate(self.backend, self.network, self.loss, state.theta, state.buffers, self.data, self.metrics)
+        values = evaluate(on, net, found_loss, state.theta, state.buffers, held, found_metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
-
-def _train(
-    run: Run, data: Batch, plan: list[int], shuffle: bool, seed: int, measure: _Measure, callbacks: list[object]
-) -> None:
-    """The loop: epochs of steps, one synchronisation an epoch."""
-    on = run.backend
-    programs = {rows: on.compile(make_epoch_step(on, run.problem, rows)) for rows in dict.fromkeys(plan)}
-    begun: list[object] = []
-    with deferred_interrupt() as interrupt:
-        try:
-            for callback in callbacks:
-                begun.append(callback)
-                _call([callback], "on_train_begin", run)
-            while run.epoch < run.last_epoch and run.stopped is None:
-                run.epoch = max(run.epoch + 1, run.first_epoch)
-                _epoch(run, data, plan, programs, _order(run, data, shuffle, seed), measure, callbacks, interrupt)
-        finally:
-            _call(begun, "on_train_end", run)
-    if interrupt.asked:
-        warnings.warn(
-            f"interrupted in epoch {run.epoch}, step {run.step}: the model so far is returned.",
-            InterruptedTraining,
-            stacklevel=3,
-        )
-
-
-def _epoch(
-    run: Run,
-    data: Batch,
-    plan: list[int],
-    programs: dict[int, Callable[[State, Batch, Array], State]],
-    order: Array,
-    measure: _Measure,
-    callbacks: list[object],
-    interrupt: Interrupt,
-) -> None:
-    on, xp, started = run.backend, run.backend.xp, time.perf_counter()
-    state = run.state._replace(
-        cursor=on.zeros((1,), xp.int32), cost=on.zeros(run.state.cost.shape), weight=on.zeros((1,))
-    )
-    kept = copy_state(on, state)
-    listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
-    with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        for run.step, rows in enumerate(plan, 1):
-            state = programs[rows](state, data, order)
-            if listeners:
-                run.state = state
-                _call(listeners, "on_step_end", run)
-                state = run.state
-            if interrupt.asked:
-                break
-        run.state = state
-        arrays = {"finite": is_finite(on, state), "loss": state.cost / state.weight, **measure(state)}
-        numbers = on.to_numpy(xp.concat(list(arrays.values())))  # the epoch's one synchronisation
-    record = dict(zip(arrays, map(float, numbers), strict=True))
-    if not record.pop("finite"):
-        _diverged(run, kept, data, order, plan[: run.step])
-    if interrupt.asked and run.step < len(plan):
-        run.stop("interrupted")
-        return
-    rate = float(as_schedule(run.problem.optimizer.learning_rate).rate(np, np.asarray([_steps_taken(run)]))[0])
-    numbers_of_epoch: Record = {
-        "epoch": run.epoch,
-        **record,
-        "rate": rate * run.rate_scale,
-        "seconds": time.perf_counter() - started,
-    }
-    run.history = History((*run.history.records, numbers_of_epoch))
-    _call(callbacks, "on_epoch_end", run, numbers_of_epoch)
-    if interrupt.asked:
-        run.stop("interrupted")
-
-
-def _diverged(run: Run, kept: State, data: Batch, order: Array, sizes: list[int]) -> None:
-    with np.errstate(all="ignore"):
-        step, layer, cause, good = locate(run.backend, run.problem, kept, data, order, sizes)
-    run.state = good
-    raise DivergenceError(
-        f"training diverged in epoch {run.epoch}, step {step} of {run.steps_per_epoch}: the first number that is not "
-        f"finite came from {layer}; {cause}. The error's .model has the last good weights.",
-        epoch=run.epoch,
-        step=step,
-        layer=layer,
-        model=run.model(),
-    )
-
-
-def _call(callbacks: Iterable[object], hook: str, *arguments: object) -> None:
-    for callback in callbacks:
-        if hasattr(callback, hook):
-            getattr(callback, hook)(*arguments)
-
-
-def _steps_taken(run: Run) -> float:
-    return float((run.epoch - run.first_epoch) * run.steps_per_epoch + run.step)
+    train(run, Plan(data, sizes, shuffle, seed, measure), list(callbacks))
+    return run.model()
 
 
 def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple[Sequential, LossFunction]:
@@ -291,11 +178,6 @@ def _batches(rows: int, batch_size: int | None, network: Sequential) -> list[int
     return plan
 
 
-def _plan_rates(problem: Problem, steps: int) -> Problem:
-    optimizer = planned(problem.optimizer, steps)
-    return Problem(problem.network, problem.loss, optimizer, problem.penalty, problem.clip)
-
-
 def _start(on: Backend, problem: Problem, before: Model | None, seed: int, epochs_before: int) -> State:
     if before is None:
         theta, buffers = on.asarray(problem.network.initial_theta(seed)), on.asarray(problem.network.initial_buffers())
@@ -303,10 +185,3 @@ def _start(on: Backend, problem: Problem, before: Model | None, seed: int, epoch
         here = before if before.backend == on else before.to(on)
         theta, buffers = on.copy(here.theta), on.copy(here.buffers)
     return fresh_state(on, problem, theta, buffers, seed, epochs_before=epochs_before)
-
-
-def _order(run: Run, data: Batch, shuffle: bool, seed: int) -> Array:
-    """The epoch's order of rows, drawn on the host and keyed by (seed, epoch): the same on every backend."""
-    rows = data.x.shape[0]
-    order = host_generator(seed, "order", run.epoch).permutation(rows) if shuffle else np.arange(rows)
-    return run.backend.asarray(order, run.backend.xp.int32)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import Backend
-from .._errors import unknown_name
+from .._errors import ConfigurationError, unknown_name
 from .._typing import Array
 from ..history import History
 from ..model import Model
@@ -75,5 +75,7 @@ class Run:
 
     def require_column(self, name: str) -> None:
         """Raise ConfigurationError unless the history will have this column."""
+        if name.startswith("val_") and len(self.columns) == 1:
+            raise ConfigurationError(f"{name!r} needs a validation set: give fit validation=(X, y), or monitor 'loss'.")
         if name not in self.columns:
             raise unknown_name("history column", name, self.columns)
