@@ -17,11 +17,11 @@ from ._errors import ConfigurationError, ModelFileError
 from ._kernels import equip
 from ._typing import Array
 from .data import Batch, check_inputs, prepare
-from .data.preprocessing import Preprocessing
 from .history import History
 from .losses import LossFunction, cost, find_loss
 from .metrics import METRICS, HostMetric, find_metrics
 from .network import LINKS, Sequential, logits_part
+from .tables import Preprocessing
 
 _CHUNK = 4096  # rows predicted at a time: activations of a chunk stay in the cache, and memory stays bounded
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from .. import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
 from .._backend import available_backends
 from .._errors import ConfigurationError
-from ..data.files import read_table
 from ..model import load
+from ..tables import read_table
 from ._predict import predict_table
 from ._train import Options, digits, train_table
 

@@ -10,8 +10,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from .._errors import FileError, unknown_name
-from ..data.tables import Table
 from ..model import Model
+from ..tables import Table
 
 
 def predict_table(model: Model, table: Table, out: Path | None, *, proba: bool, unseen: Any) -> int:

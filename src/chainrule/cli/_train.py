@@ -15,16 +15,13 @@ from rich.console import Console
 from .._backend import Backend
 from .._backend import backend as choose_backend
 from .._errors import ConfigurationError, FileError, InterruptedTraining, require
-from ..data.files import read_table
-from ..data.preprocessing import Preprocessing
-from ..data.splitting import split
-from ..data.tables import Table
 from ..metrics import confusion_matrix
 from ..model import Model
 from ..network import Sequential, mlp
 from ..optimizers import OPTIMIZERS, ClipNorm, Optimizer, find_optimizer
 from ..penalties import Penalty
 from ..plots import plot_history
+from ..tables import Preprocessing, Table, read_table, split
 from ..training import CSVLogger, EarlyStopping, ProgressBar, fit
 
 

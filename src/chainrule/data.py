@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import Backend, dtype_name, library_of, to_host
-from .._errors import ConfigurationError, DataError, DTypeError
-from .._typing import Array
-from ..losses import LossFunction
+from ._backend import Backend, dtype_name, library_of, to_host
+from ._errors import ConfigurationError, DataError, DTypeError
+from ._typing import Array
+from .losses import LossFunction
 
 
 class Batch(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .columns import CategoricalColumn, Column, NumericColumn
-from .tables import Table, counted, drop_options, is_text, listed, missing
-from .targets import Labels, Target
+from ._columns import CategoricalColumn, Column, NumericColumn
+from ._table import Table, counted, drop_options, is_text, listed, missing
+from ._targets import Labels, Target
 
 
 def notes(table: Table, rows: np.ndarray, columns: Sequence[Column], target: Target) -> Iterator[str]:

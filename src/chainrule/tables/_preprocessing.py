@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from .._errors import ConfigurationError, DataError, unknown_name
+from ._ailments import mixture, refuse, refuse_infinite, refuse_missing, refuse_texts
+from ._columns import CategoricalColumn, Column, NumericColumn, column_from_json
+from ._notes import notes
 from ._stored import Stored
-from .ailments import mixture, refuse, refuse_infinite, refuse_missing, refuse_texts
-from .columns import CategoricalColumn, Column, NumericColumn, column_from_json
-from .notes import notes
-from .tables import Table, counted, drop_options, first_text, is_text, listed, missing
-from .targets import Labels, Quantity, Target, Task, checked_target, infer_task, target_from_json
+from ._table import Table, counted, drop_options, first_text, is_text, listed, missing
+from ._targets import Labels, Quantity, Target, Task, checked_target, infer_task, target_from_json
 
 Unseen = Literal["error", "ignore"]
 

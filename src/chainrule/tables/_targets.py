@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from .._errors import ConfigurationError, DataError, unknown_name
+from ._ailments import mixture
+from ._columns import mean_and_std
 from ._stored import Stored
-from .ailments import mixture
-from .columns import mean_and_std
-from .tables import Table, as_text, counted, is_text, listed, missing
+from ._table import Table, as_text, counted, is_text, listed, missing
 
 Task = Literal["classification", "regression"]
 Label = str | int | bool

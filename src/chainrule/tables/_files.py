@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import ChainruleError, ConfigurationError, DataError, FileError, MissingExtraError, require
-from .tables import Table, as_text, is_text, listed, no_column, objects
+from ._table import Table, as_text, is_text, listed, no_column, objects
 
 _SEPARATORS = {";": "semicolon", "\t": "tab", "|": "bar", ",": "comma"}
 

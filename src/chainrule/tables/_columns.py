@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._stored import Stored
-from .tables import as_text, missing
+from ._table import as_text, missing
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,11 @@
+"""Tables: a file of named columns becomes X and y, and predictions become answers in the table's own words.
+
+``read_table`` reads a file, ``split`` holds rows out, ``Preprocessing.learn`` says from the training rows how each
+column is encoded, and travels in the model file. Needs ``pip install 'chainrule[cli]'`` for CSV and Parquet.
+"""
+
+from ._files import read_table as read_table
+from ._preprocessing import Preprocessing as Preprocessing
+from ._splitting import split as split
+from ._table import Table as Table
+from ._targets import infer_task as infer_task
