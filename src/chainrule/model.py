@@ -66,6 +66,14 @@ class Model:
 
     __hash__ = None  # type: ignore[assignment]  # equal models may be on different devices, and arrays do not hash
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A backend holds modules and devices, which do not pickle: its name does, and is looked up again.
+        on = self.backend
+        place = (on.name, on.device_name, dtype_name(on.dtype), on.compiled)
+        numbers = self._numbers()
+        rest = (self.loss, self.flat, self.history, self.preprocessing)
+        return _unpickle, (place, self.network, numbers["theta"], numbers["buffers"], *rest)
+
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers."""
         return self._answer(decide(self.backend, self.loss, self._pre_activations(X)), X)
@@ -175,6 +183,14 @@ def load(
         history=History(tuple(description.get("history", ()))),
         preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
     )
+
+
+def _unpickle(
+    place: tuple[str, str, str, bool], network: Sequential, theta: np.ndarray, buffers: np.ndarray, *rest: Any
+) -> Model:
+    name, device, dtype, compiled = place
+    on = equip(choose_backend(name, device=device, dtype=dtype, compile=compiled))
+    return Model(network, on.asarray(theta), on.asarray(buffers), rest[0], on, *rest[1:])
 
 
 def pre_activations(backend: Backend, network: Sequential, theta: Array, buffers: Array, x: Array) -> Array:
