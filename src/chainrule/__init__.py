@@ -11,7 +11,6 @@ Arrays in, network trained: X may be a NumPy, CuPy, torch or JAX array, and the 
 
 from ._backend import Backend as Backend
 from ._backend import available_backends as available_backends
-from ._backend import backend as backend
 from ._errors import BackendError as BackendError
 from ._errors import ChainruleError as ChainruleError
 from ._errors import ConfigurationError as ConfigurationError
@@ -22,6 +21,7 @@ from ._errors import FileError as FileError
 from ._errors import InterruptedTraining as InterruptedTraining
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import ModelFileError as ModelFileError
+from ._kernels import backend as backend
 from .activations import ELU as ELU
 from .activations import GELU as GELU
 from .activations import SELU as SELU

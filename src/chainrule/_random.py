@@ -38,8 +38,9 @@ class Key(NamedTuple):
 
 def host_generator(seed: int, *path: int | str) -> np.random.Generator:
     """A NumPy generator keyed by ``seed`` and by what it is for."""
-    words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in path]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
+    words = tuple(zlib.crc32(p.encode()) if isinstance(p, str) else p for p in path)
+    # As a spawn key, not as more entropy, where (seed, 1) and (seed, 1, 0) would be the same.
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=words)))
 
 
 def member_key(seed: int, member: int, epochs_before: int = 0) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from ._errors import ConfigurationError, require, unknown_name
+from ._options import check_instance, check_numbers, real_number
 from ._typing import Array, Namespace
 
 
@@ -40,7 +41,6 @@ class Activation:
         >>> bump = cr.Activation(lambda xp, z: xp.exp(-z * z), lambda xp, z: -2.0 * z * xp.exp(-z * z), name="bump")
         >>> bump.value(np, np.asarray([0.0, 1.0])).round(3).tolist()
         [1.0, 0.368]
-
     """
 
     f: Callable[[Namespace, Array], Array]
@@ -60,6 +60,9 @@ class Linear:
 
     alpha: float = 1.0
     beta: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return z if (self.alpha, self.beta) == (1.0, 0.0) else z * self.alpha + self.beta
@@ -123,6 +126,9 @@ class LeakyReLU:
 
     alpha: float = 0.01
 
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.where(z > 0.0, z, self.alpha * z)
 
@@ -135,6 +141,9 @@ class ELU:
     """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016)."""
 
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.where(z > 0.0, z, self.alpha * xp.expm1(xp.clip(z, max=0.0)))
@@ -295,6 +304,8 @@ class Polynomial:
 
     def __post_init__(self) -> None:
         require(len(self.coefficients) > 0, "a polynomial needs at least one coefficient, got none.")
+        plain = tuple(real_number("Polynomial: a coefficient", c) for c in self.coefficients)
+        object.__setattr__(self, "coefficients", plain)
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return _horner(xp, self.coefficients, z)
@@ -335,11 +346,12 @@ def find_activation(activation: str | Elementwise) -> Elementwise:
         if activation not in ACTIVATIONS:
             raise unknown_name("activation", activation, ACTIVATIONS)
         return ACTIVATIONS[activation]
-    if not isinstance(activation, Elementwise):
-        raise ConfigurationError(
-            f"an activation has value(xp, z) and derivative(xp, z, a), got {activation!r}: "
-            "give a name, or wrap your two functions as cr.Activation(f, df)."
-        )
+    check_instance(
+        activation,
+        Elementwise,
+        expected="an activation, with value(xp, z) and derivative(xp, z, a)",
+        write="a name like 'relu', or wrap your two functions as cr.Activation(f, df)",
+    )
     return activation
 
 

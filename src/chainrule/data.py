@@ -44,7 +44,9 @@ def prepare(
     x = check_inputs(backend, X, n_in, what=what)
     rows = x.shape[0]
     if _length(y) != rows:
-        raise DataError(f"{what} and y must have the same number of rows, got {rows} and {_length(y)}.")
+        raise DataError(
+            f"{what} and y must have the same number of rows, got {rows} and {_length(y)}: one target for each example."
+        )
     target = _check_classes(backend, y, n_out, training) if loss.target == "classes" else None
     if target is None:
         target = _check_numbers(backend, y, n_out, loss)
@@ -61,7 +63,10 @@ def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Arr
             "for one feature use X.reshape(-1, 1), for one example X.reshape(1, -1)."
         )
     if X.shape[1] != n_in:
-        raise DataError(f"{what} must have {n_in} features, the network's inputs, got {X.shape[1]}.")
+        raise DataError(
+            f"{what} must have {n_in} features, the network's inputs, got {X.shape[1]}: "
+            f"give the columns it was made for, or make a network with {X.shape[1]} inputs."
+        )
     if X.shape[0] == 0:
         raise DataError(f"{what} is empty: expected at least one row, got shape {tuple(X.shape)}.")
     return _finite(backend, X, what)
@@ -88,9 +93,13 @@ def _check_together(*arrays: Any) -> None:
 
 def _numeric(x: Any, what: str) -> Any:
     """An array of booleans, integers or real numbers, still where it was."""
-    if library_of(x) is None:
+    if library_of(x) is None and not hasattr(x, "toarray"):
         x = to_host(x)
+    if hasattr(x, "toarray"):
+        raise DTypeError(f"{what} must be a dense array, got a sparse {type(x).__name__}: use {what}.toarray().")
     name = dtype_name(x.dtype)
+    if name.startswith("complex"):
+        raise DTypeError(f"{what} must hold real numbers, got dtype {x.dtype}: take {what}.real, or a column a part.")
     if not name.startswith(("bool", "int", "uint", "float", "bfloat")):
         raise DTypeError(
             f"{what} must hold real numbers, got dtype {x.dtype}: encode text and categories as numbers first "
@@ -115,9 +124,12 @@ def _finite(backend: Backend, x: Any, what: str) -> Array:
     if not finite.all():
         bad = np.flatnonzero(~finite)
         listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        dtype = dtype_name(backend.dtype)
+        overflowed = np.isfinite(to_host(x)[bad].astype(float)).all()
+        remedy = f"scale {what}, or use dtype='float64'" if overflowed else "drop these rows or fill the values in"
         raise DataError(
-            f"{what} holds NaN or infinity (in {dtype_name(backend.dtype)}) in {len(bad)} of {len(finite)} rows "
-            f"({listed}): drop these rows or fill the values in."
+            f"{what} holds {'numbers too large for' if overflowed else 'NaN or infinity in'} {dtype} "
+            f"in {len(bad)} of {len(finite)} rows ({listed}): {remedy}."
         )
     return placed
 
@@ -147,7 +159,7 @@ def _check_classes(backend: Backend, y: Any, n_out: int, training: bool) -> Arra
             f"{outside[0]} ({len(outside)} rows in all): use np.unique(y, return_inverse=True)[1]."
         )
     if training and (host == host[0]).all():
-        raise DataError(f"y holds one class only ({host[0]}): there is nothing to tell apart.")
+        raise DataError(f"y must hold two classes or more, got {host[0]} in every row: add examples of another class.")
     return backend.asarray(host.reshape(-1, 1), backend.xp.int32)
 
 
@@ -167,15 +179,25 @@ def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction) -> 
     y = _numeric(y, "y")
     shape = tuple(y.shape) if len(y.shape) > 1 else (y.shape[0], 1)
     if len(shape) != 2 or shape[1] != n_out:
-        raise DataError(f"y must have {n_out} columns, the network's outputs, got shape {tuple(y.shape)}.")
+        columns = "one column" if n_out == 1 else f"{n_out} columns"
+        raise DataError(
+            f"y must have {columns}, the network's outputs, got shape {tuple(y.shape)}: "
+            "select columns of y, or give the network as many outputs."
+        )
     xp = backend.xp
     placed = xp.reshape(_finite(backend, y, "y"), shape)
     low, high = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed)]))
     name = type(loss).__name__
     if loss.target == "counts" and low < 0:
-        raise DataError(f"{name} needs targets >= 0, got {low:g}.")
+        raise DataError(f"{name} needs targets >= 0, got {low:g}: it is for counts; for numbers use squared_error.")
     if loss.target in ("classes", "fractions") and not 0 <= low <= high <= 1:
-        raise DataError(f"{name} needs targets in [0, 1], got values from {low:g} to {high:g}.")
+        raise DataError(f"{name} needs targets in [0, 1], got values from {low:g} to {high:g}: encode classes as 0, 1.")
+    if loss.target == "classes":
+        furthest = backend.to_numpy(xp.max(xp.abs(xp.sum(placed, axis=-1) - 1.0)))
+        if furthest > 1e-3:
+            raise DataError(
+                f"rows of y must be probabilities that sum to 1, got one off by {furthest:.3g}: rescale them."
+            )
     return placed
 
 
@@ -186,5 +208,7 @@ def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
     placed = backend.xp.reshape(_finite(backend, weight, "sample_weight"), (rows, 1))
     low, high = backend.to_numpy(backend.xp.stack([backend.xp.min(placed), backend.xp.max(placed)]))
     if low < 0 or high == 0:
-        raise DataError(f"sample_weight must be >= 0 and not all 0, got values from {low:g} to {high:g}.")
+        raise DataError(
+            f"sample_weight must be >= 0 and not all 0, got values from {low:g} to {high:g}: 0 leaves a row out."
+        )
     return placed

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._backend import Backend
-from ._backend import backend as find_backend
 from ._errors import ConfigurationError, DataError, require
+from ._kernels import backend as find_backend
 from ._layout import Pieces
 from ._random import Key, host_generator, member_key
 from ._typing import Array
@@ -84,7 +84,6 @@ class LayerDiagnosis:
         delta: the root mean square of one example's dL/dz, at the output of the weights; None without targets.
         findings: what is wrong, in words; none if it is healthy.
         activations, gradients: at most 10,000 of the numbers a and dC/dW, for histograms.
-
     """
 
     number: int
@@ -121,12 +120,10 @@ class Diagnosis:
 
     @property
     def advice(self) -> str:
-        """What to do about the first cause of what was found, and in which layers it was."""
-        for word, cure in _ADVICE.items():
-            numbers = [row.number for row in self.rows if word in row.verdict]
-            if numbers:
-                return f"{_listed(numbers)} ({word}): {cure}"
-        return "Every layer is healthy."
+        """What to do about what was found, the causes before their consequences, and in which layers it was."""
+        found = {word: [row.number for row in self.rows if word in row.verdict] for word in _ADVICE}
+        cures = [f"{_listed(numbers)} ({word}): {_ADVICE[word]}" for word, numbers in found.items() if numbers]
+        return "\n".join(cures) or "Every layer is healthy."
 
     def __str__(self) -> str:
         width = max(len(row.name) for row in self.rows)
@@ -181,7 +178,6 @@ def diagnose(
         >>> diagnosis = diagnose(network, np.random.default_rng(0).normal(size=(200, 100)))
         >>> diagnosis.rows[3].verdict
         'collapsed'
-
     """
     if not isinstance(network, Sequential):
         model = network

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._backend import Backend
-from ._backend import backend as find_backend
 from ._errors import DataError, require
+from ._kernels import backend as find_backend
 from ._random import Key, host_generator, member_key
 from ._typing import Array
 from .backpropagation import value_and_gradient
@@ -137,7 +137,6 @@ def check_gradients(
         >>> check = check_gradients(network, [[0.5, -1.0], [1.0, 2.0]], [0.0, 1.0], loss="squared_error")
         >>> check.passed, check.suspects
         (False, ('layer 2 (cube)',))
-
     """
     require(epsilon > 0, f"epsilon must be > 0, got {epsilon}.")
     require(max_parameters is None or max_parameters >= 1, f"max_parameters must be >= 1, got {max_parameters}.")

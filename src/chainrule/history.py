@@ -21,7 +21,6 @@ class History:
         >>> from chainrule import History
         >>> History(({"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}))["loss"]
         [0.5, 0.25]
-
     """
 
     records: tuple[Record, ...] = ()

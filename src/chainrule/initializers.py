@@ -14,7 +14,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from ._errors import ConfigurationError, require, unknown_name
+from ._errors import require, unknown_name
+from ._options import check_instance, check_numbers
 from ._typing import Shape
 
 
@@ -32,6 +33,9 @@ class Constant:
 
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
     def draw(self, generator: np.random.Generator, shape: Shape) -> np.ndarray:
         return np.full(shape, float(self.value))
 
@@ -44,6 +48,7 @@ class Normal:
     mean: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.std >= 0, f"std must be >= 0, got {self.std}.")
 
     def draw(self, generator: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -58,6 +63,7 @@ class Uniform:
     high: float = 0.05
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.low <= self.high, f"low must be <= high, got {self.low} and {self.high}.")
 
     def draw(self, generator: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -73,6 +79,7 @@ class VarianceScaling:
     distribution: Literal["normal", "uniform"] = "uniform"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.scale > 0, f"scale must be > 0, got {self.scale}.")
         require(self.fan in ("in", "average"), f"fan must be 'in' or 'average', got {self.fan!r}.")
         require(
@@ -164,6 +171,10 @@ def find_initializer(initializer: str | Initializer) -> Initializer:
         if initializer not in INITIALIZERS:
             raise unknown_name("initializer", initializer, INITIALIZERS)
         return INITIALIZERS[initializer]()
-    if not isinstance(initializer, Initializer):
-        raise ConfigurationError(f"an initializer has draw(generator, shape), got {initializer!r}.")
+    check_instance(
+        initializer,
+        Initializer,
+        expected="an initializer, with draw(generator, shape)",
+        write="a name like 'he_normal', or an object like he_normal()",
+    )
     return initializer

@@ -21,7 +21,8 @@ from types import MappingProxyType
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from ._backend import Backend
-from ._errors import ConfigurationError, require, unknown_name
+from ._errors import require, unknown_name
+from ._options import check_instance, check_numbers
 from ._typing import Array, Namespace
 
 Link = Literal["linear", "softmax", "sigmoid", "exponential"]
@@ -100,6 +101,7 @@ class Huber:
     target: ClassVar[Target] = "numbers"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.delta > 0, f"delta must be > 0, got {self.delta}.")
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -120,6 +122,7 @@ class Quantile:
     target: ClassVar[Target] = "numbers"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(0 < self.q < 1, f"q must lie between 0 and 1, got {self.q}.")
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -155,6 +158,7 @@ class SigmoidCrossEntropy:
     target: ClassVar[Target] = "fractions"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_smoothing(self.label_smoothing)
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -179,6 +183,7 @@ class SoftmaxCrossEntropy:
     target: ClassVar[Target] = "classes"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_smoothing(self.label_smoothing)
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -202,7 +207,6 @@ class Loss:
         ...     return xp.sum(xp.log(xp.cosh(e)), axis=-1, keepdims=True), xp.tanh(e)
         >>> cr.Loss(log_cosh).link
         'linear'
-
     """
 
     f: Callable[[Namespace, Array, Array], tuple[Array, Array]]
@@ -232,11 +236,12 @@ def find_loss(loss: str | LossFunction) -> LossFunction:
         if loss not in LOSSES:
             raise unknown_name("loss", loss, LOSSES)
         return LOSSES[loss]
-    if not isinstance(loss, LossFunction):
-        raise ConfigurationError(
-            f"a loss has link, target and per_example(xp, z, y), got {loss!r}: "
-            "give a name, or wrap your function as cr.Loss(f)."
-        )
+    check_instance(
+        loss,
+        LossFunction,
+        expected="a loss, with link, target and per_example(xp, z, y)",
+        write="a name like 'squared_error', or wrap your function as cr.Loss(f)",
+    )
     return loss
 
 

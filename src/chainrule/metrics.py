@@ -14,6 +14,7 @@ import numpy as np
 
 from ._backend import Backend
 from ._errors import ConfigurationError, unknown_name
+from ._options import as_list
 from ._typing import Array
 from .losses import LossFunction
 
@@ -79,7 +80,8 @@ def usual_metrics(loss: LossFunction) -> tuple[str, ...]:
 def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction) -> dict[str, HostMetric | None]:
     """Metrics by the name they are reported under; None for those of ``METRICS``, which run on the backend."""
     found: dict[str, HostMetric | None] = {}
-    for metric in usual_metrics(loss) if metrics is None else metrics:
+    asked = usual_metrics(loss) if metrics is None else metrics
+    for metric in as_list(asked, name="metrics", example=repr(metrics)):
         if isinstance(metric, str):
             if metric not in METRICS:
                 raise unknown_name("metric", metric, METRICS)

@@ -6,19 +6,18 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from . import serialization
-from ._backend import Backend, dtype_name, library_of
-from ._backend import backend as choose_backend
+from ._backend import DTYPES, Backend, dtype_name, library_of
 from ._errors import ConfigurationError, ModelFileError
-from ._kernels import equip
+from ._kernels import backend as choose_backend
 from ._typing import Array
 from .data import Batch, check_inputs, prepare
-from .history import History
-from .losses import LossFunction, cost, find_loss
+from .history import History, Record
+from .losses import LossFunction, cost
 from .metrics import METRICS, HostMetric, find_metrics
 from .network import LINKS, Sequential, logits_part
 from .tables import Preprocessing
@@ -41,7 +40,6 @@ class Model:
         preprocessing: how a table becomes X and predictions become answers, where the command line trained it.
 
     Predictions come back in the library, and on the device, of the X they were asked with.
-
     """
 
     network: Sequential
@@ -100,15 +98,16 @@ class Model:
         Example:
             >>> import numpy as np, chainrule as cr
             >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
-            >>> model = cr.fit(cr.mlp([1, 16, 1]), X, X[:, 0] ** 2, loss="squared_error", epochs=200)
+            >>> net, adam = cr.mlp([1, 16, 1]), cr.Adam(0.01)
+            >>> model = cr.fit(net, X, X[:, 0] ** 2, loss="squared_error", optimizer=adam, epochs=200)
             >>> model.evaluate(X, X[:, 0] ** 2)["r2"] > 0.9
             True
-
         """
         n_in, n_out = self.network.n_in, self.network.n_out
         batch = prepare(self.backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
         found = find_metrics(metrics, self.loss)
-        arrays = evaluate(self.backend, self.network, self.loss, self.theta, self.buffers, batch, found)
+        with np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so by its value
+            arrays = evaluate(self.backend, self.network, self.loss, self.theta, self.buffers, batch, found)
         values = self.backend.to_numpy(self.backend.xp.concat(list(arrays.values())))
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
 
@@ -119,7 +118,7 @@ class Model:
     def to(self, name: str | Backend = "auto", device: Any = None, dtype: Any = None) -> Model:
         """The same model on another backend, device or dtype; ``"auto"`` keeps the library."""
         library = self.backend.name if name == "auto" else name
-        target = equip(choose_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype)))
+        target = choose_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
         numbers = self._numbers()
         theta, buffers = (target.copy(target.asarray(numbers[part])) for part in ("theta", "buffers"))
         return replace(self, theta=theta, buffers=buffers, backend=target)
@@ -165,23 +164,37 @@ def load(
     """
     arrays, description = serialization.read(path)
     network, loss = serialization.decode(description.get("network")), serialization.decode(description.get("loss"))
-    if not isinstance(network, Sequential) or isinstance(loss, str | None):
-        raise ModelFileError(f"{path}: the description lacks a network or a loss.")
+    if not isinstance(network, Sequential) or not isinstance(loss, LossFunction):
+        raise ModelFileError(f"{path}: the description must have a network and a loss, got {network!r} and {loss!r}.")
     for name, size in (("theta", network.size), ("buffers", network.buffer_layout.size)):
-        if name not in arrays or arrays[name].shape != (size,):
-            got = arrays[name].shape if name in arrays else "nothing"
-            raise ModelFileError(f"{path}: {name} must have shape ({size},) for this network, got {got}.")
+        _check_numbers(path, name, arrays.get(name), size)
+    flat, records = description.get("flat"), description.get("history")
+    if not isinstance(flat, bool) or not _are_records(records):
+        raise ModelFileError(f"{path}: the description's flat and history are not of the form that save writes.")
     prepared = description.get("preprocessing")
-    target = equip(choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name))
+    target = choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
     return Model(
         network,
         target.asarray(arrays["theta"]),
         target.asarray(arrays["buffers"]),
-        find_loss(loss),
+        loss,
         target,
-        flat=bool(description.get("flat", True)),
-        history=History(tuple(description.get("history", ()))),
+        flat=flat,
+        history=History(tuple(records)),
         preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
+    )
+
+
+def _check_numbers(path: str | os.PathLike[str], name: str, array: np.ndarray | None, size: int) -> None:
+    got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+    if array is None or array.shape != (size,) or array.dtype.name not in DTYPES:
+        raise ModelFileError(f"{path}: {name} must be float32 or float64 of shape ({size},), got {got}.")
+
+
+def _are_records(records: object) -> TypeGuard[list[Record]]:
+    return isinstance(records, list) and all(
+        isinstance(record, dict) and all(isinstance(value, int | float) for value in record.values())
+        for record in records
     )
 
 
@@ -189,7 +202,7 @@ def _unpickle(
     place: tuple[str, str, str, bool], network: Sequential, theta: np.ndarray, buffers: np.ndarray, *rest: Any
 ) -> Model:
     name, device, dtype, compiled = place
-    on = equip(choose_backend(name, device=device, dtype=dtype, compile=compiled))
+    on = choose_backend(name, device=device, dtype=dtype, compile=compiled)
     return Model(network, on.asarray(theta), on.asarray(buffers), rest[0], on, *rest[1:])
 
 

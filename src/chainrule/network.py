@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
 from ._backend import Backend
 from ._errors import ConfigurationError, require, unknown_name
 from ._layout import Layout, Pieces, join
+from ._options import as_list
 from ._random import Key, host_generator
 from ._typing import Array
 from .activations import SELU, Elementwise, Exponential, HardSigmoid, HardTanh, Linear, Sigmoid, Tanh, find_activation
@@ -40,54 +40,49 @@ class Sequential:
         >>> net = cr.Sequential(cr.Dense(784, 512), cr.ReLU(), cr.Dense(512, 10))
         >>> net.n_in, net.n_out, net.size
         (784, 10, 407050)
-
     """
 
     layers: tuple[Layer, ...]
+    n_in: int = field(compare=False)  # numbers in an example
+    n_out: int = field(compare=False)  # numbers in an answer
+    layout: Layout = field(compare=False)  # where each parameter lies in theta
+    buffer_layout: Layout = field(compare=False)  # where each running statistic lies in the buffers
+    lowest_trained: int = field(compare=False)  # the first layer with parameters: no gradient is carried below it
 
     def __init__(self, *layers: Layer | Elementwise) -> None:
-        made = tuple(layer if isinstance(layer, Layer) else Activate(find_activation(layer)) for layer in layers)
-        object.__setattr__(self, "layers", made)
-        require(any(isinstance(layer, Dense) for layer in made), "a network needs at least one Dense layer.")
+        made = tuple(_as_layer(layer) for layer in layers)
+        dense = [layer for layer in made if isinstance(layer, Dense)]
+        require(
+            len(dense) > 0,
+            f"a network needs at least one Dense layer, got {len(made)} others: add cr.Dense(n_in, n_out).",
+        )
+        computed = {
+            "layers": made,
+            "n_in": dense[0].n_in,
+            "n_out": dense[-1].n_out,
+            "layout": Layout.of([[p.shape for p in layer.parameters()] for layer in made]),
+            "buffer_layout": Layout.of([[b.shape for b in layer.buffers()] for layer in made]),
+            "lowest_trained": next(i for i, layer in enumerate(made) if layer.parameters()),
+        }
+        for name, value in computed.items():
+            object.__setattr__(self, name, value)
+        self._check_widths()
+
+    def _check_widths(self) -> None:
         width = self.n_in
-        for i, layer in enumerate(made):
+        for i, layer in enumerate(self.layers):
             try:
                 width = layer.width(width)
             except ConfigurationError as error:
-                raise ConfigurationError(f"layer {i + 1} of {len(made)} does not fit: {error}") from None
+                raise ConfigurationError(f"layer {i + 1} of {len(self.layers)} does not fit: {error}") from None
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(layer_name(layer) for layer in self.layers)})"
-
-    @cached_property
-    def n_in(self) -> int:
-        """How many numbers an example has."""
-        return next(layer.n_in for layer in self.layers if isinstance(layer, Dense))
-
-    @cached_property
-    def n_out(self) -> int:
-        """How many numbers the network answers for an example."""
-        return next(layer.n_out for layer in reversed(self.layers) if isinstance(layer, Dense))
 
     @property
     def size(self) -> int:
         """How many parameters there are: (d + 1) m1 + (m1 + 1) m2 + ... for Dense layers."""
         return self.layout.size
-
-    @cached_property
-    def layout(self) -> Layout:
-        """Where each parameter lies in theta."""
-        return Layout.of([[p.shape for p in layer.parameters()] for layer in self.layers])
-
-    @cached_property
-    def buffer_layout(self) -> Layout:
-        """Where each running statistic lies in the buffers."""
-        return Layout.of([[b.shape for b in layer.buffers()] for layer in self.layers])
-
-    @cached_property
-    def lowest_trained(self) -> int:
-        """The index of the first layer with parameters; no gradient is carried to or below its input."""
-        return next(i for i, layer in enumerate(self.layers) if layer.parameters())
 
     def summary(self) -> str:
         """A table of layers, output widths, parameter shapes and counts.
@@ -95,13 +90,12 @@ class Sequential:
         Example:
             >>> import chainrule as cr
             >>> print(cr.mlp([4, 3, 2]).summary())
-            layer           output  parameters      count
-            ---------------------------------------------
-            1  Dense(4, 3)  3       W 4x3, b 1x3       15
-            2  ReLU         3                           0
-            3  Dense(3, 2)  2       W 3x2, b 1x2        8
-            total                                      23
-
+            layer           output  parameters    count
+            -------------------------------------------
+            1  Dense(4, 3)  3       W 4x3, b 1x3     15
+            2  ReLU         3                         0
+            3  Dense(3, 2)  2       W 3x2, b 1x2      8
+            total                                    23
         """
         rows, width = [("layer", "output", "parameters", "count")], self.n_in
         for i, layer in enumerate(self.layers):
@@ -198,8 +192,8 @@ def mlp(
         >>> import chainrule as cr
         >>> cr.mlp([64, 32, 10], activation="tanh", dropout=0.1)
         Sequential(Dense(64, 32), Tanh, Dropout(0.1), Dense(32, 10))
-
     """
+    sizes = as_list(sizes, name="sizes", example="784, 512, 10")
     require(len(sizes) >= 2, f"sizes needs at least an input and an output width, got {list(sizes)}.")
     if normalization not in (None, "batch", "layer"):
         raise unknown_name("normalization", normalization, ["batch", "layer"])
@@ -227,7 +221,8 @@ def logits_part(network: Sequential, loss: LossFunction) -> Sequential:
     """
     last = network.layers[-1]
     if last == LINKS[loss.link]:
-        return Sequential(*network.layers[:-1])
+        network = Sequential(*network.layers[:-1])
+        last = network.layers[-1]
     links = [name for name in ("softmax", "sigmoid", "exponential") if last == LINKS[name]]
     if links and loss.link != "linear":
         raise ConfigurationError(
@@ -259,7 +254,8 @@ def _as_layer(activation: str | Elementwise | Layer) -> Layer:
             return RandomizedLeakyReLU()
         case str():
             return Activate(find_activation(activation))
-    return activation if isinstance(activation, Layer) else Activate(find_activation(activation))
+    is_layer = isinstance(activation, Layer) and not isinstance(activation, type)
+    return cast("Layer", activation) if is_layer else Activate(find_activation(cast("Elementwise", activation)))
 
 
 def _usual_weights(hidden: Layer) -> str:

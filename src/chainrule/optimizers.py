@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ._backend import Backend
-from ._errors import ConfigurationError, require, unknown_name
+from ._errors import require, unknown_name
+from ._options import check_instance, check_numbers
 from ._typing import Array
 from .schedules import Schedule, as_schedule
 
@@ -45,6 +46,7 @@ class SGD:
     learning_rate: float | Schedule = 0.01
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
 
     def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
@@ -71,6 +73,7 @@ class Momentum:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
         _check_decay("mu", self.mu)
 
@@ -95,6 +98,7 @@ class AveragedMomentum:
     beta: float = 0.9
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
         _check_decay("beta", self.beta)
 
@@ -119,6 +123,7 @@ class Adagrad:
     epsilon: float = 1e-10
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
         _check_epsilon(self.epsilon)
 
@@ -143,6 +148,7 @@ class RMSProp:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
         _check_decay("rho", self.rho)
         _check_epsilon(self.epsilon)
@@ -170,7 +176,6 @@ class Adam:
         >>> import chainrule as cr
         >>> cr.Adam(cr.CosineDecay(1e-3, warmup=100)).b2
         0.999
-
     """
 
     learning_rate: float | Schedule = 0.001
@@ -179,6 +184,7 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
         _check_decay("b1", self.b1)
         _check_decay("b2", self.b2)
@@ -222,6 +228,7 @@ class AdamW:
     decay: float = 0.01
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         Adam(self.learning_rate, self.b1, self.b2, self.epsilon)
         _check_weight_decay(self.decay)
 
@@ -250,6 +257,7 @@ class Lion:
     decay: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         as_schedule(self.learning_rate)
         _check_decay("b1", self.b1)
         _check_decay("b2", self.b2)
@@ -285,6 +293,7 @@ class ClipValue:
     bound: float
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(0 < self.bound < math.inf, f"bound must be a finite number > 0, got {self.bound}.")
 
     def __call__(self, backend: Backend, g: Array) -> Array:
@@ -298,6 +307,7 @@ class ClipNorm:
     bound: float
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(0 < self.bound < math.inf, f"bound must be a finite number > 0, got {self.bound}.")
 
     def __call__(self, backend: Backend, g: Array) -> Array:
@@ -330,17 +340,21 @@ def find_optimizer(optimizer: str | Optimizer) -> Optimizer:
             raise unknown_name("optimizer", optimizer, OPTIMIZERS)
         made: Optimizer = OPTIMIZERS[optimizer]()
         return made
-    if not isinstance(optimizer, Optimizer):
-        raise ConfigurationError(
-            f"an optimizer has learning_rate, init and update, got {optimizer!r}: give a name or cr.Adam(1e-3)."
-        )
+    check_instance(
+        optimizer,
+        Optimizer,
+        expected="an optimizer, with learning_rate, init and update",
+        write="a name like 'adam', or an object like cr.Adam(1e-3)",
+    )
     return optimizer
 
 
 def planned(optimizer: AnyOptimizer, steps: int) -> AnyOptimizer:
     """The optimizer with its schedule filled in for a training of this many steps."""
-    schedule = as_schedule(optimizer.learning_rate).planned(steps)
-    return replace(optimizer, learning_rate=schedule)
+    rate = optimizer.learning_rate
+    if not isinstance(rate, Schedule) or rate.planned(steps) == rate:
+        return optimizer
+    return replace(optimizer, learning_rate=rate.planned(steps))
 
 
 def _bias_correction(backend: Backend, beta: float, t: Array) -> Array | float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._errors import require
+from ._options import check_numbers
 from ._typing import Array, Namespace
 
 
@@ -24,6 +25,7 @@ class Penalty:
     over: Literal["cost", "examples"] = "cost"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.l1 >= 0 and self.l2 >= 0, f"l1 and l2 must be >= 0, got {self.l1} and {self.l2}.")
         require(self.over in ("cost", "examples"), f"over must be 'cost' or 'examples', got {self.over!r}.")
 

@@ -45,7 +45,6 @@ def plot_history(history: Iterable[Mapping[str, float]]) -> Figure:
         >>> figure = plot_history(records)
         >>> figure.axes[0].get_ylabel()
         'loss'
-
     """
     records = [dict(record) for record in history]
     if not records:
@@ -70,7 +69,6 @@ def plot_activation(*activations: str | Elementwise, low: float = -6.0, high: fl
         >>> from chainrule.plots import plot_activation
         >>> len(plot_activation("tanh").axes)
         2
-
     """
     require(len(activations) > 0, "plot_activation needs at least one activation, got none.")
     require(low < high, f"low must be < high, got {low} and {high}.")
@@ -102,7 +100,6 @@ def plot_diagnosis(diagnosis: Diagnosis) -> Figure:
         >>> diagnosis = diagnose(cr.mlp([4, 8, 8, 1]), np.random.default_rng(0).normal(size=(50, 4)))
         >>> len(plot_diagnosis(diagnosis).axes)
         3
-
     """
     rows, hidden = diagnosis.rows, diagnosis.rows[:-1] or diagnosis.rows
     figure = _figure(6.0 if rows[0].gradients is None else 10.0, 0.85 * len(rows) + 0.8)
@@ -150,7 +147,6 @@ def plot_decision_regions(
         >>> figure = plot_decision_regions(lambda x: x[:, 0] + x[:, 1] > 1.5, X, [False, False, False, True])
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['False', 'True']
-
     """
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y).reshape(-1)
     if X.ndim != 2 or X.shape[1] != 2:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from ._errors import ConfigurationError, require
+from ._options import check_numbers, real_number
 from ._typing import Array, Namespace
 
 
@@ -32,6 +33,7 @@ class ConstantRate:
     eta: float
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_rate(self.eta)
 
     def rate(self, xp: Namespace, t: Array) -> Array:
@@ -50,6 +52,7 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_rate(self.eta)
         require(self.every >= 1, f"every must be at least 1 step, got {self.every}.")
         _check_factor(self.factor)
@@ -70,6 +73,7 @@ class ExponentialDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_rate(self.eta)
         require(self.every >= 1, f"every must be at least 1 step, got {self.every}.")
         _check_factor(self.factor)
@@ -89,6 +93,7 @@ class InverseScaling:
     power: float = 0.5
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_rate(self.eta)
         require(self.power >= 0, f"power must be >= 0, got {self.power}.")
 
@@ -113,6 +118,7 @@ class CosineDecay:
     final: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_rate(self.eta)
         _check_rate(self.final)
         require(self.warmup >= 0, f"warmup must be >= 0 steps, got {self.warmup}.")
@@ -142,6 +148,7 @@ class OneCycle:
     end: float = 1e4
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_rate(self.eta)
         require(0 < self.rise < 1, f"rise must lie between 0 and 1, got {self.rise}.")
         require(self.start >= 1 and self.end >= 1, f"start and end must be >= 1, got {self.start} and {self.end}.")
@@ -160,11 +167,13 @@ class OneCycle:
 
 def as_schedule(rate: float | Schedule) -> Schedule:
     """A number as a constant schedule; a schedule as it is."""
-    if isinstance(rate, Schedule):
+    if isinstance(rate, Schedule) and not isinstance(rate, type):
         return rate
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise ConfigurationError(f"learning_rate must be a number or a schedule, got {rate!r}.")
-    return ConstantRate(float(rate))
+    if isinstance(rate, type):
+        raise ConfigurationError(
+            f"learning_rate must be a schedule, got the class {rate.__name__}: write an object, {rate.__name__}(...)."
+        )
+    return ConstantRate(real_number("learning_rate", rate))
 
 
 def _progress(xp: Namespace, t: Array, warmup: int, steps: int | None) -> Array:

@@ -66,7 +66,7 @@ def decode(value: Any) -> Any:
         return _CLASSES[name](**{key: decode(item) for key, item in fields.items()})
     except ModelFileError:
         raise
-    except (ChainruleError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (ChainruleError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"the model file describes a {name} that cannot be: {error}") from error
 
 
@@ -78,6 +78,8 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], descri
     text = json.dumps({"format": FORMAT, **description}, allow_nan=True, sort_keys=True)
     content = save(contiguous, metadata={_KEY: text, "checksum": _checksum(contiguous, text)})
     path = Path(path)
+    if not path.name:
+        raise FileError(f"cannot write {str(path)!r}: give the name of a file.")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:

@@ -47,7 +47,7 @@ def find_device(device: Any) -> Device:
         return by_index(found, device, name="PyTorch")
     try:
         wanted = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise no_such_device(device, found, name="PyTorch") from None
     if wanted.type == "cuda" and wanted.index is None:
         wanted = torch.device("cuda", 0)

@@ -1,9 +1,9 @@
 """Faster bodies of single operations, by library: the only place for speed above the array libraries themselves.
 
 An operation has its reference body, in the pure standard, in the room that teaches it (``affine`` in layers, ``cost``
-in losses). A provider has the reference's signature, may reorder its arithmetic, and leaves the same result. ``equip``
-plugs a library's providers into a backend; the rooms below only ask ``backend.run(reference, ...)`` and work without
-any provider.
+in losses). A provider has the reference's signature, may reorder its arithmetic, and leaves the same result.
+``backend`` makes a backend with its library's providers in it; the rooms below only ask ``backend.run(reference, ...)``
+and work without any provider.
 """
 
 from __future__ import annotations
@@ -11,11 +11,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
-from .._backend import Backend, Provider
+from .._backend import Backend, Provider, select
 from . import _numpy
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType({"numpy": _numpy.PROVIDERS})
+
+
+def backend(
+    name: str | Backend = "auto",
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    compile: bool | None = None,
+    like: Any = None,
+) -> Backend:
+    """Choose an array library, a device and a dtype.
+
+    Args:
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, or ``"auto"``: the library and
+            device of the array ``like``, else NumPy.
+        device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
+        dtype: ``"float32"`` (the default) or ``"float64"``.
+        compile: whether steps are compiled; default: on JAX yes (uncompiled it is 80 times slower), elsewhere no.
+        like: an array to take the library and device of.
+
+    Raises:
+        BackendError: the library or the device cannot run here; the message says why and how to get it.
+        ConfigurationError: no such backend. DTypeError: a dtype that the library does not have.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.backend("numpy", dtype="float64")
+        Backend(numpy, device=cpu, dtype=float64)
+    """
+    if isinstance(name, Backend):
+        return name
+    return equip(select(name, device=device, dtype=dtype, compile=compile, like=like))
 
 
 def equip(backend: Backend) -> Backend:

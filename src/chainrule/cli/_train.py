@@ -15,8 +15,8 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._backend import backend as choose_backend
 from .._errors import ConfigurationError, FileError, InterruptedTraining, require
+from .._kernels import backend as choose_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
 from ..model import Model

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._backend import Backend
-from .._errors import ConfigurationError, require
+from .._errors import ConfigurationError
 from .._layout import Pieces
+from .._options import check_numbers, whole_number
 from .._random import Key
 from .._typing import Array
 from ..initializers import Initializer, find_initializer
@@ -28,7 +29,6 @@ class Dense:
         >>> import chainrule as cr
         >>> cr.Sequential(cr.Dense(3, 2), cr.Sigmoid(), cr.Dense(2, 1)).size
         11
-
     """
 
     n_in: int
@@ -38,9 +38,9 @@ class Dense:
     biases: str | Initializer = "zeros"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("n_in", "n_out"):
-            n = getattr(self, name)
-            require(isinstance(n, int) and n >= 1, f"Dense: {name} must be a whole number >= 1, got {n!r}.")
+            whole_number(f"Dense: {name}", getattr(self, name), least=1)
         find_initializer(self.weights)
         find_initializer(self.biases)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .._backend import Backend
 from .._errors import ConfigurationError, require
 from .._layout import Pieces
+from .._options import check_numbers, whole_number
 from .._random import Key
 from .._typing import Array
 from ..initializers import Constant
@@ -27,7 +28,8 @@ class BatchNorm:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        require(isinstance(self.n, int) and self.n >= 1, f"BatchNorm: n must be a whole number >= 1, got {self.n!r}.")
+        check_numbers(self)
+        whole_number("BatchNorm: n", self.n, least=1)
         require(0 < self.momentum <= 1, f"BatchNorm: momentum must be in (0, 1], got {self.momentum}.")
         require(self.epsilon > 0, f"BatchNorm: epsilon must be > 0, got {self.epsilon}.")
 
@@ -84,7 +86,8 @@ class LayerNorm:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        require(isinstance(self.n, int) and self.n >= 1, f"LayerNorm: n must be a whole number >= 1, got {self.n!r}.")
+        check_numbers(self)
+        whole_number("LayerNorm: n", self.n, least=1)
         require(self.epsilon > 0, f"LayerNorm: epsilon must be > 0, got {self.epsilon}.")
 
     def width(self, n_in: int) -> int:

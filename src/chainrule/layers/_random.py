@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .._backend import Backend
 from .._errors import require
 from .._layout import Pieces
+from .._options import check_numbers
 from .._random import Key, drop_threshold, keep_mask, uniform
 from .._typing import Array
 from ..activations import LeakyReLU
@@ -24,6 +25,7 @@ class Dropout:
     rate: float = 0.5
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(0 <= self.rate < 1, f"Dropout: rate must be in [0, 1), got {self.rate}.")
         require(drop_threshold(self.rate) < 65536, f"Dropout: rate {self.rate} would drop everything.")
 
@@ -70,6 +72,7 @@ class RandomizedLeakyReLU:
     high: float = 1 / 3
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         require(self.low <= self.high, f"RandomizedLeakyReLU: low must be <= high, got {self.low} and {self.high}.")
 
     def width(self, n_in: int) -> int:

@@ -49,7 +49,6 @@ def read_table(
         DataError: no rows, two columns of one name, arrays of the wrong shape.
         ConfigurationError: a target, or a column to drop, that the file does not have.
         MissingExtraError: pandas or pyarrow is not installed.
-
     """
     file = _existing(path)
     kind = file.suffix.lower()

@@ -52,7 +52,6 @@ class Preprocessing:
         Raises:
             DataError: a column or a target that cannot be learned from; the message names it and says what to do.
             ConfigurationError: an unknown option or column, or a task that the target cannot be for.
-
         """
         if unseen not in ("error", "ignore"):
             raise unknown_name("treatment of unseen categories", unseen, ("error", "ignore"))

@@ -23,7 +23,6 @@ def split(
         >>> kept, held_out = split(10, fraction=0.2, seed=0)
         >>> len(kept), len(held_out)
         (8, 2)
-
     """
     require(0 <= fraction < 1, f"the fraction of rows to hold out must be in [0, 1), got {fraction}.")
     if fraction > 0 and n < 2:

@@ -120,7 +120,6 @@ def infer_task(table: Table, task: Task | None = None) -> tuple[Task, str]:
     Raises:
         DataError: missing or infinite answers, one answer only, or nearly as many labels as rows.
         ConfigurationError: a task that the target cannot be for.
-
     """
     if task is not None and task not in get_args(Task):
         raise unknown_name("task", task, get_args(Task))

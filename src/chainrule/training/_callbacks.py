@@ -31,7 +31,6 @@ class EarlyStopping:
         min_delta: what counts as an improvement, in the metric's units.
         mode: whether smaller or larger is better; ``"auto"`` knows losses and the library's metrics.
         restore_best: give back the weights of the best epoch, also when training ends otherwise.
-
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from .._typing import Array
 from ..data import Batch
 from ..losses import cost
 from ..network import layer_name
-from ._step import Problem, State, copy_state, gather, make_step
+from ._step import Problem, State, copy_state, gather, make_step, make_window
 
 
 class Divergence(NamedTuple):
@@ -45,7 +45,7 @@ def locate(
     state = start
     for number, rows in enumerate(sizes, 1):
         good = copy_state(backend, state)
-        batch = gather(backend, data, order, state.cursor, rows)
+        batch = gather(backend, data, order, state.cursor, make_window(backend, rows))
         state, _ = step(state, batch)
         if not backend.to_numpy(is_finite(backend, state))[0]:
             return Divergence(number, *_look_into(backend, problem, good, batch), good)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .._backend import Backend, backend
-from .._errors import ConfigurationError, require
-from .._kernels import equip
+from .._backend import Backend, dtype_name
+from .._errors import ConfigurationError
+from .._kernels import backend as choose_backend
+from .._options import as_list, check_instance, whole_number
 from .._typing import Array
 from ..data import Batch, is_flat, prepare
 from ..history import History
@@ -86,13 +87,18 @@ def fit(
         >>> model = cr.fit(net, X, [0, 1, 1, 0], loss="softmax_cross_entropy", optimizer=cr.Adam(0.05), epochs=200)
         >>> model.predict(X).tolist()
         [0, 1, 1, 0]
-
     """
     before = network if isinstance(network, Model) else None
     net, found_loss = _what(network, loss)
-    require(isinstance(epochs, int) and epochs >= 1, f"epochs must be a whole number >= 1, got {epochs!r}.")
-    require(isinstance(seed, int) and seed >= 0, f"seed must be a whole number >= 0, got {seed!r}.")
-    on = equip(_choose(backend, X, device, dtype, compile, before))
+    epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
+    listeners = as_list(callbacks, name="callbacks", example="cr.EarlyStopping()")
+    for callback in listeners:
+        check_instance(callback, object, expected="a callback", write="an object with on_epoch_end(run, record)")
+    if penalty is not None:
+        check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
+    if clip is not None:
+        check_instance(clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
+    on = _choose(backend, X, device, dtype, compile, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     data = prepare(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
     held = None if validation is None else _validation(on, validation, net, found_loss)
@@ -121,7 +127,7 @@ def fit(
         values = evaluate(on, net, found_loss, state.theta, state.buffers, held, found_metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
-    train(run, Plan(data, sizes, shuffle, seed, measure), list(callbacks))
+    train(run, Plan(data, sizes, shuffle, seed, measure), listeners)
     return run.model()
 
 
@@ -142,14 +148,21 @@ def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple
 def _choose(
     name: str | Backend, X: Any, device: Any, dtype: Any, compile: bool | None, before: Model | None
 ) -> Backend:
-    if before is not None and name == "auto" and device is None and dtype is None and compile is None:
-        return before.backend
-    return backend(name, device=device, dtype=dtype, compile=compile, like=X)
+    if before is not None and name in ("auto", before.backend.name):
+        here = before.backend
+        return choose_backend(
+            here.name,
+            device=here.device if device is None else device,
+            dtype=dtype_name(here.dtype) if dtype is None else dtype,
+            compile=here.compiled if compile is None else compile,
+        )
+    return choose_backend(name, device=device, dtype=dtype, compile=compile, like=X)
 
 
 def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction) -> Batch:
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
-        raise ConfigurationError("validation must be (X, y) or (X, y, sample_weight).")
+        shown = " ".join(repr(validation).split())[:60]
+        raise ConfigurationError(f"validation must be (X, y) or (X, y, sample_weight), got {shown}.")
     X, y, weight = (*validation, None)[:3]
     what = "the validation X"
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
@@ -159,9 +172,7 @@ def _batches(rows: int, batch_size: int | None, network: Sequential) -> list[int
     """How many rows each step of an epoch takes."""
     if batch_size is None:
         batch_size = min(_DEFAULT_BATCH, rows)
-    require(
-        isinstance(batch_size, int) and batch_size >= 1, f"batch_size must be a whole number >= 1, got {batch_size!r}."
-    )
+    batch_size = whole_number("batch_size", batch_size, least=1)
     if batch_size > rows:
         warnings.warn(
             f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.",

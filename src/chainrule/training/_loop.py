@@ -18,9 +18,9 @@ from ..schedules import as_schedule
 from ._divergence import is_finite, locate
 from ._interrupt import Interrupt, deferred_interrupt
 from ._run import Run
-from ._step import State, copy_state, make_epoch_step
+from ._step import State, copy_state, make_epoch_step, make_window
 
-Program = Callable[[State, Batch, Array], State]
+Program = Callable[[State, Batch, Array, Array], State]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Plan:
 
 def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
     """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens."""
-    compile = run.backend.compile
-    programs = {rows: compile(make_epoch_step(run.backend, run.problem, rows)) for rows in dict.fromkeys(plan.sizes)}
+    program: Program = run.backend.compile(make_epoch_step(run.backend, run.problem))
+    windows = {rows: make_window(run.backend, rows) for rows in dict.fromkeys(plan.sizes)}
     begun: list[object] = []
     with deferred_interrupt() as interrupt:
         try:
@@ -52,7 +52,7 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
                 begun.append(callback)
             for epoch in range(run.first_epoch, run.last_epoch + 1):
                 run.epoch = epoch
-                _epoch(run, plan, programs, callbacks, interrupt)
+                _epoch(run, plan, program, windows, callbacks, interrupt)
                 if run.stopped is not None:
                     break
         finally:
@@ -66,13 +66,18 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
 
 
 def _epoch(
-    run: Run, plan: Plan, programs: dict[int, Program], callbacks: Sequence[object], interrupt: Interrupt
+    run: Run,
+    plan: Plan,
+    program: Program,
+    windows: dict[int, Array],
+    callbacks: Sequence[object],
+    interrupt: Interrupt,
 ) -> None:
     """One epoch, its record, and its divergence if it has one."""
     on, started = run.backend, time.perf_counter()
     kept, order = _begin(run), plan.order(run)
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        _steps(run, plan, programs, order, callbacks, interrupt)
+        _steps(run, plan, program, windows, order, callbacks, interrupt)
         loss = run.state.cost / run.state.weight
         arrays = {"finite": is_finite(on, run.state), "loss": loss, **plan.measure(run.state)}
         numbers = on.to_numpy(on.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
@@ -100,7 +105,8 @@ def _begin(run: Run) -> State:
 def _steps(
     run: Run,
     plan: Plan,
-    programs: dict[int, Program],
+    program: Program,
+    windows: dict[int, Array],
     order: Array,
     callbacks: Sequence[object],
     interrupt: Interrupt,
@@ -108,7 +114,7 @@ def _steps(
     """The epoch's steps; ends early after the step in flight when Ctrl-C was pressed."""
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
     for run.step, rows in enumerate(plan.sizes, 1):
-        run.state = programs[rows](run.state, plan.data, order)
+        run.state = program(run.state, plan.data, order, windows[rows])
         _call(listeners, "on_step_end", run)
         if interrupt.asked:
             break

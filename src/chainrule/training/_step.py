@@ -139,22 +139,30 @@ def make_step(backend: Backend, problem: Problem) -> Step:
     return step
 
 
-def make_epoch_step(backend: Backend, problem: Problem, rows: int) -> Callable[[State, Batch, Array], State]:
-    """What is compiled: the step after the gather of the next ``rows`` rows; ``order`` ``(N,)`` numbers them."""
+def make_epoch_step(backend: Backend, problem: Problem) -> Callable[[State, Batch, Array, Array], State]:
+    """What is compiled: the step after the gather of its rows. See ``gather`` for the arguments."""
     step = make_step(backend, problem)
 
-    def epoch_step(state: State, data: Batch, order: Array) -> State:
-        return step(state, backend.run(gather, data, order, state.cursor, rows))[0]
+    def epoch_step(state: State, data: Batch, order: Array, window: Array) -> State:
+        return step(state, backend.run(gather, data, order, state.cursor, window))[0]
 
     return epoch_step
 
 
-def gather(backend: Backend, data: Batch, order: Array, cursor: Array, rows: int) -> Batch:
-    """The examples ``order[cursor : cursor + rows]``; the cursor is an array, so one program serves all."""
+def gather(backend: Backend, data: Batch, order: Array, cursor: Array, window: Array) -> Batch:
+    """The examples ``order[cursor + window]``: order ``(N,)`` numbers the rows, window ``(B,)`` is 0 to B - 1.
+
+    The cursor is an array, so one program serves all batches of a size.
+    """
     xp = backend.xp
-    index = xp.take(order, cursor + xp.arange(rows, dtype=xp.int32, device=backend.device), axis=0)
+    index = xp.take(order, cursor + window, axis=0)
     weight = None if data.weight is None else xp.take(data.weight, index, axis=0)
     return Batch(xp.take(data.x, index, axis=0), xp.take(data.y, index, axis=0), weight)
+
+
+def make_window(backend: Backend, rows: int) -> Array:
+    """0 to rows - 1, int32."""
+    return backend.xp.arange(rows, dtype=backend.xp.int32, device=backend.device)
 
 
 def copy_state(backend: Backend, state: State) -> State:

@@ -1,0 +1,57 @@
+"""Checks of options: what a user passes besides arrays. Each failure is one sentence: expected, got, what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from ._errors import ConfigurationError, require
+
+
+def check_numbers(settings: Any) -> None:
+    """The numbers among a frozen dataclass's fields, made Python's own; an int or float field must be a number.
+
+    NumPy's numbers are welcome but would not stay harmless: ``float32_array * np.float64(2)`` is float64.
+    """
+    for field in dataclasses.fields(settings):
+        value, name = getattr(settings, field.name), f"{type(settings).__name__}: {field.name}"
+        if field.type == "int" or (field.type == "int | None" and value is not None):
+            object.__setattr__(settings, field.name, whole_number(name, value))
+        elif field.type == "float" or (field.type != "bool" and isinstance(value, Real)):
+            object.__setattr__(settings, field.name, real_number(name, value))
+
+
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    """``value`` as an int, at least ``least``."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    at_least = "" if least is None else f" >= {least}"
+    require(
+        whole and (least is None or int(value) >= least), f"{name} must be a whole number{at_least}, got {value!r}."
+    )
+    return int(value)
+
+
+def real_number(name: str, value: Any) -> float:
+    """``value`` as a float."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    require(real and not math.isnan(value), f"{name} must be a number, got {value!r}.")
+    return float(value)
+
+
+def check_instance(value: object, protocol: type, *, expected: str, write: str) -> None:
+    """Raise ConfigurationError unless ``value`` is what ``expected`` says; ``write`` is an example of it."""
+    if isinstance(value, type):
+        name = value.__name__
+        raise ConfigurationError(f"expected {expected}, got the class {name}: write an object, {name}().")
+    if not isinstance(value, protocol):
+        raise ConfigurationError(f"expected {expected}, got {value!r}: write {write}.")
+
+
+def as_list(value: Any, *, name: str, example: str) -> list[Any]:
+    """``value`` as a list; one thing alone, or a string, is no list."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"{name} must be a list, got {value!r}: write {name}=[{example}].")
+    return list(value)

@@ -1,0 +1,218 @@
+"""The targets: array libraries, devices and ways of running that between them catch what plain NumPy forgives.
+
+A test that asks for ``target`` runs on all of them; one that compares several opens them with ``open_target``. A
+library that is missing is a skip with its reason, and a failure where CHAINRULE_REQUIRE names it ("torch,jax,
+array-api-strict").
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from chainrule._backend import Backend, dtype_name
+from chainrule._backend import select as backend
+from chainrule._errors import BackendError
+from chainrule._kernels import equip
+
+REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE", "").split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A target in words; nothing is imported until it is opened."""
+
+    id: str
+    library: str
+    dtype: str
+    device: str | None = None
+    mode: str = "eager"  # or "readonly", "jit", "dynamo"
+    kernels: bool = True
+
+
+SPECS = (
+    Spec("numpy", "numpy", "float32"),
+    Spec("numpy-readonly", "numpy", "float64", mode="readonly"),  # x *= 2 on an argument
+    Spec("providers-off", "numpy", "float32", mode="readonly", kernels=False),
+    Spec("strictest-float32", "array-api-strict", "float32", "device1"),  # a device, a dtype, a host read forgotten
+    Spec("strictest-float64", "array-api-strict", "float64", "device1"),
+    Spec("no-float64", "array-api-strict", "float32", "no_float64"),  # accumulation in float64
+    Spec("torch", "torch", "float32", "cpu"),
+    Spec("jax-jit", "jax", "float32", mode="jit"),  # z[0] = 0, a view relied upon, a Python number frozen
+    Spec("jax-jit-float64", "jax", "float64", mode="jit"),
+    Spec("dynamo", "torch", "float32", "cpu", mode="dynamo"),  # a graph break: maximum(z, 0.), a branch on data
+    Spec("cupy", "cupy", "float32"),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """An open target."""
+
+    spec: Spec
+    backend: Backend
+
+    @property
+    def eps(self) -> float:
+        """The distance from 1 to the next number of the dtype."""
+        return float(np.finfo(self.spec.dtype).eps)
+
+    def array(self, x: Any, dtype: Any = None) -> Any:
+        """``x`` on the target, in its float dtype (integers in int32); not writeable on the read-only targets."""
+        x = np.array(x)
+        if dtype is None and x.dtype.kind in "iu":
+            dtype = self.backend.xp.int32
+        made = self.backend.asarray(x, dtype)
+        if self.spec.mode == "readonly":
+            made.flags.writeable = False
+        return made
+
+    def owned(self, x: Any) -> Any:
+        """``x`` on the target, to be donated."""
+        return self.backend.asarray(np.array(x))
+
+    def compile(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """``f`` as the target runs it. No fallback: what cannot be compiled fails."""
+        if self.spec.mode == "jit":
+            return importlib.import_module("jax").jit(f)
+        if self.spec.mode == "dynamo":
+            torch = importlib.import_module("torch")
+            torch._dynamo.reset()  # it allows 8 programs to one code object, and a test's inner function is one
+            return torch.compile(f, backend="eager", fullgraph=True, dynamic=False)
+        return f
+
+    def run(self, f: Callable[..., Any], *arguments: Any) -> Any:
+        """``f(*arguments)`` as the target runs it."""
+        return self.compile(f)(*arguments)
+
+    def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """``step`` as the library itself compiles it, its state donated: on JAX and dynamo alone."""
+        if self.spec.mode == "dynamo":
+            importlib.import_module("torch")._dynamo.reset()
+            library: Any = self.backend.library
+            return library.compile(step, backend="eager")
+        return self.backend.compile(step)
+
+    def host(self, x: Any) -> np.ndarray:
+        """A copy of ``x`` on the host."""
+        return np.array(self.backend.to_numpy(x))
+
+    def check(self, got: Any, want: Any, rtol: float = 0.0, atol: float = 0.0, dtype: str | None = None) -> None:
+        """Library, device, dtype (the target's, unless told) and shape first, then the values."""
+        library, want = self.backend.library, np.asarray(want)
+        assert library.owns(got), f"a {type(got)} is not an array of {self.backend}"
+        assert library.device_of(got) == self.backend.device
+        assert dtype_name(got.dtype) == (self.spec.dtype if dtype is None else dtype)
+        assert tuple(got.shape) == want.shape
+        np.testing.assert_allclose(self.host(got), want, rtol=rtol, atol=atol)
+
+
+def find_library(name: str, module: str | None = None) -> ModuleType:
+    """An optional module: missing it is a skip, or a failure where CHAINRULE_REQUIRE names the library."""
+    try:
+        return importlib.import_module(module or name)
+    except ImportError as error:
+        _missing(name, str(error))
+
+
+def central_differences(f: Callable[[np.ndarray], Any], x: np.ndarray, h: float = 1e-6) -> np.ndarray:
+    """df/dx of a scalar function: (f(x + h e) - f(x - h e)) / 2h for each unit vector e; wrong by O(h^2) + 1e-16/h."""
+    slopes = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[i] += h
+        down[i] -= h
+        slopes[i] = (f(up) - f(down)) / (2.0 * h)
+    return slopes
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Says in a failure which line of a table it is about. Compiling a table at once takes a tenth of the time."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"In the table: {name}")
+        raise
+
+
+@pytest.fixture(params=[pytest.param(spec.id, marks=[pytest.mark.gpu] * (spec.library == "cupy")) for spec in SPECS])
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    with _opened(_spec(request.param)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_target() -> Iterator[Callable[..., Target]]:
+    """``open_target("torch", dtype="float64")``; each stays open until the test ends."""
+    with ExitStack() as stack:
+        yield lambda name, **changes: stack.enter_context(_opened(replace(_spec(name), **changes)))
+
+
+def _spec(id: str) -> Spec:
+    return next(spec for spec in SPECS if spec.id == id)
+
+
+@contextmanager
+def _opened(spec: Spec) -> Iterator[Target]:
+    with ExitStack() as stack:
+        if spec.library == "array-api-strict":
+            stack.enter_context(_nothing_beyond_the_standard())
+        if spec.library == "torch":
+            _ready_torch()
+        if spec.library == "jax":
+            stack.enter_context(find_library("jax").enable_x64(spec.dtype == "float64"))
+        try:
+            made = backend(spec.library, device=spec.device, dtype=spec.dtype)
+        except BackendError as error:
+            _missing(spec.library, str(error))
+        yield Target(spec, equip(made) if spec.kernels else made)
+
+
+@contextmanager
+def _nothing_beyond_the_standard() -> Iterator[None]:
+    """array-api-strict with its flags off, and no host read of an array that is not on the CPU."""
+    strict = find_library("array-api-strict", "array_api_strict")
+    Array = find_library("array-api-strict", "array_api_strict._array_object").Array
+    before = strict.get_array_api_strict_flags()
+    # What NumPy 2 and JAX declare; array-api-strict would allow the year after.
+    strict.set_array_api_strict_flags(
+        api_version="2024.12", boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+    )
+
+    def forbidden(name: str) -> Callable[[Any], Any]:
+        original = getattr(Array, name)
+
+        def guarded(self: Any) -> Any:
+            assert self.device == strict.Device("CPU_DEVICE"), f"a host read: {name} of an array on {self.device}"
+            return original(self)
+
+        return guarded
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("__float__", "__int__", "__bool__", "__index__"):
+            patch.setattr(Array, name, forbidden(name))
+        try:
+            yield
+        finally:
+            strict.set_array_api_strict_flags(**before)
+
+
+def _ready_torch() -> None:
+    find_library("torch").set_num_threads(1)  # the workers of xdist share the cores already
+    logging.getLogger("torch.__trace").disabled = True  # hundreds of lines in the report of a failure
+
+
+def _missing(library: str, why: str) -> NoReturn:
+    if library in REQUIRED:
+        pytest.fail(f"CHAINRULE_REQUIRE names {library}: {why}")
+    pytest.skip(why)

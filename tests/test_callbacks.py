@@ -1,0 +1,363 @@
+"""Callbacks: called at their moments, told the epoch's numbers, and obeyed when they ask for something."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import find_library
+
+import chainrule as cr
+from chainrule.history import History
+from chainrule.training import Run
+
+RNG = np.random.default_rng(4242)
+X = RNG.normal(size=(24, 3))
+Y = X @ np.asarray([1.0, -2.0, 0.5]) + 0.5 * RNG.normal(size=24)
+LABELS = (Y > 0).astype(int)
+
+
+def fit(*callbacks: Any, **options: Any) -> cr.Model:
+    usual = {"loss": "squared_error", "epochs": 4, "batch_size": 8, "callbacks": callbacks}
+    return cr.fit(cr.mlp([3, 4, 1]), X, Y, **{**usual, **options})
+
+
+class Script:
+    """A metric of the user's own that answers what it was told to, epoch by epoch."""
+
+    __name__ = "script"
+
+    def __init__(self, *values: float) -> None:
+        self.values = iter(values)
+
+    def __call__(self, y: np.ndarray, answers: np.ndarray) -> float:
+        return next(self.values)
+
+
+def scripted(*values: float, callback: Any, **options: Any) -> cr.Model:
+    """A training whose ``val_script`` takes these values."""
+    return fit(callback, *options.pop("more", ()), metrics=[Script(*values)], validation=(X, Y), epochs=len(values))
+
+
+class Weights:
+    """Keeps theta after every epoch, and the run."""
+
+    def on_train_begin(self, run: Run) -> None:
+        self.run, self.after = run, {}
+
+    def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+        self.after[run.epoch] = np.array(run.backend.to_numpy(run.state.theta))
+
+
+# ------------------------------------------------------------------------------------------------------------ the hooks
+
+
+def test_hooks_are_called_in_order() -> None:
+    called: list[Any] = []
+
+    class Listener:
+        def on_train_begin(self, run: Run) -> None:
+            called.append(("begin", run.epoch))
+
+        def on_step_end(self, run: Run) -> None:
+            called.append(("step", run.epoch, run.step))
+
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            called.append(("epoch", run.epoch, sorted(record)))
+
+        def on_train_end(self, run: Run) -> None:
+            called.append(("end", run.epoch))
+
+    fit(Listener(), epochs=2)
+    record = ["epoch", "loss", "rate", "seconds"]
+    epochs = [[*[("step", e, s) for s in (1, 2, 3)], ("epoch", e, record)] for e in (1, 2)]
+    assert called == [("begin", 0), *epochs[0], *epochs[1], ("end", 2)]
+
+
+def test_a_callback_needs_no_hook() -> None:
+    assert fit(object()) == fit()
+
+
+def test_callbacks_are_called_one_after_the_other() -> None:
+    called: list[str] = []
+
+    def named(name: str) -> Any:
+        return type(name, (), {"on_train_begin": lambda self, run: called.append(name)})()
+
+    fit(named("first"), named("second"), epochs=1)
+    assert called == ["first", "second"]
+
+
+def test_a_run_that_goes_on_from_a_model_counts_its_epochs_on() -> None:
+    weights = Weights()
+    cr.fit(fit(epochs=3), X, Y, epochs=2, batch_size=8, callbacks=[weights])
+    assert list(weights.after) == [4, 5]
+    assert (weights.run.first_epoch, weights.run.last_epoch, weights.run.steps_per_epoch) == (4, 5, 3)
+
+
+def test_train_end_comes_after_an_error_for_those_that_began() -> None:
+    ended: list[str] = []
+
+    class Ends:
+        def on_train_end(self, run: Run) -> None:
+            ended.append("before")
+
+    class Fails:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            raise RuntimeError("disk unplugged")
+
+        def on_train_end(self, run: Run) -> None:
+            ended.append("itself")
+
+    with pytest.raises(RuntimeError, match="disk unplugged"):
+        fit(Ends(), Fails())
+    assert ended == ["before", "itself"]
+
+
+def test_train_end_does_not_come_for_one_that_never_began() -> None:
+    ended: list[str] = []
+
+    class CannotBegin:
+        def on_train_begin(self, run: Run) -> None:
+            raise RuntimeError("no socket")
+
+        def on_train_end(self, run: Run) -> None:
+            ended.append("cannot begin")
+
+    class Later:
+        def on_train_end(self, run: Run) -> None:
+            ended.append("later")
+
+    with pytest.raises(RuntimeError, match="no socket"):
+        fit(CannotBegin(), Later())
+    assert ended == []
+
+
+def test_a_callback_may_stop_the_training() -> None:
+    class Enough:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            if run.epoch == 2:
+                run.stop("enough")
+
+    assert fit(Enough()).history["epoch"] == [1, 2]
+    assert fit(Enough()) == fit(epochs=2)
+
+
+def test_a_stop_asked_for_in_a_step_ends_after_its_epoch() -> None:
+    class Enough:
+        def on_step_end(self, run: Run) -> None:
+            run.stop("enough")
+
+    assert fit(Enough()) == fit(epochs=1)
+
+
+def test_a_callback_may_scale_the_rate() -> None:
+    class Freeze:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            run.scale_rate(0.0)
+
+    model = fit(Freeze())
+    assert model == fit(epochs=1)
+    assert model.history["rate"] == [0.001, 0.0, 0.0, 0.0]
+
+
+def test_a_snapshot_is_a_copy_that_training_does_not_touch() -> None:
+    class Back:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            if run.epoch == 2:
+                self.kept = run.snapshot()
+
+        def on_train_end(self, run: Run) -> None:
+            run.restore(self.kept)
+
+    assert fit(Back()) == fit(epochs=2)
+
+
+# -------------------------------------------------------------------------------------------------------- EarlyStopping
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "epochs", "best"),
+    [
+        ([3, 2, 1, 2, 3, 4, 5], {"mode": "min", "patience": 2}, 5, 3),
+        ([3, 2, 1, 2, 3, 4, 5], {"mode": "min", "patience": 1}, 4, 3),
+        ([3, 2, 1, 2, 0, 4, 5], {"mode": "min", "patience": 2}, 7, 5),
+        ([1, 2, 3, 2, 1, 0, 0], {"mode": "max", "patience": 3}, 6, 3),
+        ([3, 2.8, 2.6, 2.4, 1], {"mode": "min", "patience": 3, "min_delta": 0.5}, 5, 5),
+        ([3, 2.8, 2.7, 2.6, 0], {"mode": "min", "patience": 2, "min_delta": 0.5}, 3, 1),
+        ([2, 2, 2, 2], {"mode": "min", "patience": 2}, 3, 1),  # as good is not better
+        ([2, np.nan, np.nan, 0], {"mode": "min", "patience": 2}, 3, 1),
+        ([1, 2, 3], {"mode": "min", "patience": 9}, 3, 1),  # the best is given back though training ended otherwise
+    ],
+)
+def test_early_stopping_waits_and_gives_back_the_best_weights(
+    values: list[float], options: dict[str, Any], epochs: int, best: int
+) -> None:
+    weights = Weights()
+    model = scripted(*values, callback=cr.EarlyStopping("val_script", **options), more=[weights])
+    assert len(model.history) == epochs
+    np.testing.assert_array_equal(model.theta, weights.after[best])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "loss", "y", "better"),
+    [
+        ("loss", "squared_error", Y, np.argmin),
+        ("val_loss", "squared_error", Y, np.argmin),
+        ("val_r2", "squared_error", Y, np.argmax),
+        ("val_accuracy", "sigmoid_cross_entropy", LABELS, np.argmax),
+    ],
+)
+def test_early_stopping_knows_which_way_is_better(monitor: str, loss: str, y: Any, better: Any) -> None:
+    weights = Weights()
+    options = {"optimizer": cr.SGD(0.4), "epochs": 12, "validation": (X[:12], y[:12])}
+    stopping = cr.EarlyStopping(monitor, patience=12)
+    model = cr.fit(cr.mlp([3, 4, 1]), X, y, loss=loss, batch_size=8, callbacks=[stopping, weights], **options)
+    best = int(better(model.history[monitor])) + 1
+    assert stopping.best_epoch == best < 12  # a rate this high: the last epoch is not the best
+    np.testing.assert_array_equal(model.theta, weights.after[best])
+
+
+def test_early_stopping_gives_back_running_statistics_too() -> None:
+    def train(epochs: int, *callbacks: Any) -> cr.Model:
+        script = [Script(1.0, 0.0, 2.0, 3.0)]
+        net, held = cr.mlp([3, 4, 1], normalization="batch"), (X, Y)
+        options = {"loss": "huber", "batch_size": 8, "epochs": epochs}
+        return cr.fit(net, X, Y, metrics=script, validation=held, callbacks=callbacks, **options)
+
+    assert train(4, cr.EarlyStopping("val_script", mode="min")) == train(2)
+
+
+def test_early_stopping_may_leave_the_last_weights() -> None:
+    stopping = cr.EarlyStopping("val_script", mode="min", patience=1, restore_best=False)
+    assert scripted(1, 2, 3, callback=stopping) == fit(epochs=2)
+
+
+def test_one_early_stopping_serves_two_trainings() -> None:
+    stopping = cr.EarlyStopping("val_script", mode="min", patience=2)
+    first = scripted(1, 2, 3, 4, callback=stopping)
+    second = scripted(9, 8, 9, 9, callback=stopping)  # its best is worse than the first's
+    assert (len(first.history), len(second.history)) == (3, 4)
+    assert second == fit(epochs=2)
+
+
+def test_the_direction_of_a_metric_of_your_own_must_be_said() -> None:
+    with pytest.raises(cr.ConfigurationError, match=r"larger 'val_script' is better: mode='max' or mode='min'"):
+        cr.EarlyStopping("val_script")
+    with pytest.raises(cr.ConfigurationError, match=r"mode must be 'auto', 'min' or 'max', got 'lower'"):
+        cr.EarlyStopping(mode="lower")  # type: ignore[arg-type]
+
+
+class NeverTrained:
+    def on_step_end(self, run: Run) -> None:
+        raise AssertionError("training began")
+
+
+@pytest.mark.parametrize("kind", [cr.EarlyStopping, cr.ReduceOnPlateau])
+def test_a_column_that_will_not_be_there_is_refused_before_training(kind: Any) -> None:
+    with pytest.raises(cr.ConfigurationError, match=r"unknown history column 'val_r': did you mean 'val_r2'\?"):
+        fit(kind("val_r", mode="max"), NeverTrained(), validation=(X, Y))
+
+
+def test_monitoring_a_validation_that_is_not_there_says_how_to_give_one() -> None:
+    with pytest.raises(cr.ConfigurationError, match=r"val_loss.*validation=\(X, y\)"):
+        fit(cr.ReduceOnPlateau(), NeverTrained())
+
+
+# ------------------------------------------------------------------------------------------------------ ReduceOnPlateau
+
+
+def test_reduce_on_plateau_multiplies_the_rate() -> None:
+    plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.5, patience=2)
+    model = scripted(5, 4, 4, 4, 4, 4, 3, 3, callback=plateau)
+    rates = [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    np.testing.assert_allclose(np.asarray(model.history["rate"]), 0.001 * np.asarray(rates))
+
+
+def test_reduce_on_plateau_stops_at_its_minimum() -> None:
+    plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.1, patience=1, minimum=0.05)
+    model = scripted(1, 1, 1, 1, 1, callback=plateau)
+    np.testing.assert_allclose(np.asarray(model.history["rate"]), 0.001 * np.asarray([1, 1, 0.1, 0.05, 0.05]))
+
+
+def test_reduce_on_plateau_ignores_improvements_below_min_delta() -> None:
+    plateau = cr.ReduceOnPlateau("val_script", mode="max", factor=0.5, patience=1, min_delta=0.1)
+    model = scripted(1, 1.05, 2, 3, callback=plateau)
+    np.testing.assert_allclose(np.asarray(model.history["rate"]), 0.001 * np.asarray([1, 1, 0.5, 0.5]))
+
+
+def test_a_schedule_runs_on_underneath() -> None:
+    plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.5, patience=1)
+    decay = {"optimizer": cr.SGD(cr.StepDecay(0.1, every=3, factor=0.1))}  # 3 steps an epoch
+    script = Script(1, 1, 1)
+    model = fit(plateau, metrics=[script], validation=(X, Y), epochs=3, **decay)
+    np.testing.assert_allclose(model.history["rate"], [0.1, 0.01, 0.0005])
+
+
+# ------------------------------------------------------------------------------------------------------------ CSVLogger
+
+
+def test_the_csv_file_is_the_history(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    model = fit(cr.CSVLogger(path), validation=(X, Y))
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == list(model.history)
+
+
+def test_the_csv_file_is_complete_after_every_epoch(tmp_path: Path) -> None:
+    path, lines = tmp_path / "history.csv", []
+
+    class Look:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            lines.append(len(path.read_text().splitlines()))
+
+    fit(cr.CSVLogger(str(path)), Look(), epochs=3)
+    assert lines == [2, 3, 4]
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing" / "history.csv", tmp_path):
+        with pytest.raises(cr.FileError, match=r"cannot write .*: \w+"):
+            fit(cr.CSVLogger(path), NeverTrained())
+
+
+def test_a_history_with_new_columns_leaves_the_old_epochs_empty() -> None:
+    history = History(({"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_loss": 3.0}))
+    assert history.to_csv() == "epoch,loss,val_loss\n1,2.0,\n2,1.0,3.0\n"
+    assert np.isnan(history["val_loss"][0])
+
+
+# ---------------------------------------------------------------------------------------------------------- ProgressBar
+
+
+def progress(console: Any, **options: Any) -> str:
+    fit(cr.ProgressBar(console), epochs=3, **options)
+    text: str = console.file.getvalue()
+    return text
+
+
+def test_the_progress_bar_shows_epochs_loss_metric_speed_and_time_left() -> None:
+    rich = find_library("rich", "rich.console")
+    console = rich.Console(file=io.StringIO(), force_terminal=True, width=160, color_system=None)
+    text = progress(console, validation=(X, Y))
+    for shown in ("epoch", "3/3", "loss ", "val_r2 ", "epochs/s", "0:00"):
+        assert shown in text
+
+
+def test_the_progress_bar_ends_when_the_training_fails() -> None:
+    rich = find_library("rich", "rich.console")
+    console = rich.Console(file=io.StringIO(), force_terminal=True, width=160)
+    bar = cr.ProgressBar(console)
+    with pytest.raises(AssertionError, match="training began"):
+        fit(bar, NeverTrained())
+    fit(cr.ProgressBar(console), epochs=1)  # a bar left open would refuse a second one
+
+
+def test_a_progress_bar_without_rich_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "rich.progress", None)
+    with pytest.raises(cr.MissingExtraError, match=r"needs rich: pip install 'chainrule\[cli\]'"):
+        cr.ProgressBar()

@@ -1,0 +1,161 @@
+"""A training that turns NaN or infinite is found at the epoch's end, and named: epoch, step, layer, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from conftest import Target
+
+import chainrule as cr
+from chainrule.training import Run
+
+LIBRARY_TARGETS = ("numpy", "torch", "jax-jit", "strictest-float32")
+RNG = np.random.default_rng(13)
+X = RNG.normal(size=(24, 3)).astype("float32")
+Y = (X @ np.asarray([1.0, -2.0, 0.5])).astype("float32")
+
+
+def diverge(target: Target, network: cr.Sequential, x: Any, y: Any, **options: Any) -> cr.DivergenceError:
+    usual = {"loss": "squared_error", "batch_size": 8, "epochs": 40, "backend": target.backend}
+    with pytest.raises(cr.DivergenceError) as caught:
+        cr.fit(network, target.array(x), target.array(y), **{**usual, **options})
+    error = caught.value
+    assert isinstance(error, FloatingPointError)
+    assert "\n" not in str(error)
+    assert f"in epoch {error.epoch}, step {error.step} of " in str(error)
+    assert f"came from {error.layer};" in str(error)
+    assert np.isfinite(target.host(error.model.theta)).all()
+    return error
+
+
+class EveryStep:
+    """Theta after every step, copied on the device: nothing is read before the training has ended."""
+
+    def on_train_begin(self, run: Run) -> None:
+        self.after: dict[tuple[int, int], Any] = {}
+
+    def on_step_end(self, run: Run) -> None:
+        self.after[run.epoch, run.step] = run.snapshot().theta
+
+
+# Each step adds eta = 1/2 to w and to b: dL/dz = -1 and x = 1. So z = t - 1 in step t, and 6.5 is first passed in
+# step 8: the second of the third epoch's three. What was good is w = b = 7/2.
+UPHILL = cr.Loss(lambda xp, z, y: (xp.sum(-z, axis=-1, keepdims=True), -xp.ones_like(z)))
+BOOM = cr.Activation(lambda xp, z: xp.where(z > 6.5, z * float("nan"), z), lambda xp, z: xp.ones_like(z), name="boom")
+
+
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_the_epoch_step_and_layer_of_the_first_nan_are_named(id: str, open_target: Callable[..., Target]) -> None:
+    target = open_target(id)
+    net = cr.Sequential(cr.Dense(1, 1, weights="zeros"), BOOM)
+    ones = np.ones((24, 1))
+    error = diverge(target, net, ones, ones, loss=UPHILL, optimizer=cr.SGD(0.5))
+    assert (error.epoch, error.step, error.layer) == (3, 2, "layer 2 (boom)")
+    assert target.host(error.model.theta).tolist() == [3.5, 3.5]
+    assert error.model.history["epoch"] == [1, 2]
+
+
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_the_models_weights_are_those_just_before_the_bad_step(id: str, open_target: Callable[..., Target]) -> None:
+    target, every = open_target(id), EveryStep()
+    dropout = 0.0 if id == "jax-jit" else 0.25  # replayed op by op, the cipher costs JAX seconds
+    net = cr.mlp([3, 8, 1], activation="tanh", dropout=dropout)
+    error = diverge(target, net, X, Y, optimizer=cr.SGD(40.0), callbacks=[every])
+    before = (error.epoch, error.step - 1) if error.step > 1 else (error.epoch - 1, 3)
+    np.testing.assert_allclose(target.host(error.model.theta), target.host(every.after[before]), rtol=1e-5)
+    assert (error.epoch, error.step) > (1, 1)
+
+
+def test_every_library_names_the_same_step(open_target: Callable[..., Target]) -> None:
+    found = set()
+    for id in LIBRARY_TARGETS:
+        error = diverge(open_target(id), cr.mlp([3, 8, 1]), 100 * X, Y, optimizer=cr.SGD(0.1))
+        found.add((error.epoch, error.step, error.layer))
+    assert len(found) == 1
+
+
+class Cause(NamedTuple):
+    """What overflows in the first step, and what the message says about it."""
+
+    x: float
+    w: float
+    rate: float
+    layer: str
+    says: str
+
+
+# z = w x, dL/dz = z - 0, dL/dw = z x, w' = w - rate z x; the largest float32 is 3.4e38.
+CAUSES = {
+    "forward": Cause(
+        1e30, 1e10, 0.1, "layer 1 (Dense(1, 1))", r"its outputs overflowed, and inputs reach 1e\+30: scale X"
+    ),
+    "loss": Cause(
+        1e20, 1e5, 0.1, "the loss (SquaredError)", r"its inputs reach 1e\+25, and inputs reach 1e\+20: scale X"
+    ),
+    "backward": Cause(1e30, 1e-14, 0.1, "layer 1 (Dense(1, 1))", r"its gradient overflowed, and inputs .*: scale X"),
+    "update": Cause(1.0, 1e3, 3e38, "the optimizer's update", r"the gradient reaches 1e\+03; the learning rate is too"),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
+def test_the_cause_comes_with_its_number_and_its_remedy(cause: Cause, open_target: Callable[..., Target]) -> None:
+    net = cr.Sequential(cr.Dense(1, 1, weights=cr.Constant(cause.w)))
+    x, y = np.full((8, 1), cause.x), np.zeros((8, 1))
+    error = diverge(open_target("strictest-float32"), net, x, y, optimizer=cr.SGD(cause.rate))
+    assert (error.epoch, error.step, error.layer) == (1, 1, cause.layer)
+    assert re.search(cause.says, str(error)), str(error)
+    assert error.model.theta.shape == (2,)
+
+
+def test_scaled_inputs_are_told_to_lower_the_rate_or_clip(open_target: Callable[..., Target]) -> None:
+    error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0))
+    assert "lower the learning rate or clip the gradient (clip=cr.ClipNorm(1.0))" in str(error)
+    cr.fit(cr.mlp([3, 8, 1]), X, Y, loss="squared_error", optimizer=cr.SGD(0.01), clip=cr.ClipNorm(1.0))  # as told
+
+
+def test_nothing_is_read_inside_a_step(open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    target, reads = open_target("strictest-float32"), []  # which also fails at float(), bool() and int() of an array
+    library: Any = target.backend.library
+    original = library.to_numpy
+    monkeypatch.setattr(library, "to_numpy", lambda x: [reads.append(1), original(x)][1])
+    during: list[int] = []
+
+    class Count:
+        def on_step_end(self, run: Run) -> None:
+            if run.step == 1:
+                reads.clear()
+            during.append(len(reads))
+
+    error = diverge(target, cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[Count()])
+    assert during == [0] * (3 * error.epoch)
+
+
+def test_a_metric_that_cannot_read_nan_does_not_hide_the_divergence(open_target: Callable[..., Target]) -> None:
+    def strict(y: np.ndarray, answers: np.ndarray) -> float:
+        if not np.isfinite(answers).all():
+            raise ValueError("Input contains NaN.")  # as scikit-learn's do
+        return 0.0
+
+    diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), metrics=[strict], validation=(X, Y))
+
+
+def test_running_statistics_that_overflow_are_found(open_target: Callable[..., Target]) -> None:
+    # The variance of 1e20 overflows float32; x' is then 0 everywhere, and theta stays finite.
+    net = cr.Sequential(cr.Dense(3, 4, bias=False), cr.BatchNorm(4), cr.Dense(4, 1))
+    error = diverge(open_target("numpy"), net, 1e20 * X, Y)
+    assert (error.epoch, error.step, error.layer) == (1, 1, "layer 2 (BatchNorm(4))")
+
+
+def test_callbacks_are_told_of_the_end(open_target: Callable[..., Target]) -> None:
+    ended: list[int] = []
+
+    class End:
+        def on_train_end(self, run: Run) -> None:
+            ended.append(run.epoch)
+
+    error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[End()])
+    assert ended == [error.epoch]

@@ -1,0 +1,188 @@
+"""A trained model is a value: it answers, is compared, and moves, and nothing changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Target
+
+import chainrule as cr
+from chainrule._backend import select as backend
+from chainrule.losses import LOSSES
+
+LIBRARY_TARGETS = ("numpy", "torch", "jax-jit", "strictest-float32")
+RNG = np.random.default_rng(1618)
+X = RNG.normal(size=(30, 4)).astype("float32")
+LABELS = np.arange(30) % 3
+
+
+def initial(network: cr.Sequential, loss: str, **fields: Any) -> cr.Model:
+    """A model that was never trained: its answers have the same laws, and cost nothing."""
+    on = backend("numpy")
+    theta, buffers = network.initial_theta(0), network.initial_buffers()
+    return cr.Model(network, on.asarray(theta), on.asarray(buffers), LOSSES[loss], on, **fields)
+
+
+CLASSES = initial(cr.mlp([4, 8, 3], normalization="batch"), "softmax_cross_entropy")
+SEVERAL = initial(cr.mlp([4, 8, 2]), "sigmoid_cross_entropy", flat=False)
+BINARY = initial(cr.mlp([4, 8, 1]), "sigmoid_cross_entropy")
+NUMBER = initial(cr.mlp([4, 8, 1]), "squared_error")
+COLUMN = initial(cr.mlp([4, 8, 1]), "squared_error", flat=False)
+COUNTS = initial(cr.mlp([4, 8, 1]), "poisson")
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [(CLASSES, (30,)), (SEVERAL, (30, 2)), (BINARY, (30,)), (NUMBER, (30,)), (COLUMN, (30, 1)), (COUNTS, (30,))],
+)
+def test_predictions_have_the_shape_of_the_targets(model: cr.Model, shape: tuple[int, ...]) -> None:
+    assert model.predict(X).shape == shape
+
+
+@pytest.mark.parametrize(("model", "shape"), [(CLASSES, (30, 3)), (SEVERAL, (30, 2)), (BINARY, (30,))])
+def test_probabilities_are_the_decisions_before_they_are_made(model: cr.Model, shape: tuple[int, ...]) -> None:
+    p = model.predict_proba(X)
+    assert p.shape == shape
+    assert ((p > 0) & (p < 1)).all()
+    decided = np.argmax(p, axis=1) if model is CLASSES else (p > 0.5)
+    np.testing.assert_array_equal(model.predict(X), decided)
+
+
+def test_probabilities_of_classes_sum_to_one() -> None:
+    np.testing.assert_allclose(CLASSES.predict_proba(100 * X).sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_counts_are_predicted_after_the_exponential() -> None:
+    np.testing.assert_allclose(COUNTS.predict(X), np.exp(NUMBER.predict(X)), rtol=1e-5)
+
+
+def test_numbers_have_no_probabilities() -> None:
+    with pytest.raises(cr.ConfigurationError, match=r"SquaredError predicts numbers, not probabilities: use predict"):
+        NUMBER.predict_proba(X)
+
+
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_answers_come_in_the_library_and_on_the_device_of_the_question(
+    id: str, open_target: Callable[..., Target]
+) -> None:
+    target = open_target(id)
+    for model in (NUMBER, NUMBER.to(target.backend)):
+        target.check(model.predict(target.array(X)), NUMBER.predict(X), rtol=1e-5, atol=1e-6)
+        assert isinstance(model.predict(X), np.ndarray)
+        assert isinstance(model.predict(X.tolist()), np.ndarray)
+
+
+def test_moving_from_library_to_library_changes_no_number(open_target: Callable[..., Target]) -> None:
+    model = CLASSES
+    for id in (*LIBRARY_TARGETS, "numpy"):
+        target = open_target(id)
+        model = model.to(target.backend)
+        assert target.backend.library.owns(model.theta)
+        assert model == CLASSES
+        probabilities = model.predict_proba(X)
+        np.testing.assert_allclose(probabilities, CLASSES.predict_proba(X), rtol=1e-5, atol=1e-6)
+
+
+def test_to_makes_a_copy_by_name_device_and_dtype() -> None:
+    wide = NUMBER.to(dtype="float64")
+    assert (wide.backend.name, wide.theta.dtype) == ("numpy", np.float64)
+    assert wide != NUMBER
+    assert wide.to(dtype="float32") == NUMBER
+    assert not np.shares_memory(NUMBER.to().theta, NUMBER.theta)
+
+
+def test_models_are_equal_when_everything_but_their_history_is() -> None:
+    def train(**options: Any) -> cr.Model:
+        net = cr.mlp([4, 3])
+        return cr.fit(net, X, LABELS, **{"loss": "softmax_cross_entropy", "epochs": 1, **options})
+
+    model = train()
+    assert model == train()
+    assert model != train(seed=1)
+    assert model != train(loss=cr.SoftmaxCrossEntropy(label_smoothing=0.1))
+    assert model != "a model"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(model)
+
+
+@pytest.mark.parametrize("model", [CLASSES, BINARY, NUMBER])
+def test_evaluate_measures_what_predict_answers(model: cr.Model) -> None:
+    y = LABELS if model is CLASSES else LABELS // 2 if model is BINARY else LABELS.astype(float)
+    measured, answers = model.evaluate(X, y), model.predict(X)
+    if model is NUMBER:
+        assert measured["loss"] == pytest.approx(0.5 * np.mean((answers - y) ** 2), rel=1e-6)
+        assert measured["r2"] == pytest.approx(1 - np.sum((answers - y) ** 2) / np.sum((y - y.mean()) ** 2), rel=1e-5)
+    else:
+        assert measured["accuracy"] == pytest.approx(np.mean(answers == y))
+        p = model.predict_proba(X)
+        p = p[np.arange(30), y] if model is CLASSES else np.where(y, p, 1 - p)
+        assert measured["loss"] == pytest.approx(-np.mean(np.log(p)), rel=1e-5)
+
+
+def test_evaluate_takes_metrics_by_name_and_of_your_own() -> None:
+    def worst(y: np.ndarray, answers: np.ndarray) -> float:
+        return float(np.max(np.abs(y - answers)))
+
+    y = LABELS.astype(float)
+    measured = NUMBER.evaluate(X, y, metrics=["mae", worst])
+    assert list(measured) == ["loss", "mae", "worst"]
+    assert measured["worst"] == pytest.approx(np.max(np.abs(NUMBER.predict(X) - y)))
+
+
+def test_evaluating_one_class_is_allowed() -> None:
+    assert 0.0 <= CLASSES.evaluate(X[:5], np.zeros(5, dtype=int))["accuracy"] <= 1.0
+
+
+def test_evaluating_a_constant_target_is_silent() -> None:
+    assert NUMBER.evaluate(X, np.zeros(30))["r2"] == -np.inf
+
+
+# 3 inputs to a layer of width 3, 3 to 2, 2 to 1: 3n + 3, 3 * 2 + 2, 2 + 1.
+@pytest.mark.parametrize("n", [1, 5, 64 * 64 * 3])
+def test_a_network_3_2_1_behind_n_inputs_has_3n_plus_14_parameters(n: int) -> None:
+    assert cr.mlp([n, 3, 2, 1]).size == 3 * n + 14
+
+
+def test_an_image_of_64_by_64_pixels_in_3_colours_is_12288_inputs() -> None:
+    images = RNG.random((2, 64, 64, 3))
+    model = initial(cr.mlp([12_288, 3, 2, 1], activation="sigmoid"), "sigmoid_cross_entropy")
+    assert model.predict(images.reshape(2, -1)).shape == (2,)
+    with pytest.raises(cr.DataError, match=r"\(rows, features\), got \(2, 64, 64, 3\)"):
+        model.predict(images)
+
+
+def test_summary_counts_the_parameters_and_says_where_the_model_runs() -> None:
+    text = initial(cr.mlp([12_288, 3, 2, 1]), "squared_error").summary()
+    assert "36,878" in text
+    assert "Dense(12288, 3)" in text
+    assert text.endswith("loss SquaredError on Backend(numpy, device=cpu, dtype=float32)")
+
+
+@pytest.mark.parametrize("rows", [1, 4095, 4096, 4097, 10_001])
+def test_many_rows_are_predicted_as_if_one_by_one(rows: int) -> None:
+    many = RNG.normal(size=(rows, 4)).astype("float32")
+    answers = NUMBER.predict(many)
+    assert answers.shape == (rows,)
+    some = np.unique(np.linspace(0, rows - 1, 50, dtype=int))
+    one_by_one = np.concatenate([NUMBER.predict(many[i : i + 1]) for i in some])
+    np.testing.assert_allclose(answers[some], one_by_one, rtol=1e-4, atol=1e-6)
+
+
+def test_two_threads_predict_with_one_model_while_a_third_trains_it_further() -> None:
+    want, theta = CLASSES.predict_proba(X), CLASSES.theta.copy()
+
+    def train() -> cr.Model:
+        return cr.fit(CLASSES, X, LABELS, epochs=30, batch_size=8)
+
+    def predict() -> bool:
+        return all(np.array_equal(CLASSES.predict_proba(X), want) for _ in range(200))
+
+    with ThreadPoolExecutor(3) as pool:
+        trained, *same = [pool.submit(train), pool.submit(predict), pool.submit(predict)]
+        assert all(answer.result() for answer in same)
+    assert trained.result() == train()
+    np.testing.assert_array_equal(CLASSES.theta, theta)

@@ -1,0 +1,426 @@
+"""The step: the same numbers on every target, for one network or a stack, and no work or host read beyond need."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Target, about
+
+from chainrule import _kernels, layers
+from chainrule._backend import Backend
+from chainrule._backend import select as backend
+from chainrule.activations import Activation, ReLU, Tanh
+from chainrule.data import Batch
+from chainrule.losses import AbsoluteError, SoftmaxCrossEntropy, SquaredError
+from chainrule.network import Sequential, mlp
+from chainrule.optimizers import SGD, Adam, AdamW, ClipNorm, Lion
+from chainrule.penalties import Penalty
+from chainrule.schedules import CosineDecay, StepDecay
+from chainrule.training._step import (
+    Problem,
+    State,
+    Step,
+    copy_state,
+    fresh_state,
+    gather,
+    initial_buffers,
+    initial_state,
+    make_epoch_step,
+    make_step,
+    make_window,
+)
+
+N_IN, N_OUT, STEPS, SEED = 6, 3, 20, 5
+LOSS = SoftmaxCrossEntropy(0.1)
+PROBLEMS = {
+    "plain": Problem(mlp([N_IN, 8, 8, N_OUT], activation="tanh", dropout=0.25), LOSS, Adam(0.01)),
+    "with everything": Problem(
+        mlp([N_IN, 8, N_OUT], activation="gelu", dropout=0.25, normalization="batch"),
+        LOSS,
+        Adam(CosineDecay(0.02, warmup=3, steps=STEPS)),
+        Penalty(0.001, 0.01, over="examples"),
+        ClipNorm(0.5),
+    ),
+}
+
+
+def batches(target: Target, rows: int = 8, steps: int = STEPS, weighted: bool = False) -> list[Batch]:
+    rng = np.random.default_rng(2)
+    made = []
+    for _ in range(steps):
+        x, y, weight = rng.normal(size=(rows, N_IN)), rng.integers(0, N_OUT, (rows, 1)), rng.random((rows, 1))
+        made.append(Batch(target.array(x), target.array(y), target.array(weight) if weighted else None))
+    return made
+
+
+def compiled(target: Target, problem: Problem) -> Step:
+    return target.compile_step(make_step(target.backend, problem))
+
+
+def trained(target: Target, step: Step, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
+    """The state after the batches, and each step's cost."""
+    costs = []
+    for batch in data:
+        state, cost = step(state, batch)
+        costs.append(cost)
+    return state, np.stack([target.host(cost) for cost in costs])
+
+
+@functools.cache
+def twenty_steps(target: Target, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(theta, costs)."""
+    problem = PROBLEMS[name]
+    state = initial_state(target.backend, problem, seed=SEED)
+    data = batches(target, weighted=name == "with everything")
+    after, costs = trained(target, compiled(target, problem), state, data)
+    return target.host(after.theta), costs
+
+
+def host_state(target: Target, state: State) -> dict[str, np.ndarray]:
+    arrays = {**state._asdict(), **{f"moment {i}": moment for i, moment in enumerate(state.moments)}}
+    del arrays["moments"]
+    return {name: target.host(array) for name, array in arrays.items()}
+
+
+# ------------------------------------------------------------------------------------------------ the same everywhere
+
+OTHERS = ["numpy-readonly", "providers-off", "strictest-float64", "torch", "jax-jit", "dynamo"]
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_twenty_steps_agree_in_float64(other: str, name: str, open_target: Callable[..., Target]) -> None:
+    theta, costs = twenty_steps(open_target("numpy", dtype="float64"), name)
+    other_theta, other_costs = twenty_steps(open_target(other, dtype="float64"), name)
+    assert other_theta.dtype == np.float64
+    np.testing.assert_allclose(other_theta, theta, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(other_costs, costs, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("other", [*OTHERS, "no-float64"])
+def test_twenty_steps_agree_in_float32(other: str, name: str, open_target: Callable[..., Target]) -> None:
+    theta, costs = twenty_steps(open_target("numpy"), name)
+    other_theta, other_costs = twenty_steps(open_target(other, dtype="float32"), name)
+    assert other_theta.dtype == np.float32
+    np.testing.assert_allclose(other_costs, costs, rtol=1e-5)
+    if name == "plain":  # a normalisation divides by a deviation, and takes its rounding along
+        assert np.linalg.norm(other_theta - theta) <= 1e-6 * np.linalg.norm(theta)
+
+
+def test_twenty_steps_learn(open_target: Callable[..., Target]) -> None:
+    """The agreement is not of networks that stand still."""
+    for name, problem in PROBLEMS.items():
+        with about(name):
+            theta, _ = twenty_steps(open_target("numpy"), name)
+            start = problem.network.initial_theta(SEED)
+            assert np.linalg.norm(theta - start) > 0.1 * np.linalg.norm(start)
+
+
+@pytest.mark.parametrize("target", ["jax-jit"], indirect=True)
+def test_one_program_serves_every_step(target: Target) -> None:
+    """What compiling froze, the step counter or the key, would need a program of its own or give the same mask."""
+    traces: list[int] = []
+
+    def traced(xp: Any, z: Any) -> Any:
+        traces.append(1)
+        return z
+
+    network = Sequential(
+        layers.Dense(N_IN, 2), Activation(traced, lambda xp, z: xp.ones_like(z)), layers.Dense(2, N_OUT)
+    )
+    problem = Problem(network, LOSS, Adam(0.01))
+    trained(target, compiled(target, problem), initial_state(target.backend, problem, seed=0), batches(target, steps=4))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("target", ["jax-jit", "dynamo"], indirect=True)
+def test_a_network_that_never_ran_is_compiled(target: Target) -> None:
+    """Its layout is worked out while the step is traced; a failure to compile is a warning, here an error."""
+    problem = Problem(Sequential(layers.Dense(N_IN, N_OUT)), LOSS, SGD(0.1))
+    state = initial_state(target.backend, problem, seed=0)
+    trained(target, compiled(target, problem), state, batches(target, steps=1))
+
+
+# ------------------------------------------------------------------------------------------------------------- stacks
+
+K = 3
+STACKED = Problem(
+    mlp([N_IN, 5, N_OUT], dropout=0.25, normalization="batch"), LOSS, Adam(0.05), Penalty(l2=0.01), ClipNorm(0.3)
+)
+
+
+def member_state(b: Backend, problem: Problem, member: int) -> State:
+    """One network that starts as that member of a stack."""
+    theta = b.asarray(problem.network.initial_theta(SEED, member))
+    return fresh_state(b, problem, theta, initial_buffers(b, problem.network), SEED, members=(member,))
+
+
+@pytest.mark.parametrize(
+    ("target", "weighted"),
+    [
+        *[
+            (name, weighted)
+            for name in ("numpy", "numpy-readonly", "strictest-float64", "torch")
+            for weighted in (0, 1)
+        ],
+        ("jax-jit", 1),  # a program takes seconds to compile
+    ],
+    indirect=["target"],
+)
+def test_a_stack_of_three_is_three_runs(target: Target, weighted: int) -> None:
+    """Dropout, batch norm, clipping, and as many rows as networks: an axis mistaken for another has the right size."""
+    b, data = target.backend, batches(target, rows=K, steps=5, weighted=bool(weighted))
+    step = compiled(target, STACKED)
+    state = initial_state(b, STACKED, seed=SEED, members=range(K))
+    stacked, costs = trained(target, step, state, data)
+    assert costs.shape == (5, K)
+    for member in range(K):
+        alone, alone_costs = trained(target, step, member_state(b, STACKED, member), data)
+        pairs = {
+            name: (array[member] if array.shape[:1] == (K,) else array, host_state(target, alone)[name])
+            for name, array in host_state(target, stacked).items()
+        } | {"costs": (costs[:, member], alone_costs)}
+        for name, (got, want) in pairs.items():
+            with about(name):
+                if target.spec.library in ("numpy", "array-api-strict"):
+                    np.testing.assert_array_equal(got, want)
+                else:  # a batched product adds in an order of its own; five Adam steps at 0.05 amplify it
+                    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_members_of_a_stack_differ() -> None:
+    b = backend("numpy")
+    state = initial_state(b, STACKED, seed=SEED, members=range(K))
+    assert len(np.unique(state.key, axis=0)) == K
+    assert len({row.tobytes() for row in state.theta}) == K
+
+
+def test_one_network_is_member_0() -> None:
+    b = backend("numpy")
+    one, stack = initial_state(b, STACKED, seed=SEED), initial_state(b, STACKED, seed=SEED, members=(0, 4))
+    assert one.theta.shape == (STACKED.network.size,)
+    for name in ("theta", "buffers", "key", "cost"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(stack, name)[0])
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(0.05), AdamW(0.05), Lion(0.01, decay=0.1)], ids=repr)
+def test_members_at_their_own_rates_are_separate_runs(optimizer: Any, open_target: Callable[..., Target]) -> None:
+    target = open_target("numpy-readonly")
+    problem, scales = Problem(STACKED.network, LOSS, optimizer), np.asarray([[1.0], [0.1], [3.0]])
+    data, b = batches(target, rows=K, steps=5), target.backend
+    state = initial_state(b, problem, seed=SEED, members=range(K))._replace(scale=target.owned(scales))
+    stacked, _ = trained(target, compiled(target, problem), state, data)
+    for member in range(K):
+        state = member_state(b, problem, member)._replace(scale=target.owned(scales[member]))
+        alone, _ = trained(target, compiled(target, problem), state, data)
+        np.testing.assert_array_equal(stacked.theta[member], alone.theta)
+        unscaled, _ = trained(target, compiled(target, problem), member_state(b, problem, member), data)
+        assert np.array_equal(unscaled.theta, alone.theta) == (member == 0)
+
+
+# ------------------------------------------------------------------------------------------------------ what it changes
+
+
+def test_a_batch_without_weight_changes_only_the_counters(target: Target) -> None:
+    problem = Problem(STACKED.network, LOSS, AdamW(0.05, decay=0.1), Penalty(l2=0.1), ClipNorm(0.3))
+    (first, second), b = batches(target, steps=2, weighted=True), target.backend
+    step = target.compile_step(make_step(b, problem))
+    state, _ = step(initial_state(b, problem, seed=SEED), first)
+    before = host_state(target, state)
+    after = host_state(target, step(state, second._replace(weight=target.array(np.zeros((8, 1)))))[0])
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {"step", "cursor"}
+    assert (after["step"], after["cursor"]) == (2, 16)
+
+
+@pytest.mark.parametrize("target", ["numpy-readonly", "jax-jit"], indirect=True)
+def test_masks_differ_from_step_to_step_and_from_member_to_member(target: Target) -> None:
+    """Networks with the same weights that stand still (a rate of 0) see one batch again and again."""
+    b, (batch,) = target.backend, batches(target, steps=1)
+    for rate, different in ((0.5, 4 * K), (0.0, 1)):
+        problem = Problem(Sequential(layers.Dense(N_IN, N_OUT), layers.Dropout(rate)), LOSS, SGD(0.0))
+        theta, buffers = b.asarray(np.stack([problem.network.initial_theta(SEED)] * K)), b.zeros((K, 0))
+        state = fresh_state(b, problem, theta, buffers, SEED, members=range(K))
+        _, costs = trained(target, compiled(target, problem), state, [batch] * 4)
+        assert len(np.unique(costs)) == different
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float64"], indirect=True)
+def test_the_state_sums_costs_and_weights(target: Target, weighted: bool) -> None:
+    data = batches(target, steps=3, weighted=weighted)
+    state = initial_state(target.backend, STACKED, seed=SEED)
+    state, costs = trained(target, compiled(target, STACKED), state, data)
+    weights = [8.0 if batch.weight is None else target.host(batch.weight).sum() for batch in data]
+    target.check(state.weight, [sum(weights)], rtol=1e-14)
+    target.check(state.cost, [costs @ weights], rtol=1e-14)
+
+
+@pytest.mark.parametrize("target", ["numpy"], indirect=True)
+def test_a_step_works_in_the_buffers_it_is_given(target: Target) -> None:
+    problem = PROBLEMS["plain"]
+    state = initial_state(target.backend, problem, seed=SEED)
+    kept = copy_state(target.backend, state)
+    before = host_state(target, kept)
+    after, _ = trained(target, compiled(target, problem), state, batches(target, steps=2))
+    assert after.theta is state.theta
+    assert all(new is old for new, old in zip(after.moments, state.moments, strict=True))
+    for name, array in host_state(target, kept).items():
+        with about(name):  # a copied state is beyond the reach of any step
+            np.testing.assert_array_equal(array, before[name])
+
+
+ORDER = np.random.default_rng(1).permutation(12)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+def test_gather_takes_the_next_rows_of_the_order(target: Target, weighted: bool) -> None:
+    b, (data,) = target.backend, batches(target, rows=12, steps=1, weighted=weighted)
+    window = make_window(b, 4)
+    program = target.compile(lambda data, order, cursor: gather(b, data, order, cursor, window))
+    for cursor in (0, 4):  # an array, so that one program takes them all
+        batch = program(data, target.array(ORDER), target.array([cursor]))
+        for got, whole in zip(batch, data, strict=True):
+            assert (got is None) == (whole is None)
+            if got is not None:
+                want = target.host(whole)[ORDER[cursor : cursor + 4]]
+                target.check(got, want, dtype=None if want.dtype.kind == "f" else "int32")
+
+
+@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
+def test_an_epochs_steps_are_steps_on_the_rows_it_gathers(target: Target) -> None:
+    b, (data,) = target.backend, batches(target, rows=12, steps=1, weighted=True)
+    epoch_step = target.compile_step(make_epoch_step(b, STACKED))
+    state = initial_state(b, STACKED, seed=SEED)
+    for _ in range(3):
+        state = epoch_step(state, data, target.array(ORDER), make_window(b, 4))
+    picked = [Batch(*(target.array(target.host(a)[ORDER[i : i + 4]]) for a in data)) for i in (0, 4, 8)]
+    want, _ = trained(target, compiled(target, STACKED), initial_state(b, STACKED, seed=SEED), picked)
+    for name, array in host_state(target, want).items():
+        with about(name):
+            np.testing.assert_array_equal(host_state(target, state)[name], array)
+
+
+# -------------------------------------------------------------------------------------------------------- what it costs
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("target", ["numpy", "strictest-float32", "strictest-float64", "torch"], indirect=True)
+def test_a_step_reads_nothing_on_the_host(target: Target, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strictest target forbids float(), int() and bool() of an array; torch gets the same here."""
+
+    def forbidden(*arguments: Any) -> Any:
+        raise AssertionError("a host read")
+
+    problem = PROBLEMS["with everything"]
+    state = initial_state(target.backend, problem, seed=SEED, members=range(K))
+    data = batches(target, steps=2, weighted=weighted)
+    step = make_step(target.backend, problem)
+    monkeypatch.setattr(target.backend.library, "to_numpy", forbidden)
+    if target.spec.library == "torch":
+        for name in ("__float__", "__int__", "__bool__", "__index__", "item", "tolist", "numpy"):
+            monkeypatch.setattr(type(state.theta), name, forbidden)
+    for batch in data:
+        state, _ = step(state, batch)
+
+
+def test_no_gradient_is_carried_to_or_below_the_lowest_trained_layer(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if target.spec.mode in ("jit", "dynamo"):
+        pytest.skip("a compiled program does not call Python again")
+    called: list[Any] = []
+    for kind in (layers.Dense, layers.Dropout, layers.Activate, layers.LayerNorm):
+
+        def counted(self: Any, *arguments: Any, original: Any = kind.pullback) -> Any:
+            called.append(self)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(kind, "pullback", counted)
+    lowest, middle, last = layers.Dense(N_IN, 5), layers.LayerNorm(5), layers.Dense(5, N_OUT)
+    network = Sequential(layers.Dropout(0.1), Tanh(), lowest, middle, ReLU(), last)
+    problem = Problem(network, LOSS, SGD(0.1))
+    trained(target, compiled(target, problem), initial_state(target.backend, problem, seed=0), batches(target, steps=1))
+    assert called == [last, layers.Activate(ReLU()), middle]
+    assert network.lowest_trained == 2
+
+
+# ------------------------------------------------------------------------------------------------------------- kernels
+
+Z = np.random.default_rng(4).normal(size=(3, 7, 5))
+# What each operation with a provider is tried on.
+KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
+    layers.activate: [(ReLU(), Z), (ReLU(), np.asarray([-1.0, 0.0, np.nan, np.inf])), (Tanh(), Z)],
+    layers.bias_gradient: [(Z,), (Z[0],), (Z[0, :1],)],
+}
+PROVIDED = {
+    (library, operation): provider
+    for library, providers in _kernels._PROVIDERS.items()
+    for operation, provider in providers.items()
+}
+
+
+def test_every_provider_is_compared() -> None:
+    assert {operation for _, operation in PROVIDED} == set(KERNELS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("library", "operation"), PROVIDED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_provider_gives_what_its_reference_gives(
+    library: str, operation: Callable[..., Any], dtype: str, open_target: Callable[..., Target]
+) -> None:
+    target = open_target({"numpy": "numpy-readonly"}.get(library, library), dtype=dtype)
+    for arguments in KERNELS[operation]:
+        placed = [target.array(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        want = target.host(operation(target.backend, *placed))
+        got = PROVIDED[library, operation](target.backend, *placed)
+        target.check(got, want, rtol=4 * target.eps, atol=4 * target.eps)
+        np.testing.assert_array_equal(target.host(target.backend.run(operation, *placed)), target.host(got))
+
+
+def test_a_backend_without_providers_runs_the_reference() -> None:
+    plain = backend("numpy")
+    assert not plain.kernels
+    assert _kernels.equip(plain).kernels.keys() == {operation for _, operation in PROVIDED}
+    assert plain.run(lambda b, x: (b, x), 3) == (plain, 3)
+
+
+# ------------------------------------------------------------------------------------------------------------- by hand
+
+BY_HAND: dict[str, tuple[dict[str, Any], float, list[float]]] = {
+    "plain": ({}, 4.5, [1.6, 0.3]),
+    # + 2/2 W^2 on the cost and 2 W on its slope: (-4, -3), of norm 5
+    "penalized": ({"penalty": Penalty(l2=2.0)}, 5.5, [1.4, 0.3]),
+    # and halved: (-2, -1.5)
+    "penalized, then clipped": ({"penalty": Penalty(l2=2.0), "clip": ClipNorm(2.5)}, 5.5, [1.2, 0.15]),
+    # the first step of a decay is at the full rate, the scale doubles it
+    "scaled": ({"optimizer": SGD(StepDecay(0.1, every=1)), "scale": 2.0}, 4.5, [2.2, 0.6]),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_step_by_hand(name: str) -> None:
+    """W = 1, b = 0, x = 2, y = 5: z = 2, e = -3, C = 4.5, dC/dW = -6, dC/db = -3; the rate is 0.1."""
+    options, cost, theta = BY_HAND[name]
+    b, scale = backend("numpy", dtype="float64"), options.get("scale", 1.0)
+    settings = {"optimizer": SGD(0.1), **{key: value for key, value in options.items() if key != "scale"}}
+    problem = Problem(Sequential(layers.Dense(1, 1)), SquaredError(), **settings)
+    state = fresh_state(b, problem, np.asarray([1.0, 0.0]), np.zeros(0), seed=0)._replace(scale=np.full(1, scale))
+    state, value = make_step(b, problem)(state, Batch(np.asarray([[2.0]]), np.asarray([[5.0]])))
+    assert value == cost
+    np.testing.assert_allclose(state.theta, theta, rtol=1e-15)
+
+
+def test_a_schedule_is_read_at_the_number_of_the_step() -> None:
+    """|b - 5| has the slope -1 far below 5: b moves by 0.1, then by half as much each time."""
+    b = backend("numpy", dtype="float64")
+    problem = Problem(Sequential(layers.Dense(1, 1)), AbsoluteError(), SGD(StepDecay(0.1, every=1, factor=0.5)))
+    state = fresh_state(b, problem, np.zeros(2), np.zeros(0), seed=0)
+    for moved in (0.1, 0.15, 0.175):
+        state, _ = make_step(b, problem)(state, Batch(np.zeros((1, 1)), np.full((1, 1), 5.0)))
+        np.testing.assert_allclose(state.theta, [0.0, moved], rtol=1e-14)
