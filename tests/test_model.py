@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -186,3 +187,13 @@ def test_two_threads_predict_with_one_model_while_a_third_trains_it_further() ->
         assert all(answer.result() for answer in same)
     assert trained.result() == train()
     np.testing.assert_array_equal(CLASSES.theta, theta)
+
+
+@pytest.mark.parametrize("target", ["numpy", "torch", "jax-jit", "strictest-float64"], indirect=True)
+def test_a_pickled_model_comes_back_to_its_own_backend(target: Target) -> None:
+    net = cr.mlp([4, 8, 3], normalization="batch", dropout=0.1)
+    model = cr.fit(net, X, LABELS, loss="softmax_cross_entropy", epochs=1, backend=target.backend)
+    back = pickle.loads(pickle.dumps(model))
+    assert back == model
+    assert back.backend == model.backend
+    np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
