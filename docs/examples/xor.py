@@ -1,6 +1,7 @@
 """XOR learnt from 40 seeds at once: one stack of 40 networks, trained by one step; and what a stuck one looks like.
 
-It prints how many of the 40 solve it for three networks, the hidden units of one that does not, and draws both.
+It prints how many of the 40 solve it for three networks, the hidden units of one that does and of one that does not,
+and draws both.
 
 Run ``python xor.py [FOLDER]``; it writes xor-solved.png and xor-stuck.png into FOLDER, by default here.
 """
@@ -31,9 +32,9 @@ LATER = (6000, 10_000)
 def main(folder="."):
     stacks = {name: Stack(*case) for name, case in CASES.items()}
     for name, stack in stacks.items():
-        costs = np.sort(stack.costs())[::-1]
-        count = f"{name:<14} {stack.steps:>5} steps: {np.sum(stack.solved())} of {len(stack.seeds)} solve it"
-        print(f"{count}; the largest costs {', '.join(f'{c:.4f}' for c in costs[:6])}")
+        costs = np.sort(stack.costs()[~stack.solved()])[::-1]
+        others = f"; the cost of the others {', '.join(f'{c:.4f}' for c in costs)}" if costs.size else ""
+        print(f"{name:<14} {stack.steps:>5} steps: {np.sum(stack.solved())} of {len(stack.seeds)} solve it{others}")
 
     for name in ("2-4-1 tanh", "2-2-1 sigmoid"):
         differences = [alone(name, seed) - stacks[name].theta[seed] for seed in (0, 1)]
@@ -41,20 +42,26 @@ def main(folder="."):
         print(f"{name}: seeds 0 and 1 alone, by cr.fit, end at the stack's weights: largest difference {largest:.0e}")
 
     pair = stacks["2-2-1 sigmoid"]
-    solved, stuck = np.flatnonzero(pair.solved())[0], np.flatnonzero(~pair.solved())
-    for k in (solved, stuck[0]):
-        describe(pair, k)
-    for k, name in ((solved, "solved"), (stuck[0], "stuck")):
-        figure = plot_decision_regions(lambda points, k=k: pair.answers(points)[k], X, Y.astype(int))
-        figure.savefig(Path(folder) / f"xor-{name}.png")
+    solved, stuck = np.flatnonzero(pair.solved()), np.flatnonzero(~pair.solved())
+    for name, which in (("solved", solved), ("stuck", stuck)):
+        for k in which[:1]:
+            describe(pair, k)
+            figure = plot_decision_regions(lambda points, k=k: pair.answers(points)[k], X, Y.astype(int))
+            figure.savefig(Path(folder) / f"xor-{name}.png")
+    if stuck.size:
+        go_on(pair, stuck)
 
-    print(f"\nThe cost of seeds {', '.join(map(str, stuck))}, not solved; ln 2 / 2 is {math.log(2) / 2:.4f}:")
+
+def go_on(pair, stuck):
+    """Do more steps help? The costs of the stuck ones before and after."""
+    print(f"\nThe cost of seeds {', '.join(str(pair.seeds[k]) for k in stuck)}, not solved:")
     report(Stack(*CASES["2-2-1 sigmoid"][:3], steps=1000), stuck)
     report(pair, stuck)
     for steps in LATER:
         pair.train(steps - pair.steps)
         report(pair, stuck)
     print(f"after {pair.steps:,} steps {np.sum(pair.solved())} of {len(pair.seeds)} have solved it.")
+    print(f"(ln 2 + ln 2) / 4 is {math.log(2) / 2:.4f}, (2 ln(3/2) + ln 3) / 4 is {math.log(27 / 4) / 4:.4f}.")
 
 
 class Stack:
@@ -86,6 +93,11 @@ class Stack:
         """The output's z, ``(k, points, 1)``."""
         return self.network.apply(self.backend, self.theta, self.state.buffers, self.backend.asarray(points))
 
+    def hidden(self, points):
+        """The hidden units' a, ``(k, points, units)``."""
+        (W1, b1), _, _ = self.network.layout.split(self.backend, self.theta)
+        return self.network.layers[1].activation.value(np, points @ W1 + b1)
+
     def probabilities(self, points):
         return cr.Sigmoid().value(np, self.pre_activations(points))
 
@@ -113,10 +125,8 @@ def alone(name, seed):
 
 def describe(stack, k):
     """The hidden units and the answer of the stack's network k on the four examples."""
-    (W1, b1), _, _ = stack.network.layout.split(stack.backend, stack.theta)
-    hidden = cr.Sigmoid().value(np, X @ W1[k] + b1[k])
     print(f"\nseed {stack.seeds[k]}, cost {stack.costs()[k]:.4f}: x, the hidden units, the answer")
-    for x, h, p in zip(X, hidden, stack.probabilities(X)[k], strict=True):
+    for x, h, p in zip(X, stack.hidden(X)[k], stack.probabilities(X)[k], strict=True):
         print(f"  {tuple(map(int, x))}  ({', '.join(f'{a:.4f}' for a in h)})  {p[0]:.4f}")
 
 
