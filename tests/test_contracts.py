@@ -382,7 +382,6 @@ def test_a_stack_is_its_networks_one_by_one(target: Target, name: str, shared: b
     case = case_of(law, rows, (k,))
     if shared:  # as for a network's first layer: one batch, k networks
         case = case._replace(x=case.x[0])
-    # Without parameters and randomness nothing tells the networks of a stack apart but x.
     runs = passes(target, law.layer)
     y, after, gradients, dx, prediction = runs(*placed(target, case))
     for i in range(k):
@@ -393,7 +392,9 @@ def test_a_stack_is_its_networks_one_by_one(target: Target, name: str, shared: b
             np.testing.assert_allclose(target.host(got)[i], target.host(want), rtol=8 * target.eps, atol=8 * target.eps)
         for got, want in zip((y, prediction, *after), (alone[0], alone[4], *alone[1]), strict=True):
             stacked = target.host(got)
-            member = stacked[i] if stacked.ndim == 3 else stacked
+            member = (
+                stacked[i] if stacked.ndim == 3 else stacked
+            )  # shared x, no parameters, no mask: one answer for all
             np.testing.assert_allclose(member, target.host(want), rtol=8 * target.eps, atol=8 * target.eps)
 
 

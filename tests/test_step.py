@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, about
+from conftest import Target, about, find_library
 
 from chainrule import _kernels, layers
 from chainrule._backend import Backend
 from chainrule._backend import select as backend
-from chainrule.activations import Activation, ReLU, Tanh
+from chainrule.activations import GELU, Activation, ReLU, Tanh
 from chainrule.data import Batch
 from chainrule.losses import AbsoluteError, SoftmaxCrossEntropy, SquaredError
 from chainrule.network import Sequential, mlp
@@ -88,7 +88,10 @@ def host_state(target: Target, state: State) -> dict[str, np.ndarray]:
 
 # ------------------------------------------------------------------------------------------------ the same everywhere
 
-OTHERS = ["numpy-readonly", "providers-off", "strictest-float64", "torch", "jax-jit", "dynamo"]
+OTHERS = [
+    *("numpy-readonly", "providers-off", "strictest-float64", "torch", "jax-jit", "dynamo"),
+    pytest.param("cupy", marks=pytest.mark.gpu),
+]
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -110,6 +113,62 @@ def test_twenty_steps_agree_in_float32(other: str, name: str, open_target: Calla
     np.testing.assert_allclose(other_costs, costs, rtol=1e-5)
     if name == "plain":  # a normalisation divides by a deviation, and takes its rounding along
         assert np.linalg.norm(other_theta - theta) <= 1e-6 * np.linalg.norm(theta)
+
+
+def test_twenty_steps_are_torchs() -> None:
+    """The same training written with torch.nn and torch.optim: all but the random layers, which torch draws its way."""
+    torch = find_library("torch")
+    nn, target = torch.nn, backend("numpy", dtype="float64")
+    net = Sequential(
+        layers.Dense(N_IN, 8, bias=False),
+        layers.BatchNorm(8),
+        GELU(),
+        layers.Dense(8, 5),
+        layers.LayerNorm(5),
+        Tanh(),
+        layers.Dense(5, N_OUT),
+    )
+    eta = CosineDecay(0.02, warmup=3, steps=STEPS)
+    problem = Problem(net, LOSS, AdamW(eta, decay=0.1), Penalty(l2=0.02), ClipNorm(0.5))
+    twin = nn.Sequential(
+        nn.Linear(N_IN, 8, bias=False),
+        nn.BatchNorm1d(8),
+        nn.GELU(),
+        nn.Linear(8, 5),
+        nn.LayerNorm(5),
+        nn.Tanh(),
+        nn.Linear(5, N_OUT),
+    ).double()
+    state, step = initial_state(target, problem, seed=SEED), make_step(target, problem)
+    ours = [piece for group in net.layout.split(target, state.theta) for piece in group]
+    theirs = list(twin.parameters())  # in our order, a weight transposed
+    with torch.no_grad():
+        for a, b in zip(ours, theirs, strict=True):
+            b.copy_(torch.tensor(a.T if b.ndim == 2 else a[0]))
+    weights, rest = [b for b in theirs if b.ndim == 2], [b for b in theirs if b.ndim == 1]
+    adam = torch.optim.AdamW([{"params": weights, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}])
+
+    rng = np.random.default_rng(2)
+    for t in range(1, STEPS + 1):
+        x, y = rng.normal(size=(8, N_IN)), rng.integers(0, N_OUT, (8, 1))
+        state, cost = step(state, Batch(x, y))
+
+        adam.zero_grad()
+        value = nn.functional.cross_entropy(twin(torch.tensor(x)), torch.tensor(y[:, 0]), label_smoothing=0.1)
+        value = value + 0.01 * sum((w * w).sum() for w in weights)
+        np.testing.assert_allclose(cost, value.detach(), rtol=1e-9)
+        value.backward()
+        norm = torch.sqrt(sum((b.grad**2).sum() for b in theirs))
+        for b in theirs:
+            b.grad *= min(1.0, 0.5 / float(norm))
+        for group in adam.param_groups:
+            group["lr"] = float(eta.rate(np, np.full(1, float(t)))[0])
+        adam.step()
+
+    theta = np.concatenate([b.detach().numpy().T.ravel() for b in theirs])
+    np.testing.assert_allclose(state.theta, theta, rtol=0, atol=1e-9)
+    running = np.concatenate([twin[1].running_mean.numpy(), twin[1].running_var.numpy()])
+    np.testing.assert_allclose(state.buffers, running, rtol=1e-9)
 
 
 def test_twenty_steps_learn(open_target: Callable[..., Target]) -> None:
