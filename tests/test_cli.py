@@ -27,7 +27,21 @@ def houses(tmp_path: Path) -> Path:
 
 
 def train(*words: object) -> int:
-    return main(["train", *map(str, words), "--quiet", "--hidden", "16", "--epochs", "30", "--learning-rate", "0.02"])
+    return main(
+        [
+            "train",
+            *map(str, words),
+            "--quiet",
+            "--hidden",
+            "16",
+            "--epochs",
+            "30",
+            "--learning-rate",
+            "0.02",
+            "--normalization",
+            "none",
+        ]
+    )
 
 
 def test_digits_reach_97_percent_on_rows_never_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
