@@ -13,7 +13,7 @@ from .._typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 
 NAME = "torch"
-COMPILES = False  # its first compilation costs half a minute: only when asked for
+COMPILES = False  # the first compilation takes long: only when asked for
 
 
 def load() -> Namespace:

@@ -27,8 +27,8 @@ from ..plots import plot_history
 from ..tables import Preprocessing, Table, read_table, split
 from ..training import CSVLogger, EarlyStopping, ProgressBar, fit
 
-# Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine its threads then wait
-# for each other, which made this command up to 18 times slower.
+# Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
+# most of their time waiting for each other.
 _THREADED = 4_000_000
 
 
