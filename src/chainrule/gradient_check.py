@@ -99,7 +99,7 @@ def check_gradients(
     epsilon: float = 1e-6,
     sample_weight: Any = None,
     penalty: Penalty | None = None,
-    max_parameters: int | None = None,
+    max_parameters: int | None = 1000,
 ) -> GradientCheck:
     """dC/dtheta_j against (C(theta + e_j epsilon) - C(theta - e_j epsilon)) / (2 epsilon), in float64 on NumPy.
 
@@ -122,8 +122,8 @@ def check_gradients(
         epsilon: the step, in the units of theta.
         sample_weight: ``(B,)``, one number for each example.
         penalty: checked as part of the cost.
-        max_parameters: compare only about so many, drawn evenly from all layers; at least one of each array. Every
-            parameter compared costs two passes.
+        max_parameters: compare only about so many, drawn evenly from all layers, at least one of each array; None
+            compares all. Every parameter compared costs two passes.
 
     Raises:
         DataError: X, y, theta or the weights do not fit the network. DTypeError: they are not numbers.

@@ -170,7 +170,7 @@ def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> 
         raise DTypeError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
     if name not in xp.__array_namespace_info__().dtypes(device=device, kind="real floating"):
         fix = (
-            "call jax.config.update('jax_enable_x64', True) before any array is made"
+            "call jax.config.update('jax_enable_x64', True) before any array is made, or set JAX_ENABLE_X64=1"
             if library.NAME == "jax"
             else "use dtype='float32' or another device"
         )

@@ -105,7 +105,7 @@ def fit(
     found_metrics = find_metrics(metrics, found_loss)
     sizes = _batches(data.x.shape[0], batch_size, net)
     problem = replace(problem, optimizer=planned(problem.optimizer, epochs * len(sizes)))
-    history = History() if before is None else before.history
+    history, flat = History() if before is None else before.history, is_flat(y)
     state = _start(on, problem, before, seed, len(history))
     run = Run(
         backend=on,
@@ -116,7 +116,7 @@ def fit(
         epochs=epochs,
         steps_per_epoch=len(sizes),
         build=lambda theta, buffers, records: Model(
-            net, theta, buffers, found_loss, on, is_flat(y), records, None if before is None else before.preprocessing
+            net, theta, buffers, found_loss, on, flat, records, None if before is None else before.preprocessing
         ),
         history=history,
     )
