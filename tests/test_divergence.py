@@ -11,7 +11,9 @@ import pytest
 from conftest import Target
 
 import chainrule as cr
-from chainrule.training import Run
+from chainrule.data import Batch
+from chainrule.training import Problem, Run, initial_state
+from chainrule.training._divergence import locate
 
 LIBRARY_TARGETS = ("numpy", "torch", "jax-jit", "strictest-float32")
 RNG = np.random.default_rng(13)
@@ -159,3 +161,15 @@ def test_callbacks_are_told_of_the_end(open_target: Callable[..., Target]) -> No
 
     error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[End()])
     assert ended == [error.epoch]
+
+
+def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_target: Callable[..., Target]) -> None:
+    on = open_target("numpy").backend
+    problem = Problem(cr.mlp([3, 4, 1]), cr.SquaredError(), cr.SGD(0.1))
+    start = initial_state(on, problem, seed=0)
+    theta = np.array(start.theta)
+    data = Batch(on.asarray(X), on.asarray(np.reshape(Y, (-1, 1))))
+    order = on.asarray(np.arange(len(X)), on.xp.int32)
+    found = locate(on, problem, start, data, order, [len(X)])
+    assert found.layer == "no layer: the replay stayed finite"
+    np.testing.assert_array_equal(found.good.theta, theta)

@@ -42,7 +42,7 @@ def locate(
 ) -> Divergence:
     """Replay the epoch that began in ``start`` and find its first step that is not finite."""
     step = make_step(backend, problem)
-    state = start
+    state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be the answer
     for number, rows in enumerate(sizes, 1):
         good = copy_state(backend, state)
         batch = gather(backend, data, order, state.cursor, make_window(backend, rows))
