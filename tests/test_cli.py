@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import main
+from chainrule.tables import split
 
 
 @pytest.fixture
@@ -49,7 +51,9 @@ def test_digits_reach_97_percent_on_rows_never_trained_on(tmp_path: Path, capsys
     printed = capsys.readouterr().out
     line = next(line for line in printed.splitlines() if line.startswith("test accuracy "))
     assert float(line.split()[-1]) >= 0.970
-    assert " taken for " in printed
+    mixed_up = re.findall(r"  (\d) taken for (\d): (\d+) of (\d+)", printed)
+    assert mixed_up
+    assert all(true != answered and int(wrong) <= int(rows) for true, answered, wrong, rows in mixed_up)
     for name in ("model.safetensors", "history.csv", "curves.png"):
         assert str(tmp_path / name) in printed
         assert (tmp_path / name).stat().st_size > 0
@@ -60,12 +64,16 @@ def test_a_number_is_regression_and_comes_back_in_its_own_units(
 ) -> None:
     out = tmp_path / "run"
     assert train(houses, "--target", "price", "--out", out, "--dropout", 0) == 0
-    assert "regression" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "regression" in printed
     assert main(["predict", str(out / "model.safetensors"), str(houses), "--out", str(tmp_path / "p.csv")]) == 0
     predicted, true = pd.read_csv(tmp_path / "p.csv"), pd.read_csv(houses)
     assert list(predicted.columns) == ["price"]
     assert np.corrcoef(predicted["price"], true["price"])[0, 1] > 0.9
     assert abs(predicted["price"].mean() / true["price"].mean() - 1) < 0.1
+    test = split(len(true), fraction=0.2, seed=0)[1]
+    error = np.sqrt(np.mean((predicted["price"] - true["price"])[test] ** 2))
+    assert float(printed.split("root mean squared error ")[1].split()[0]) == pytest.approx(error, rel=1e-3)
 
 
 def test_text_labels_come_back_as_text(houses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
