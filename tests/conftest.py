@@ -36,13 +36,14 @@ class Spec:
     dtype: str
     device: str | None = None
     mode: str = "eager"  # or "readonly", "jit", "dynamo"
-    kernels: bool = True
+    kernels: str = "library"  # or "none", or "fast": with Numba's
 
 
 SPECS = (
     Spec("numpy", "numpy", "float32"),
     Spec("numpy-readonly", "numpy", "float64", mode="readonly"),  # x *= 2 on an argument
-    Spec("providers-off", "numpy", "float32", mode="readonly", kernels=False),
+    Spec("numpy-fast", "numpy", "float32", mode="readonly", kernels="fast"),
+    Spec("providers-off", "numpy", "float32", mode="readonly", kernels="none"),
     Spec("strictest-float32", "array-api-strict", "float32", "device1"),  # a device, a dtype, a host read forgotten
     Spec("strictest-float64", "array-api-strict", "float64", "device1"),
     Spec("no-float64", "array-api-strict", "float32", "no_float64"),  # accumulation in float64
@@ -94,13 +95,13 @@ class Target:
         """``f(*arguments)`` as the target runs it."""
         return self.compile(f)(*arguments)
 
-    def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """``step`` as the library itself compiles it, its state donated: on JAX and dynamo alone."""
+    def compile_step(self, make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+        """The step ``make(backend, *arguments)`` as the library itself compiles it, its state donated."""
         if self.spec.mode == "dynamo":
             importlib.import_module("torch")._dynamo.reset()
             library: Any = self.backend.library
-            return library.compile(step, backend="eager")
-        return self.backend.compile(step)
+            return library.compile(make, self.backend, *arguments, compiler="eager")
+        return self.backend.compile(make, *arguments)
 
     def host(self, x: Any) -> np.ndarray:
         """A copy of ``x`` on the host."""
@@ -175,7 +176,9 @@ def _opened(spec: Spec) -> Iterator[Target]:
             made = backend(spec.library, device=spec.device, dtype=spec.dtype)
         except BackendError as error:
             _missing(spec.library, str(error))
-        yield Target(spec, equip(made) if spec.kernels else made)
+        if spec.kernels == "fast":
+            find_library("numba")
+        yield Target(spec, made if spec.kernels == "none" else equip(made, fast=spec.kernels == "fast"))
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def test_summary_counts_the_parameters_and_says_where_the_model_runs() -> None:
     text = initial(cr.mlp([12_288, 3, 2, 1]), "squared_error").summary()
     assert "36,878" in text
     assert "Dense(12288, 3)" in text
-    assert text.endswith("loss SquaredError on Backend(numpy, device=cpu, dtype=float32)")
+    assert text.endswith("loss SquaredError on Backend(numpy, device=cpu, dtype=float32, compiled)")
 
 
 @pytest.mark.parametrize("rows", [1, 4095, 4096, 4097, 10_001])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import Target, about, find_library
 
-from chainrule import _kernels, layers
+from chainrule import layers
 from chainrule._backend import Backend
 from chainrule._backend import select as backend
 from chainrule.activations import GELU, Activation, ReLU, Tanh
-from chainrule.data import Batch
+from chainrule.data import Batch, gather, make_window
 from chainrule.losses import AbsoluteError, SoftmaxCrossEntropy, SquaredError
 from chainrule.network import Sequential, mlp
 from chainrule.optimizers import SGD, Adam, AdamW, ClipNorm, Lion
@@ -26,12 +26,10 @@ from chainrule.training._step import (
     Step,
     copy_state,
     fresh_state,
-    gather,
     initial_buffers,
     initial_state,
     make_epoch_step,
     make_step,
-    make_window,
 )
 
 N_IN, N_OUT, STEPS, SEED = 6, 3, 20, 5
@@ -58,7 +56,7 @@ def batches(target: Target, rows: int = 8, steps: int = STEPS, weighted: bool = 
 
 
 def compiled(target: Target, problem: Problem) -> Step:
-    return target.compile_step(make_step(target.backend, problem))
+    return target.compile_step(make_step, problem)
 
 
 def trained(target: Target, step: Step, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
@@ -288,7 +286,7 @@ def test_members_at_their_own_rates_are_separate_runs(optimizer: Any, open_targe
 def test_a_batch_without_weight_changes_only_the_counters(target: Target) -> None:
     problem = Problem(STACKED.network, LOSS, AdamW(0.05, decay=0.1), Penalty(l2=0.1), ClipNorm(0.3))
     (first, second), b = batches(target, steps=2, weighted=True), target.backend
-    step = target.compile_step(make_step(b, problem))
+    step = target.compile_step(make_step, problem)
     state, _ = step(initial_state(b, problem, seed=SEED), first)
     before = host_state(target, state)
     after = host_state(target, step(state, second._replace(weight=target.array(np.zeros((8, 1)))))[0])
@@ -326,9 +324,11 @@ def test_a_step_works_in_the_buffers_it_is_given(target: Target) -> None:
     state = initial_state(target.backend, problem, seed=SEED)
     kept = copy_state(target.backend, state)
     before = host_state(target, kept)
-    after, _ = trained(target, compiled(target, problem), state, batches(target, steps=2))
-    assert after.theta is state.theta
-    assert all(new is old for new, old in zip(after.moments, state.moments, strict=True))
+    step = compiled(target, problem)
+    first, _ = trained(target, step, state, batches(target, steps=1))
+    after, _ = trained(target, step, first, batches(target, steps=2))
+    assert after.theta is first.theta
+    assert all(new is old for new, old in zip(after.moments, first.moments, strict=True))
     for name, array in host_state(target, kept).items():
         with about(name):  # a copied state is beyond the reach of any step
             np.testing.assert_array_equal(array, before[name])
@@ -354,7 +354,7 @@ def test_gather_takes_the_next_rows_of_the_order(target: Target, weighted: bool)
 @pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
 def test_an_epochs_steps_are_steps_on_the_rows_it_gathers(target: Target) -> None:
     b, (data,) = target.backend, batches(target, rows=12, steps=1, weighted=True)
-    epoch_step = target.compile_step(make_epoch_step(b, STACKED))
+    epoch_step = target.compile_step(make_epoch_step, STACKED)
     state = initial_state(b, STACKED, seed=SEED)
     for _ in range(3):
         state = epoch_step(state, data, target.array(ORDER), make_window(b, 4))
@@ -407,46 +407,6 @@ def test_no_gradient_is_carried_to_or_below_the_lowest_trained_layer(
     trained(target, compiled(target, problem), initial_state(target.backend, problem, seed=0), batches(target, steps=1))
     assert called == [last, layers.Activate(ReLU()), middle]
     assert network.lowest_trained == 2
-
-
-# ------------------------------------------------------------------------------------------------------------- kernels
-
-Z = np.random.default_rng(4).normal(size=(3, 7, 5))
-# What each operation with a provider is tried on.
-KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
-    layers.activate: [(ReLU(), Z), (ReLU(), np.asarray([-1.0, 0.0, np.nan, np.inf])), (Tanh(), Z)],
-    layers.bias_gradient: [(Z,), (Z[0],), (Z[0, :1],)],
-}
-PROVIDED = {
-    (library, operation): provider
-    for library, providers in _kernels._PROVIDERS.items()
-    for operation, provider in providers.items()
-}
-
-
-def test_every_provider_is_compared() -> None:
-    assert {operation for _, operation in PROVIDED} == set(KERNELS)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("library", "operation"), PROVIDED, ids=lambda value: getattr(value, "__name__", value))
-def test_a_provider_gives_what_its_reference_gives(
-    library: str, operation: Callable[..., Any], dtype: str, open_target: Callable[..., Target]
-) -> None:
-    target = open_target({"numpy": "numpy-readonly"}.get(library, library), dtype=dtype)
-    for arguments in KERNELS[operation]:
-        placed = [target.array(a) if isinstance(a, np.ndarray) else a for a in arguments]
-        want = target.host(operation(target.backend, *placed))
-        got = PROVIDED[library, operation](target.backend, *placed)
-        target.check(got, want, rtol=4 * target.eps, atol=4 * target.eps)
-        np.testing.assert_array_equal(target.host(target.backend.run(operation, *placed)), target.host(got))
-
-
-def test_a_backend_without_providers_runs_the_reference() -> None:
-    plain = backend("numpy")
-    assert not plain.kernels
-    assert _kernels.equip(plain).kernels.keys() == {operation for _, operation in PROVIDED}
-    assert plain.run(lambda b, x: (b, x), 3) == (plain, 3)
 
 
 # ------------------------------------------------------------------------------------------------------------- by hand

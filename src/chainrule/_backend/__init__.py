@@ -54,14 +54,16 @@ class Backend:
 
     @property
     def info(self) -> dict[str, object]:
-        """What runs: library, version, device, dtype, whether steps are compiled, and which operations are fused."""
+        """What runs: library, version, device, dtype, whether steps are compiled, and which operations have a
+        faster body, by whom.
+        """
         return {
             "name": self.name,
             "version": self.library.version(),
             "device": self.device_name,
             "dtype": dtype_name(self.dtype),
             "compiled": self.compiled,
-            "kernels": sorted(reference.__name__ for reference in self.kernels),
+            "kernels": {reference.__name__: _origin(body) for reference, body in self.kernels.items()},
         }
 
     def __repr__(self) -> str:
@@ -69,9 +71,10 @@ class Backend:
         return f"Backend({self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}{compiled})"
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
-        """``reference(backend, *arguments)``, by this library's faster body where there is one."""
-        body: Callable[..., Result] = self.kernels.get(reference, reference)
-        return body(self, *arguments)
+        """``reference(backend, *arguments)``, by this library's faster body where it has one that does not decline."""
+        provider = self.kernels.get(reference)
+        result = NotImplemented if provider is None else provider(self, *arguments)
+        return reference(self, *arguments) if result is NotImplemented else result
 
     def asarray(self, x: Any, dtype: DType | None = None) -> Array:
         """``x``, from any library or a list, as an array of this backend; ``dtype`` defaults to the backend's."""
@@ -93,9 +96,12 @@ class Backend:
         """``x`` on the host: the only way out, and the only synchronisation."""
         return self.library.to_numpy(x)
 
-    def compile(self, step: Callable[..., Result]) -> Callable[..., Result]:
-        """``step``, compiled where the backend does so; its first argument is donated. The identity is correct."""
-        return self.library.compile(step) if self.compiled else step
+    def compile(self, make: Callable[..., Callable[..., Result]], *arguments: Any) -> Callable[..., Result]:
+        """The step ``make(backend, *arguments)``, compiled where the backend does so; its first argument is donated.
+
+        It is made here, not before, because NumPy records it on a namespace of its own. The step itself is correct.
+        """
+        return self.library.compile(make, self, *arguments) if self.compiled else make(self, *arguments)
 
 
 def select(
@@ -162,6 +168,11 @@ def dtype_name(dtype: DType) -> str:
     if isinstance(dtype, type | np.dtype):
         return np.dtype(dtype).name
     return str(getattr(dtype, "name", dtype)).rsplit(".", 1)[-1].removeprefix("array_api_strict.")
+
+
+def _origin(body: Provider) -> str:
+    """``numba`` for a body in _kernels/_numba.py."""
+    return body.__module__.rpartition("._")[2]
 
 
 def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> DType:

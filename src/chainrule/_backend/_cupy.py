@@ -78,8 +78,8 @@ def to_numpy(x: Any) -> np.ndarray:
     return host
 
 
-def compile(step: Callable[..., Any]) -> Callable[..., Any]:
-    return step
+def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
+    return make(backend, *arguments)
 
 
 def _import() -> ModuleType:

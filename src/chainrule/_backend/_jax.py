@@ -76,10 +76,11 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x)
 
 
-def compile(step: Callable[..., Any]) -> Callable[..., Any]:
+def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
     """``jax.jit`` with the state donated; where it cannot trace, the eager step runs and a warning says why, once."""
     import jax
 
+    step = make(backend, *arguments)
     working = [jax.jit(step, donate_argnums=0)]
 
     def run(*arguments: Any) -> Any:

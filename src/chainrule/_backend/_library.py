@@ -48,8 +48,8 @@ class Library(Protocol):
 
     def to_numpy(self, x: Array) -> np.ndarray: ...
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """``step`` compiled, its first argument donated."""
+    def compile(self, make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
+        """The step ``make(backend, *arguments)`` compiled, its first argument donated."""
 
 
 def import_library(module: str, *, name: str, extra: str, otherwise: str = "") -> ModuleType:

@@ -83,11 +83,14 @@ def to_numpy(x: Any) -> np.ndarray:
     return host
 
 
-def compile(step: Callable[..., Any], backend: str = "inductor") -> Callable[..., Any]:
+def compile(
+    make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any, compiler: str = "inductor"
+) -> Callable[..., Any]:
     """``torch.compile`` of the step; where it fails, the eager step runs and a warning says why, once."""
     import torch
 
-    compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=backend)
+    step = make(backend, *arguments)
+    compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=compiler)
     working = [compiled]
 
     def run(*arguments: Any) -> Any:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, select
-from . import _numpy
+from . import _numba, _numpy
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType({"numpy": _numpy.PROVIDERS})
 
@@ -34,7 +34,7 @@ def backend(
             device of the array ``like``, else NumPy.
         device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
         dtype: ``"float32"`` (the default) or ``"float64"``.
-        compile: whether steps are compiled; default: on JAX yes, which is far slower without, elsewhere no.
+        compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
         like: an array to take the library and device of.
 
     Raises:
@@ -44,13 +44,16 @@ def backend(
     Example:
         >>> import chainrule as cr
         >>> cr.backend("numpy", dtype="float64")
-        Backend(numpy, device=cpu, dtype=float64)
+        Backend(numpy, device=cpu, dtype=float64, compiled)
     """
     if isinstance(name, Backend):
         return name
     return equip(select(name, device=device, dtype=dtype, compile=compile, like=like))
 
 
-def equip(backend: Backend) -> Backend:
-    """``backend`` with the providers of its library."""
-    return replace(backend, kernels=_PROVIDERS.get(backend.name, {}))
+def equip(backend: Backend, *, fast: bool | None = None) -> Backend:
+    """``backend`` with the providers of its library; ``fast``: with Numba's, by default where Numba is installed."""
+    providers = _PROVIDERS.get(backend.name, {})
+    if backend.name == "numpy" and (_numba.is_installed() if fast is None else fast):
+        providers = MappingProxyType({**providers, **_numba.PROVIDERS})
+    return replace(backend, kernels=providers)

@@ -1,30 +1,193 @@
-"""NumPy's faster bodies."""
+"""NumPy's faster bodies. Where a step is recorded, each of their calls writes into memory that is already there."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from .. import layers
+from .. import data, layers, losses, optimizers
 from .._backend import Backend, Provider
-from ..activations import Elementwise, ReLU
+from .._backend._record import kernel, opaque
+from ..activations import Activation, Elementwise, ReLU
+from ..data import Batch
+from ..losses import Loss, LossFunction, SoftmaxCrossEntropy
+from ..optimizers import Adam, AdamW
+
+_CHUNK = 65_536  # parameters: theta, the gradient, two moments and the scratch of a chunk stay in a core's cache
 
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
-    """``maximum`` for ReLU: the portable ``clip`` is slower, most of all on small arrays."""
+    """``maximum`` for ReLU: the portable ``clip`` is slower. With zeros, which are faster than the number 0."""
     if type(activation) is ReLU:
-        return np.maximum(z, 0.0)
-    return layers.activate(backend, activation, z)
+        return backend.xp.maximum(z, np.zeros(z.shape, z.dtype))
+    if type(activation) is Activation:
+        return opaque(partial(activation.value, backend.xp))(z)
+    return NotImplemented
+
+
+def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
+    """ReLU's from a alone, so that z need not be kept."""
+    if type(activation) is ReLU:
+        return backend.xp.multiply(da, backend.xp.greater(a, 0.0))
+    if type(activation) is Activation:
+        return backend.xp.multiply(da, opaque(partial(activation.derivative, backend.xp))(z, a))
+    return NotImplemented
 
 
 def bias_gradient(backend: Backend, dy: Any) -> Any:
     """The sum over rows as a vector-matrix product, which the BLAS does faster than ``sum``."""
-    return np.matmul(np.ones((1, dy.shape[-2]), dtype=dy.dtype), dy)
+    return backend.xp.matmul(np.ones((1, dy.shape[-2]), dtype=dy.dtype), dy)
+
+
+def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
+    """Softmax cross-entropy of class indices, without the rows of zeros and a one that they stand for."""
+    if type(loss) is Loss:  # a function of the user's own runs as it is in every step
+        return losses.cost(
+            backend, replace(loss, f=lambda xp, *arrays: opaque(partial(loss.f, xp))(*arrays)), z, y, weight
+        )
+    if loss != SoftmaxCrossEntropy() or weight is not None or y.dtype.kind != "i":
+        return NotImplemented
+    rows, n = z.shape[-2:]
+    # NumPy is slow along a short axis: where the classes are few, the rows of the scratch matrix lie side by side.
+    transposed = 4 * n <= rows
+    counter = y.dtype if rows * n < 2**31 else np.dtype(np.intp)
+    first = np.arange(0, rows if transposed else rows * n, 1 if transposed else n, dtype=counter).reshape(-1, 1)
+    column, index = ((rows, 1), z.dtype), ((rows, 1), counter)
+    outputs = [(z.shape[:-2], z.dtype), (z.shape, z.dtype), ((rows * n,), z.dtype), column, column, index]
+    value, dz, *_ = kernel(partial(_cross_entropy, transposed, first), lambda *_: outputs)(z, y)
+    return value, dz
+
+
+def _cross_entropy(
+    transposed: bool, first: Any, z: Any, y: Any,
+    value: Any, dz: Any, flat: Any, s: Any, picked: Any, index: Any,
+) -> None:  # fmt: skip
+    """``index`` says where each row's own class lies in ``flat``, the scratch matrix."""
+    rows, n = z.shape[-2:]
+    share = np.asarray(1.0 / rows, z.dtype)
+    if transposed:
+        matrix = flat.reshape(n, rows).T
+        np.multiply(y, rows, index)
+        np.add(index, first, index)
+    else:
+        matrix = flat.reshape(rows, n)
+        np.add(y, first, index)
+    for member in np.ndindex(z.shape[:-2]) if z.ndim > 2 else ((),):
+        np.copyto(matrix, z[member])
+        np.maximum.reduce(matrix, axis=1, out=s, keepdims=True)
+        np.subtract(matrix, s, matrix)
+        flat.take(index, None, picked, "clip")
+        np.exp(flat, flat)
+        np.add.reduce(matrix, axis=1, out=s, keepdims=True)
+        np.subtract(np.log(s), picked, picked)
+        value[member] = np.add.reduce(picked, None) * share
+        np.divide(share, s, s)
+        np.multiply(matrix, s, matrix)
+        flat.take(index, None, picked, "clip")
+        np.subtract(picked, share, picked)
+        flat.put(index, picked)
+        np.copyto(dz[member], matrix)
+
+
+def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
+    """Without arrays for the numbers, where there is one network and its examples weigh 1."""
+    if weight is not None or value.ndim:
+        return NotImplemented
+    kernel(partial(_advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)
+    return counters
+
+
+def _advance(rows: int, step: Any, cursor: Any, cost: Any, seen: Any, value: Any) -> None:
+    step[0] += 1
+    cursor[0] += rows
+    cost[0] += value * cost.dtype.type(rows)
+    seen[0] += rows
+
+
+def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
+    """A chunk at a time, so that the twelve passes over it find it in the cache."""
+    m, v = moments
+    numbers = [np.asarray(x, theta.dtype) for x in (rule.b1, 1.0 - rule.b1, rule.b2, 1.0 - rule.b2)]
+    scratch = (min(_CHUNK, theta.shape[-1]),), theta.dtype
+    update = partial(_adam, rule, numbers, np.empty((), theta.dtype), np.empty((), theta.dtype))
+    kernel(update, lambda *_: [scratch], writes=(0, 2, 3))(theta, g, m, v, t, eta)
+    return theta, (m, v)
+
+
+def _adam(
+    rule: Adam | AdamW, numbers: Any, epsilon: Any, step: Any,
+    theta: Any, g: Any, m: Any, v: Any, t: Any, eta: Any, scratch: Any,
+) -> None:  # fmt: skip
+    if theta.ndim > 1:
+        for member in range(len(theta)):
+            rate = eta if eta.ndim == 1 else eta[member]
+            _adam(rule, numbers, epsilon, step, theta[member], g[member], m[member], v[member], t, rate, scratch)
+        return
+    # eta m' / (sqrt(v') + epsilon), numerator and denominator multiplied by the root of v's bias correction
+    root = math.sqrt(_bias_correction(rule.b2, t.item()))
+    b1, c1, b2, c2 = numbers
+    epsilon[()] = rule.epsilon * root
+    step[()] = -eta.item() * root / _bias_correction(rule.b1, t.item())
+    if theta.size <= _CHUNK:
+        _adam_chunk(b1, c1, b2, c2, epsilon, step, theta, g, m, v, scratch)
+        return
+    for start in range(0, theta.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rest = scratch[: theta.size - start]
+        _adam_chunk(b1, c1, b2, c2, epsilon, step, theta[part], g[part], m[part], v[part], rest)
+
+
+def _adam_chunk(
+    b1: Any, c1: Any, b2: Any, c2: Any, epsilon: Any, step: Any, theta: Any, g: Any, m: Any, v: Any, scratch: Any
+) -> None:
+    """c1 and c2 are 1 - b1 and 1 - b2; scratch is of theta's size."""
+    np.multiply(m, b1, m)
+    np.multiply(g, c1, scratch)
+    np.add(m, scratch, m)
+    np.multiply(v, b2, v)
+    np.multiply(g, g, scratch)
+    np.multiply(scratch, c2, scratch)
+    np.add(v, scratch, v)
+    np.sqrt(v, scratch)
+    np.add(scratch, epsilon, scratch)
+    np.divide(m, scratch, scratch)
+    np.multiply(scratch, step, scratch)
+    np.add(theta, scratch, theta)
+
+
+def _bias_correction(beta: float, t: float) -> float:
+    return -math.expm1(t * math.log(beta)) if beta else 1.0
+
+
+def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
+    """The rows by a slice of the order, straight into the batch's memory."""
+    x, y, weight = source
+    picked = None if weight is None else _rows(weight, order, cursor, window)
+    return Batch(_rows(x, order, cursor, window), _rows(y, order, cursor, window), picked)
+
+
+def _rows_body(data: Any, order: Any, cursor: Any, window: Any, out: Any) -> None:
+    start = int(cursor[0])
+    data.take(order[start : start + window.size], 0, out, "clip")
+
+
+_rows = kernel(_rows_body, lambda data, order, cursor, window: (((window.size, *data.shape[1:]), data.dtype),))
 
 
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
-    {layers.activate: activate, layers.bias_gradient: bias_gradient}
+    {
+        data.advance: advance,
+        data.gather: gather,
+        layers.activate: activate,
+        layers.activation_gradient: activation_gradient,
+        layers.bias_gradient: bias_gradient,
+        losses.cost: cost,
+        optimizers.adam: adam,
+    }
 )

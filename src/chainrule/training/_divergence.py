@@ -15,10 +15,10 @@ import numpy as np
 from .._backend import Backend
 from .._random import step_key
 from .._typing import Array
-from ..data import Batch
+from ..data import Batch, gather, make_window
 from ..losses import cost
 from ..network import layer_name
-from ._step import Problem, State, copy_state, gather, make_step, make_window
+from ._step import Problem, State, copy_state, make_step
 
 
 class Divergence(NamedTuple):

@@ -12,13 +12,13 @@ import numpy as np
 from .._errors import DivergenceError, InterruptedTraining
 from .._random import host_generator
 from .._typing import Array
-from ..data import Batch
+from ..data import Batch, make_window
 from ..history import History, Record
 from ..schedules import as_schedule
 from ._divergence import is_finite, locate
 from ._interrupt import Interrupt, deferred_interrupt
 from ._run import Run
-from ._step import State, copy_state, make_epoch_step, make_window
+from ._step import State, copy_state, make_epoch_step
 
 Program = Callable[[State, Batch, Array, Array], State]
 
@@ -42,7 +42,7 @@ class Plan:
 
 def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
     """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens."""
-    program: Program = run.backend.compile(make_epoch_step(run.backend, run.problem))
+    program: Program = run.backend.compile(make_epoch_step, run.problem)
     windows = {rows: make_window(run.backend, rows) for rows in dict.fromkeys(plan.sizes)}
     begun: list[object] = []
     with deferred_interrupt() as interrupt:

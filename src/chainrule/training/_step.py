@@ -18,7 +18,7 @@ from .._backend import Backend
 from .._random import member_key, step_key
 from .._typing import Array
 from ..backpropagation import value_and_gradient
-from ..data import Batch
+from ..data import Batch, advance, gather
 from ..losses import LossFunction
 from ..network import Sequential
 from ..optimizers import Clip, Moments, Optimizer
@@ -106,8 +106,7 @@ def make_step(backend: Backend, problem: Problem) -> Step:
     schedule = as_schedule(problem.optimizer.learning_rate)
 
     def step(state: State, batch: Batch) -> tuple[State, Array]:
-        count = state.step + 1
-        t = xp.astype(count, backend.dtype)
+        t = xp.astype(state.step, backend.dtype) + 1.0
         value, gradient, buffers = value_and_gradient(
             backend,
             problem.network,
@@ -116,25 +115,22 @@ def make_step(backend: Backend, problem: Problem) -> Step:
             state.theta,
             state.buffers,
             batch,
-            step_key(state.key, count, xp),
+            step_key(state.key, state.step + 1, xp),
         )
         if problem.clip is not None:
             gradient = problem.clip(backend, gradient)
         eta = state.scale * schedule.rate(xp, t)
         kept = None if batch.weight is None else _copies(backend, state)
         theta, moments = problem.optimizer.update(backend, state.theta, gradient, state.moments, t, eta)
-        rows = batch.x.shape[-2]
-        weight = xp.full_like(state.weight, rows) if batch.weight is None else xp.sum(batch.weight, axis=-2)
-        if kept is not None:
+        weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
+        if kept is not None and weight is not None:
             live = weight > 0.0
             theta = xp.where(live, theta, kept.theta)
             moments = tuple(xp.where(live, new, old) for new, old in zip(moments, kept.moments, strict=True))
             buffers = xp.where(live, buffers, kept.buffers) if problem.network.buffer_layout.size else buffers
-        total = state.cost + xp.reshape(value, (*value.shape, 1)) * weight
-        after = State(
-            theta, moments, buffers, count, state.cursor + rows, state.key, state.scale, total, state.weight + weight
-        )
-        return after, value
+        counters = state.step, state.cursor, state.cost, state.weight
+        count, cursor, total, seen = backend.run(advance, counters, value, batch.x.shape[-2], weight)
+        return State(theta, moments, buffers, count, cursor, state.key, state.scale, total, seen), value
 
     return step
 
@@ -147,22 +143,6 @@ def make_epoch_step(backend: Backend, problem: Problem) -> Callable[[State, Batc
         return step(state, backend.run(gather, data, order, state.cursor, window))[0]
 
     return epoch_step
-
-
-def gather(backend: Backend, data: Batch, order: Array, cursor: Array, window: Array) -> Batch:
-    """The examples ``order[cursor + window]``: order ``(N,)`` numbers the rows, window ``(B,)`` is 0 to B - 1.
-
-    The cursor is an array, so one program serves all batches of a size.
-    """
-    xp = backend.xp
-    index = xp.take(order, cursor + window, axis=0)
-    weight = None if data.weight is None else xp.take(data.weight, index, axis=0)
-    return Batch(xp.take(data.x, index, axis=0), xp.take(data.y, index, axis=0), weight)
-
-
-def make_window(backend: Backend, rows: int) -> Array:
-    """0 to rows - 1, int32."""
-    return backend.xp.arange(rows, dtype=backend.xp.int32, device=backend.device)
 
 
 def copy_state(backend: Backend, state: State) -> State:

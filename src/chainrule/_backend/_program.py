@@ -1,0 +1,270 @@
+"""Replaying what was recorded: the second half of NumPy's ``compile``, and what a captured graph is on a GPU.
+
+A step's calls are bound once to fixed arrays and run one after the other: nothing is allocated and nothing looked up.
+An array that was read for the last time gives its memory to the next one, and the pieces of a flat vector are written
+into their slices of it. The numbers are those of the recorded step, to the last bit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ._record import JOIN, Node, RecordingError, Tape, Traced, opaque
+
+_LINE = 64  # bytes of a cache line, and of the widest vector register
+_KEPT = 8  # programs of one step; a training has one a batch size
+
+Arrays = dict[Traced, np.ndarray]
+
+
+class Replayed:
+    """A step that is recorded for the shapes it is called with, then replayed; its first argument is donated.
+
+    The state that it returns lies in its own arrays, and is valid until the next call. It belongs to one thread. Where
+    the step cannot be recorded a warning says why, once, and it runs as it is.
+
+    Args:
+        step: the step itself.
+        recorded: the same step on the recording namespace.
+    """
+
+    def __init__(self, step: Callable[..., Any], recorded: Callable[..., Any]) -> None:
+        self._step = step
+        self._recorded: Callable[..., Any] | None = recorded
+        self._states: dict[Any, Any] = {}  # by their shapes; shared by the programs for several batch sizes
+        self._programs: dict[Any, Program] = {}
+        self._program: Program | None = None
+        self._state: Any = None
+        self._inputs: tuple[Any, ...] = ()
+
+    def __call__(self, state: Any, *inputs: Any) -> Any:
+        if state is not self._state or not all(map(is_, inputs, self._inputs)):
+            self._prepare(state, inputs)
+        if self._program is None:
+            return self._step(state, *inputs)
+        for call in self._program.calls:
+            call()
+        if self._program.results:
+            return (self._state, *map(np.array, self._program.results))
+        return self._state
+
+    def _prepare(self, state: Any, inputs: tuple[Any, ...]) -> None:
+        """Choose or record the program for these arguments, and hand them to it."""
+        if self._recorded is None:
+            return
+        shapes, key = _shapes(state), _shapes((state, inputs))
+        if key not in self._programs:
+            own = self._states.setdefault(shapes, _rebuild(state, map(_copy, _leaves(state))))
+            try:
+                program = _record(self._recorded, own, state, inputs)
+            except (RecordingError, TypeError, AttributeError) as error:
+                self._give_up(error)
+                return
+            self._programs[key] = program
+            if len(self._programs) > _KEPT:
+                del self._programs[next(iter(self._programs))]
+        self._program, self._inputs = self._programs[key], inputs
+        self._program.read(list(_leaves(inputs)))
+        self._state = self._states[shapes]
+        for own, given in zip(_leaves(self._state), _leaves(state), strict=True):
+            if own is not given:
+                np.copyto(own, given)
+
+    def _give_up(self, error: Exception) -> None:
+        self._program = self._recorded = self._state = None
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(f"the step cannot be recorded, it runs uncompiled: {reason}", RuntimeWarning, stacklevel=4)
+
+
+def _record(recorded: Callable[..., Any], own: Any, state: Any, inputs: tuple[Any, ...]) -> Program:
+    """Run the step once, on copies of the state and on inputs that cannot be written to."""
+    tape = Tape()
+    before = [Traced(tape, _copy(leaf)) for leaf in _leaves(state)]
+    given = [Traced(tape, _read_only(leaf)) for leaf in _leaves(inputs)]
+    made = recorded(_rebuild(state, iter(before)), *_rebuild(inputs, iter(given)))
+    after, *results = (made,) if type(made) is type(state) else made
+    return Program(tape.nodes, dict(zip(before, _leaves(own), strict=True)), given, list(_leaves(after)), results)
+
+
+class Program:
+    """One step on arrays of fixed shapes: ``calls``, after which the state and ``results`` are those of the step.
+
+    Args:
+        nodes: the recorded calls.
+        state: the arrays that the step changes, by what they were recorded as.
+        inputs: what its other arguments were recorded as.
+        after: what each array of the state becomes.
+        results: what else the step returns.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        state: Arrays,
+        inputs: Sequence[Traced],
+        after: Sequence[Any],
+        results: Sequence[Any],
+    ) -> None:
+        moved = [(own, new) for (old, own), new in zip(state.items(), after, strict=True) if new is not old]
+        if _roots([new for _, new in moved]) & (state.keys() | set(inputs)):
+            raise RecordingError("an array of the state becomes another one, or an argument")
+        kept = [*(new for _, new in moved), *results]
+        self._inputs: dict[Traced, Any] = dict.fromkeys(inputs)
+        self._arrays = dict(state)
+        nodes = _assign(_live(nodes, kept), self._arrays, self._inputs.keys(), kept)
+        self._late = {i: node for i, node in enumerate(nodes) if _roots(node.inputs) & self._inputs.keys()}
+        self.calls = [_late if i in self._late else self._bind(node) for i, node in enumerate(nodes)]
+        self.calls += [partial(np.copyto, own, self._find(new)) for own, new in moved]
+        self.results = [self._find(result) for result in results]
+
+    def read(self, inputs: Sequence[np.ndarray]) -> None:
+        """Take the step's other arguments from these arrays from now on."""
+        self._inputs = dict(zip(self._inputs, inputs, strict=True))
+        for i, node in self._late.items():
+            self.calls[i] = self._bind(node)
+
+    def _bind(self, node: Node) -> Callable[[], Any]:
+        return node.kernel.call([self._find(x) for x in node.inputs], [self._find(x) for x in node.outputs])
+
+    def _find(self, x: Any) -> Any:
+        """The array of the program that ``x`` was recorded as; what was not traced is a constant."""
+        if not isinstance(x, Traced):
+            return x
+        if x.base is not None:
+            return x.view(self._find(x.base))
+        return self._inputs[x] if x in self._inputs else self._arrays[x]
+
+
+def _late() -> None:
+    """Stands for a call until the arguments that it reads are known."""
+
+
+def _live(nodes: Sequence[Node], kept: Sequence[Any]) -> list[Node]:
+    """The calls whose outputs are read, or which overwrite an array; in their order."""
+    read, live = _roots(kept), []
+    for node in reversed(nodes):
+        if node.kernel.writes or read & set(node.outputs):
+            live.append(node)
+            read |= _roots(node.inputs)
+    return live[::-1]
+
+
+def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, kept: Sequence[Any]) -> list[Node]:
+    """Put an array for each output into ``arrays``; return the calls that are left to make."""
+    last = {root: i for i, node in enumerate(nodes) for root in _roots((*node.inputs, *node.outputs))}
+    last |= dict.fromkeys(_roots(kept), len(nodes))
+    taken = arrays.keys() | inputs
+    pieces = {i: _place(node, i, last, taken, arrays) for i, node in enumerate(nodes) if node.kernel is JOIN}
+    owned: Arrays = {}  # the memory of what is still read
+    free: dict[int, list[np.ndarray]] = {}  # by its size in bytes
+    for i, node in enumerate(nodes):
+        for output in node.outputs:
+            if output not in arrays:
+                heir = _heir(output, node, i, last, owned)
+                waiting = free.get(output.array.nbytes)
+                if heir is not None:
+                    memory = owned.pop(heir)
+                else:
+                    memory = waiting.pop() if waiting else _memory(output.array.nbytes)
+                owned[output] = memory
+                arrays[output] = memory.view(output.dtype).reshape(output.shape)
+        for root in _roots((*node.inputs, *node.outputs)) & owned.keys():
+            if last[root] == i:
+                free.setdefault(owned[root].nbytes, []).append(owned.pop(root))
+    return [part for i, node in enumerate(nodes) for part in pieces.get(i, [node])]
+
+
+def _heir(output: Traced, node: Node, i: int, last: dict[Traced, int], owned: Arrays) -> Traced | None:
+    """An input of the call that nothing reads later, and whose memory ``output`` may lie in."""
+    if not node.kernel.elementwise:
+        return None
+    for x in node.inputs:
+        if (
+            isinstance(x, Traced)
+            and x in owned
+            and last[x] == i
+            and (x.shape, x.dtype) == (output.shape, output.dtype)
+            and not any(y is not x and isinstance(y, Traced) and y.root is x for y in node.inputs)
+        ):
+            return x
+    return None
+
+
+def _place(node: Node, i: int, last: dict[Traced, int], taken: Any, arrays: Arrays) -> list[Node]:
+    """Let what is joined into a flat vector be made in its slice of it; return the copies that are still needed."""
+    (joined,) = node.outputs
+    if joined.ndim != 1:
+        return [node]
+    flat = arrays[joined] = _memory(joined.array.nbytes).view(joined.dtype)
+    ends = list(accumulate(piece.size for piece in node.inputs))
+    copies = []
+    for piece, stop in zip(node.inputs, ends, strict=True):
+        part, root = slice(stop - piece.size, stop), piece.root if isinstance(piece, Traced) else None
+        if root is not None and root not in taken and root not in arrays and last[root] == i and _is_whole(piece, root):
+            arrays[root] = flat[part].reshape(root.shape)
+        else:
+            target = Traced(joined.tape, joined.array[part], joined, lambda array, part=part: array[part])
+            copies.append(Node(opaque(_same), (piece,), (target,)))
+    return copies
+
+
+def _is_whole(piece: Traced, root: Traced) -> bool:
+    """Whether a view has all numbers of its root, in their order and without gaps."""
+    a, b = piece.array, root.array
+    start = [x.__array_interface__["data"][0] for x in (a, b)]
+    return a.size == b.size and a.flags.c_contiguous and b.flags.c_contiguous and start[0] == start[1]
+
+
+def _same(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _memory(nbytes: int) -> np.ndarray:
+    """Bytes that begin at a cache line."""
+    raw = np.empty(nbytes + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + nbytes]
+
+
+def _copy(x: np.ndarray) -> np.ndarray:
+    made = _memory(x.nbytes).view(x.dtype).reshape(x.shape)
+    np.copyto(made, x)
+    return made
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+def _roots(values: Sequence[Any]) -> set[Traced]:
+    return {value.root for value in values if isinstance(value, Traced)}
+
+
+def _shapes(tree: Any) -> tuple[Any, ...]:
+    return tuple((leaf.shape, leaf.dtype) for leaf in _leaves(tree))
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    """The arrays of nested tuples; None is no array."""
+    if isinstance(tree, tuple):
+        for part in tree:
+            yield from _leaves(part)
+    elif tree is not None:
+        yield tree
+
+
+def _rebuild(tree: Any, leaves: Iterator[Any]) -> Any:
+    """Nested tuples like ``tree``, of other arrays."""
+    if isinstance(tree, tuple):
+        parts = [_rebuild(part, leaves) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return None if tree is None else next(leaves)

@@ -1,0 +1,124 @@
+"""Loops that Numba compiles, each one pass over its arrays, which are matrices. Importing this module imports Numba.
+
+A loop is compiled once for a dtype, then read from a cache on disk. Each runs on one thread: they are a few hundredths
+of a step where a second thread would pay, and threads of ours would fight the BLAS for the cores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    # The error model is C's, because a check for a division by zero would keep a loop from being vectorised. The fast
+    # mathematics changes last bits (fused multiply-adds, sums in another order); NaN and infinity stay what they are.
+    options: dict[str, Any] = {
+        "error_model": "numpy",
+        "nogil": True,
+        "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    }
+    try:
+        made: Callable[..., None] = numba.njit(cache=True, **options)(loop)
+    except RuntimeError:  # there is no folder that a cache can be written to
+        made = numba.njit(**options)(loop)
+    return made
+
+
+@_compiled
+def rows(x: Any, y: Any, order: Any, cursor: Any, window: Any, x_out: Any, y_out: Any) -> None:
+    """The rows ``order[cursor + window]`` of two matrices."""
+    for i in range(window.size):
+        row = order[cursor[0] + i]
+        for j in range(x.shape[1]):
+            x_out[i, j] = x[row, j]
+        for j in range(y.shape[1]):
+            y_out[i, j] = y[row, j]
+
+
+@_compiled
+def add_row(z: Any, b: Any) -> None:
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] += b[0, j]
+
+
+# An output never lies in the memory of an input: a loop over arrays that overlap is not vectorised.
+
+
+@_compiled
+def relu(z: Any, out: Any) -> None:
+    zero = z.dtype.type(0)
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            out[i, j] = zero if z[i, j] < zero else z[i, j]
+
+
+@_compiled
+def relu_gradient(da: Any, a: Any, out: Any) -> None:
+    zero = da.dtype.type(0)
+    for i in range(da.shape[0]):
+        for j in range(da.shape[1]):
+            out[i, j] = da[i, j] if a[i, j] > zero else zero
+
+
+@_compiled
+def column_sums(dy: Any, out: Any) -> None:
+    for j in range(dy.shape[1]):
+        out[0, j] = 0
+    for i in range(dy.shape[0]):
+        for j in range(dy.shape[1]):
+            out[0, j] += dy[i, j]
+
+
+@_compiled
+def shift(z: Any, y: Any, shifted: Any, own: Any) -> None:
+    """Of each row z - max z, and the entry of that at the row's own class."""
+    for i in range(z.shape[0]):
+        top = z[i, 0]
+        for j in range(1, z.shape[1]):
+            top = max(top, z[i, j])
+        for j in range(z.shape[1]):
+            shifted[i, j] = z[i, j] - top
+        own[i, 0] = shifted[i, y[i, 0]]
+
+
+@_compiled
+def cross_entropy(e: Any, y: Any, own: Any, value: Any, dz: Any) -> None:
+    """The mean of ln(sum of e) - own over the rows, and (e / sum of e - one-hot y) / rows; e is exp(shifted)."""
+    share, total = e.dtype.type(1.0 / e.shape[0]), 0.0
+    for i in range(e.shape[0]):
+        s = e.dtype.type(0)
+        for j in range(e.shape[1]):
+            s += e[i, j]
+        total += math.log(s) - own[i, 0]
+        for j in range(e.shape[1]):
+            dz[i, j] = e[i, j] * (share / s)
+        dz[i, y[i, 0]] -= share
+    value[0, 0] = total / e.shape[0]
+
+
+@_compiled
+def advance(rows: int, step: Any, cursor: Any, cost: Any, seen: Any, value: Any) -> None:
+    number = cost.dtype.type(rows)
+    step[0] += 1
+    cursor[0] += rows
+    cost[0] += value[()] * number
+    seen[0] += number
+
+
+@_compiled
+def adam(b1: float, b2: float, epsilon: float, theta: Any, g: Any, m: Any, v: Any, t: Any, eta: Any) -> None:
+    """Numerator and denominator of eta m' / (sqrt(v') + epsilon) are multiplied by the root of v's bias correction."""
+    number = theta.dtype.type
+    root = math.sqrt(-math.expm1(t[0] * math.log(b2)) if b2 > 0.0 else 1.0)
+    step = number(eta[0] * root / (-math.expm1(t[0] * math.log(b1)) if b1 > 0.0 else 1.0))
+    e, b1_, c1, b2_, c2 = number(epsilon * root), number(b1), number(1.0 - b1), number(b2), number(1.0 - b2)
+    for i in range(theta.size):
+        m[i] = b1_ * m[i] + c1 * g[i]
+        v[i] = b2_ * v[i] + c2 * (g[i] * g[i])
+        theta[i] -= step * m[i] / (np.sqrt(v[i]) + e)

@@ -1,0 +1,157 @@
+"""Bodies compiled by Numba (``chainrule[fast]``) for NumPy's recorded steps: each is one call and one pass over memory.
+
+What is not recorded, and what these do not cover, goes to ``_numpy``. Numba is imported when a step is first recorded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from .. import data, layers, losses, optimizers
+from .._backend import Backend, Provider
+from .._backend._record import Traced, kernel
+from ..activations import Elementwise, ReLU
+from ..data import Batch
+from ..losses import LossFunction, SoftmaxCrossEntropy
+from ..optimizers import Adam, AdamW
+from . import _numpy
+
+
+def is_installed() -> bool:
+    """Whether Numba is there; does not import it."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
+    """Examples and targets in one call."""
+    x, y, weight = source
+    if not isinstance(cursor, Traced) or weight is not None:
+        return _numpy.gather(backend, source, order, cursor, window)
+    from ._compiled import rows
+
+    count = window.shape[0]
+    return Batch(
+        *kernel(rows, lambda *_: [((count, a.shape[1]), a.dtype) for a in (x, y)])(x, y, order, cursor, window)
+    )
+
+
+def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
+    """The product is NumPy's."""
+    if not isinstance(W, Traced) or b is None:
+        return NotImplemented
+    from ._compiled import add_row
+
+    y = backend.xp.matmul(x, W)
+    kernel(_over_members(add_row, y.ndim), lambda *_: [], writes=(0,))(y, b)
+    return y
+
+
+def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
+    """ReLU."""
+    if not isinstance(z, Traced) or type(activation) is not ReLU:
+        return _numpy.activate(backend, activation, z)
+    from ._compiled import relu
+
+    return _elementwise(relu, z)
+
+
+def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
+    """ReLU's."""
+    if not isinstance(a, Traced) or type(activation) is not ReLU:
+        return _numpy.activation_gradient(backend, activation, z, a, da)
+    from ._compiled import relu_gradient
+
+    return _elementwise(relu_gradient, da, a)
+
+
+def bias_gradient(backend: Backend, dy: Any) -> Any:
+    """The sums of the columns."""
+    if not isinstance(dy, Traced):
+        return _numpy.bias_gradient(backend, dy)
+    from ._compiled import column_sums
+
+    shape = (*dy.shape[:-2], 1, dy.shape[-1])
+    return kernel(_over_members(column_sums, dy.ndim), lambda dy: [(shape, dy.dtype)])(dy)
+
+
+def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
+    """Softmax cross-entropy of class indices, around NumPy's exponential, which is faster than Numba's."""
+    if not isinstance(z, Traced) or loss != SoftmaxCrossEntropy() or weight is not None or y.dtype.kind != "i":
+        return _numpy.cost(backend, loss, z, y, weight)
+    from ._compiled import cross_entropy, shift
+
+    lead, rows = z.shape[:-2], z.shape[-2]
+    own = (*lead, rows, 1), z.dtype
+    shifted, picked = kernel(_over_members(shift, z.ndim), lambda *_: [(z.shape, z.dtype), own])(z, y)
+    value, dz = kernel(_over_members(cross_entropy, z.ndim), lambda *_: [((*lead, 1, 1), z.dtype), (z.shape, z.dtype)])(
+        backend.xp.exp(shifted), y, picked
+    )
+    return backend.xp.reshape(value, lead), dz
+
+
+def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
+    """For one network and examples that weigh 1."""
+    if not isinstance(value, Traced) or weight is not None or value.ndim:
+        return _numpy.advance(backend, counters, value, rows, weight)
+    from ._compiled import advance
+
+    kernel(partial(advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)
+    return counters
+
+
+def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
+    """One pass over theta, the gradient and both moments."""
+    if not isinstance(theta, Traced) or theta.ndim > 2:
+        return _numpy.adam(backend, rule, theta, g, moments, t, eta)
+    from ._compiled import adam
+
+    update = partial(adam, rule.b1, rule.b2, rule.epsilon)
+    kernel(_over_rows(update) if theta.ndim > 1 else update, lambda *_: [], writes=(0, 2, 3))(
+        theta, g, *moments, t, eta
+    )
+    return theta, moments
+
+
+def _elementwise(loop: Callable[..., None], z: Any, *others: Any) -> Any:
+    return kernel(_over_members(loop, z.ndim), lambda z, *_: [(z.shape, z.dtype)])(z, *others)
+
+
+def _over_members(loop: Callable[..., None], ndim: int) -> Callable[..., None]:
+    """``loop`` on matrices; on a stack of them, ``ndim`` > 2, for each member in turn. Matrices are shared by all."""
+    if ndim == 2:
+        return loop
+
+    def body(*arrays: Any) -> None:
+        stacks = [a.reshape(-1, *a.shape[-2:]) if a.ndim == ndim else None for a in arrays]
+        for i in range(next(len(stack) for stack in stacks if stack is not None)):
+            loop(*(a if stack is None else stack[i] for a, stack in zip(arrays, stacks, strict=True)))
+
+    return body
+
+
+def _over_rows(update: Callable[..., None]) -> Callable[..., None]:
+    """``update`` of one flat vector, for each member of a stack; t, and a rate for all, are vectors."""
+
+    def body(*arrays: Any) -> None:
+        for i in range(len(arrays[0])):
+            update(*(a[i] if a.ndim > 1 else a for a in arrays))
+
+    return body
+
+
+PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
+    {
+        data.advance: advance,
+        data.gather: gather,
+        layers.affine: affine,
+        layers.activate: activate,
+        layers.activation_gradient: activation_gradient,
+        layers.bias_gradient: bias_gradient,
+        losses.cost: cost,
+        optimizers.adam: adam,
+    }
+)

@@ -1,0 +1,166 @@
+"""Every faster body gives what its reference gives, as it is and in a recorded step."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from conftest import Target, about
+
+from chainrule import _kernels, data, layers, losses, optimizers
+from chainrule._backend import Backend
+from chainrule._backend import select as backend
+from chainrule._kernels import _numba, _numpy
+from chainrule.activations import Activation, ReLU, Tanh
+from chainrule.data import Batch
+from chainrule.losses import SoftmaxCrossEntropy, SquaredError
+from chainrule.optimizers import Adam, AdamW
+
+Z = np.random.default_rng(4).normal(size=(3, 7, 5))
+WIDE = np.random.default_rng(4).normal(size=(40, 5))  # many rows of few classes
+CLASSES = np.random.default_rng(5).integers(0, 5, (40, 1))
+SPECIAL = np.asarray([[-1.0, -0.0, 0.0, np.nan, np.inf]])
+LONG = 0.5 + np.abs(np.random.default_rng(6).normal(size=(4, 2 * 65_536 + 5)))  # theta, g, m, v: two chunks and a rest
+PAIRS = np.abs(np.random.default_rng(6).normal(size=(4, 3, 11)))
+COUNT, ONE, RATES = np.asarray([2]), np.asarray([3.0]), np.asarray([[0.1], [0.2], [0.3]])
+# What each operation with a provider is tried on.
+KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
+    data.advance: [
+        ((COUNT, COUNT, ONE, ONE), np.asarray(0.5), 8, None),
+        ((COUNT, COUNT, ONE, ONE), np.asarray(0.5), 8, ONE),
+        ((COUNT, COUNT, RATES, ONE), RATES[:, 0], 8, None),
+    ],
+    data.gather: [
+        (Batch(Z[0], CLASSES[:7], None), np.asarray([3, 0, 6, 1, 2, 5, 4]), np.asarray([2]), np.asarray([0, 1, 2, 3])),
+        (Batch(Z[0], Z[1], np.ones((7, 1))), np.asarray([3, 0, 6, 1, 2, 5, 4]), np.asarray([5]), np.asarray([0, 1])),
+    ],
+    layers.activate: [(ReLU(), Z), (ReLU(), SPECIAL), (Tanh(), Z), (Activation(lambda xp, z: z * z, abs), Z)],
+    layers.activation_gradient: [
+        (ReLU(), Z, np.maximum(Z, 0.0), Z[::-1]),
+        (ReLU(), SPECIAL, np.maximum(SPECIAL, 0.0), Z[0, :1]),
+    ],
+    layers.affine: [(Z[0], Z[1].T.copy(), Z[0, :1, :1] * np.ones((1, 7))), (Z[0], Z.mT.copy(), np.ones((3, 1, 7)))],
+    layers.bias_gradient: [(Z,), (Z[0],), (Z[0, :1],)],
+    losses.cost: [
+        *((SoftmaxCrossEntropy(), z, CLASSES[: z.shape[-2]], None) for z in (Z, Z[0], WIDE, 1000.0 * WIDE)),
+        (SoftmaxCrossEntropy(0.1), Z, CLASSES[:7], None),
+        (SoftmaxCrossEntropy(), Z, CLASSES[:7], np.ones((7, 1))),
+        (SquaredError(), Z, Z[0], None),
+    ],
+    optimizers.adam: [
+        *((Adam(b1=b1), LONG[0], LONG[1], (LONG[2], LONG[3]), ONE, np.asarray([0.1])) for b1 in (0.9, 0.0)),
+        *((AdamW(), PAIRS[0], PAIRS[1], (PAIRS[2], PAIRS[3]), ONE, rate) for rate in (np.asarray([0.1]), RATES)),
+    ],
+}
+PROVIDED = [
+    (target, operation)
+    for target, providers in {"numpy": _numpy.PROVIDERS, "numpy-fast": _numba.PROVIDERS}.items()
+    for operation in providers
+]
+each_provider = pytest.mark.parametrize(
+    ("name", "operation"), PROVIDED, ids=lambda value: getattr(value, "__name__", value)
+)
+DONATED = (optimizers.adam, data.advance)
+
+
+def test_every_provider_is_compared() -> None:
+    assert {operation for _, operation in PROVIDED} == set(KERNELS)
+    assert list(_kernels._PROVIDERS) == ["numpy"]
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["as it is", "recorded"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@each_provider
+def test_a_provider_gives_what_its_reference_gives(
+    name: str, operation: Callable[..., Any], dtype: str, recorded: bool, open_target: Callable[..., Target]
+) -> None:
+    target = open_target(name, dtype=dtype, mode="eager" if operation in DONATED else "readonly")
+    for arguments in KERNELS[operation]:
+        with about(str(arguments)):
+            want = leaves(operation(replace(target.backend, kernels={}), *placed(target, arguments)))
+            run = replayed if recorded else Backend.run
+            got = leaves(run(target.backend, operation, *placed(target, arguments)))
+            for ours, theirs in zip(got, want, strict=True):
+                dtype_of = "int32" if theirs.dtype.kind == "i" else None
+                target.check(np.asarray(ours), theirs, rtol=8 * target.eps, atol=8 * target.eps, dtype=dtype_of)
+
+
+@each_provider
+def test_a_provider_does_not_decline_what_it_is_there_for(
+    name: str, operation: Callable[..., Any], open_target: Callable[..., Target]
+) -> None:
+    target = open_target(name)
+    cases = [placed(target, arguments) for arguments in KERNELS[operation]]
+    if name == "numpy":
+        assert any(target.backend.kernels[operation](target.backend, *case) is not NotImplemented for case in cases)
+        return
+    compiled = importlib.import_module("chainrule._kernels._compiled")
+    programs = [recorded_program(target.backend, operation, case)._program for case in cases]
+    loops = {id(thing) for thing in vars(compiled).values()}
+    assert any(id(part) in loops for program in programs for call in program.calls for part in parts(call))
+
+
+def parts(call: Any) -> Iterator[Any]:
+    """A bound call, and what is inside of it."""
+    yield call
+    if hasattr(call, "func"):
+        yield from parts(call.func)
+
+
+def test_a_backend_without_providers_runs_the_reference() -> None:
+    plain = backend("numpy")
+    assert not plain.kernels
+    assert _kernels.equip(plain, fast=False).kernels.keys() == {o for name, o in PROVIDED if name == "numpy"}
+    assert plain.run(lambda b, x: (b, x), 3) == (plain, 3)
+
+
+def test_what_ran_is_on_view(open_target: Callable[..., Target]) -> None:
+    kernels = open_target("numpy-fast").backend.info["kernels"]
+    assert kernels["adam"] == "numba"
+    assert open_target("numpy").backend.info["kernels"]["adam"] == "numpy"
+    assert open_target("providers-off").backend.info["kernels"] == {}
+
+
+class Held(NamedTuple):
+    arrays: tuple[Any, ...]
+
+
+def recorded_program(on: Backend, operation: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """A program whose state are the operation's arguments, and whose results are the operation's; it ran once."""
+
+    def make(on: Backend) -> Callable[..., Any]:
+        return lambda state: (state, *leaves(on.run(operation, *rebuilt(arguments, iter(state.arrays)))))
+
+    program = on.compile(make)
+    program(Held(tuple(leaves(arguments))))
+    return program
+
+
+def replayed(on: Backend, operation: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
+    """The results of the program's second run: the first may be the recording's."""
+    _, *results = recorded_program(on, operation, arguments)(Held(tuple(leaves(arguments))))
+    return tuple(results)
+
+
+def placed(target: Target, tree: Any) -> Any:
+    """The tuples of ``tree`` with arrays of the target, new ones each time."""
+    return rebuilt(tree, iter([target.array(leaf) for leaf in leaves(tree)]))
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The arrays in nested tuples."""
+    if isinstance(tree, tuple):
+        return [leaf for part in tree for leaf in leaves(part)]
+    return [tree] if hasattr(tree, "dtype") else []
+
+
+def rebuilt(tree: Any, arrays: Iterator[Any]) -> Any:
+    """Tuples like ``tree``, of other arrays."""
+    if isinstance(tree, tuple):
+        parts = [rebuilt(part, arrays) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return next(arrays) if hasattr(tree, "dtype") else tree

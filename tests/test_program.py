@@ -1,0 +1,336 @@
+"""NumPy's compiled steps: a recorded step gives the bits of the step itself, and freezes nothing that changes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import about
+
+import chainrule as cr
+from chainrule._backend import Backend
+from chainrule._backend import select as bare
+from chainrule._backend._program import Replayed
+from chainrule._backend._record import RECORDER, RecordingError, Tape, Traced
+from chainrule._kernels import equip
+from chainrule.activations import ACTIVATIONS, Step
+from chainrule.data import Batch, make_window
+from chainrule.losses import LOSSES, LossFunction
+from chainrule.network import Sequential, mlp
+from chainrule.optimizers import OPTIMIZERS
+from chainrule.training._step import Problem, State, copy_state, initial_state, make_epoch_step, make_step
+
+ROWS, N_IN, N_OUT = 60, 5, 3
+RNG = np.random.default_rng(3)
+X, CLASSES, NUMBERS = RNG.normal(size=(ROWS, N_IN)), RNG.integers(0, N_OUT, (ROWS, 1)), RNG.random((ROWS, N_OUT))
+WEIGHT = RNG.random((ROWS, 1))
+NET, LOSS = mlp([N_IN, 8, 6, N_OUT]), cr.SoftmaxCrossEntropy()
+
+
+def problems() -> dict[str, Problem]:
+    """Every part that the library has, each in some problem."""
+    made = {f"optimizer {name}": Problem(NET, LOSS, make()) for name, make in OPTIMIZERS.items()}
+    for name in ACTIVATIONS:
+        if name != "step":
+            made[f"activation {name}"] = Problem(mlp([N_IN, 6, N_OUT], activation=name), LOSS, cr.Adam(0.01))
+    for name, loss in LOSSES.items():
+        made[f"loss {name}"] = Problem(NET, loss, cr.SGD(0.01))
+    for name, layer in {
+        "batch norm": cr.BatchNorm(8), "layer norm": cr.LayerNorm(8), "dropout": cr.Dropout(0.3),
+        "randomized": cr.RandomizedLeakyReLU(), "softmax": cr.Softmax(),
+    }.items():  # fmt: skip
+        layers = Sequential(cr.Dense(N_IN, 8, bias=False), layer, cr.Tanh(), cr.Dense(8, N_OUT))
+        made[f"layer {name}"] = Problem(layers, LOSS, cr.AdamW(0.01))
+    for schedule in (cr.CosineDecay(0.1, warmup=2, steps=9), cr.StepDecay(0.1, every=2), cr.InverseScaling(0.1)):
+        made[repr(schedule)] = Problem(NET, LOSS, cr.Momentum(schedule, nesterov=True))
+    made["penalty and norm"] = Problem(NET, LOSS, cr.Lion(decay=0.1), cr.Penalty(0.1, 0.1), cr.ClipNorm(0.1))
+    made["penalty and value"] = Problem(NET, LOSS, cr.SGD(), cr.Penalty(l2=0.1, over="examples"), cr.ClipValue(0.01))
+    made["no bias"] = Problem(Sequential(cr.Dense(N_IN, N_OUT, bias=False)), LOSS, cr.Adam())
+    made["own"] = Problem(
+        mlp([N_IN, 6, N_OUT], activation=cr.Activation(lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z))),
+        cr.Loss(lambda xp, z, y: (0.5 * xp.sum((z - y) ** 2, axis=-1, keepdims=True), z - y)),
+        cr.Adam(0.01),
+    )
+    return made
+
+
+PROBLEMS = problems()
+
+
+def batch_of(on: Backend, loss: LossFunction, *, weighted: bool) -> Batch:
+    y = CLASSES.astype(np.int32) if loss.target == "classes" else on.asarray(NUMBERS)
+    return Batch(on.asarray(X), y, on.asarray(WEIGHT) if weighted else None)
+
+
+def run(
+    on: Backend, problem: Problem, program: Callable[..., State], *, weighted: bool, members: Any, poison: bool = False
+) -> State:
+    """Six steps, of 16, 16 and 7 rows in two orders."""
+    data = batch_of(on, problem.loss, weighted=weighted)
+    state = initial_state(on, problem, seed=1, members=members)
+    for order in (np.arange(ROWS, dtype=np.int32), np.arange(ROWS, dtype=np.int32)[::-1].copy()):
+        state = state._replace(cursor=np.zeros(1, np.int32))
+        for rows in (16, 16, 7):
+            state = program(state, data, order, make_window(on, rows))
+            if poison:
+                spoil(program)
+    return state
+
+
+def spoil(program: Any) -> None:
+    """NaN in everything that the programs hold but the state."""
+    state = {id(array) for array in arrays(program._state)}
+    for one in program._programs.values():
+        for array in one._arrays.values():
+            if id(array) not in state:
+                array[...] = -1 if array.dtype.kind == "i" else array.dtype.kind == "f" and np.nan
+
+
+def arrays(tree: Any) -> list[np.ndarray]:
+    return [a for part in tree for a in arrays(part)] if isinstance(tree, tuple) else [] if tree is None else [tree]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kernels", [True, False], ids=["providers", "references"])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_recorded_step_gives_the_bits_of_the_step(name: str, kernels: bool) -> None:
+    problem = PROBLEMS[name]
+    on = equip(bare("numpy"), fast=False) if kernels else bare("numpy")
+    for weighted, members in itertools.product((False, True), (None, (0, 1, 2))):
+        want = run(on, problem, make_epoch_step(on, problem), weighted=weighted, members=members)
+        program = on.compile(make_epoch_step, problem)
+        got = run(on, problem, program, weighted=weighted, members=members, poison=True)
+        assert isinstance(program, Replayed)
+        assert program._program is not None
+        with about(f"weighted={weighted}, members={members}"):
+            for field, ours, theirs in zip(State._fields, got, want, strict=True):
+                for a, b in zip(arrays((ours,)), arrays((theirs,)), strict=True):
+                    np.testing.assert_array_equal(a, b, err_msg=field)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_numbas_bodies_train_as_numpys_do(name: str) -> None:
+    pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
+    problem, on = PROBLEMS[name], bare("numpy", dtype="float64")
+    for weighted, members in itertools.product((False, True), (None, (0, 1, 2))):
+        plain, fast = (equip(on, fast=fast).compile(make_epoch_step, problem) for fast in (False, True))
+        want = run(on, problem, plain, weighted=weighted, members=members)
+        got = run(on, problem, fast, weighted=weighted, members=members, poison=True)
+        with about(f"weighted={weighted}, members={members}"):
+            np.testing.assert_allclose(got.theta, want.theta, rtol=0, atol=1e-10)
+            np.testing.assert_allclose(got.cost, want.cost, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["optimizer adam", "loss softmax_cross_entropy", "activation relu"])
+def test_a_stack_has_the_bits_of_its_members_with_numba_too(name: str) -> None:
+    pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
+    problem, on = PROBLEMS[name], equip(bare("numpy"), fast=True)
+    stack = run(on, problem, on.compile(make_epoch_step, problem), weighted=False, members=(0, 1, 2))
+    for member in range(3):
+        one = run(on, problem, on.compile(make_epoch_step, problem), weighted=False, members=(member,))
+        np.testing.assert_array_equal(one.theta[0], stack.theta[member])
+    alone = run(on, problem, on.compile(make_epoch_step, problem), weighted=False, members=None)
+    np.testing.assert_array_equal(alone.theta, stack.theta[0])
+
+
+def test_every_part_of_the_library_is_recorded_in_some_problem() -> None:
+    text = repr(PROBLEMS)
+    for kind in (cr.BatchNorm, cr.LayerNorm, cr.Dropout, cr.RandomizedLeakyReLU, cr.Softmax, cr.ClipNorm, cr.ClipValue):
+        assert kind.__name__ in text
+    assert {f"activation {name}" for name in ACTIVATIONS if ACTIVATIONS[name] != Step()} <= set(PROBLEMS)
+    assert {f"loss {name}" for name in LOSSES} | {f"optimizer {name}" for name in OPTIMIZERS} <= set(PROBLEMS)
+
+
+def test_a_step_makes_no_arrays() -> None:
+    problem, on = Problem(mlp([N_IN, 400, 300, N_OUT]), LOSS, cr.Adam()), cr.backend("numpy")
+    program, data = on.compile(make_epoch_step, problem), batch_of(on, LOSS, weighted=False)
+    order, window, state = np.arange(ROWS, dtype=np.int32), make_window(on, 10), initial_state(on, problem, seed=0)
+    for _ in range(2):
+        state = program(state, data, order, window)
+    tracemalloc.start()
+    program(state._replace(), data, order, window)
+    program(program._state, data, order, window)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000  # one row of activations is 1,600 bytes, theta 490,000
+
+
+def test_the_gradient_is_made_in_its_place_in_the_flat_vector() -> None:
+    on = equip(bare("numpy"), fast=False)
+    problem = Problem(NET, LOSS, cr.Adam())
+    program = on.compile(make_epoch_step, problem)
+    run(on, problem, program, weighted=False, members=None)
+    names = [call.func.__name__ for call in program._program.calls]  # type: ignore[union-attr]
+    assert "_join" not in names
+    assert names.count("matmul") == 3 + 3 + 3 + 2  # forward, dW, db, dx
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_function_of_the_users_own_runs_in_every_step() -> None:
+    """One that counts would be frozen at its first value if it were traced."""
+    calls: list[int] = []
+
+    def value(xp: Any, z: Any) -> Any:
+        calls.append(1)
+        return np.tanh(z) * float(len(calls))  # NumPy itself, and a number that changes
+
+    net = mlp([1, 4, 1], activation=cr.Activation(value, lambda xp, z: 1.0 - np.tanh(z) ** 2))
+    cr.fit(net, np.ones((8, 1)), np.ones(8), loss="squared_error", epochs=10, batch_size=4)
+    assert len(calls) >= 20
+
+
+class Scaled:
+    """A layer of a user's own that takes NumPy's functions, which cannot be recorded."""
+
+    def width(self, n_in: int) -> int:
+        return n_in
+
+    def parameters(self) -> tuple[()]:
+        return ()
+
+    def buffers(self) -> tuple[()]:
+        return ()
+
+    def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: Any) -> Any:
+        return np.multiply(x, 2.0), None, buffers
+
+    def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
+        return np.multiply(x, 2.0)
+
+    def gradients(self, backend: Any, residual: Any, dy: Any) -> tuple[()]:
+        return ()
+
+    def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
+        return np.multiply(dy, 2.0)
+
+
+def test_what_cannot_be_recorded_says_so_once_and_trains_as_it_is() -> None:
+    options: dict[str, Any] = {"loss": "squared_error", "epochs": 3, "batch_size": 5}
+    net = Sequential(cr.Dense(N_IN, 4), Scaled(), cr.Dense(4, 1))
+    with pytest.warns(RuntimeWarning, match=r"^the step cannot be recorded, it runs uncompiled: ") as seen:
+        got = cr.fit(net, X, X[:, 0], **options)
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        want = cr.fit(net, X, X[:, 0], compile=False, **options)
+    np.testing.assert_array_equal(got.theta, want.theta)
+
+
+def test_a_user_may_ask_for_steps_as_they_are() -> None:
+    on = cr.backend("numpy", compile=False)
+    assert not on.info["compiled"]
+    assert not isinstance(on.compile(make_step, PROBLEMS["no bias"]), Replayed)
+    assert cr.backend("numpy").info["compiled"]
+
+
+def test_neither_data_nor_the_given_state_is_written_to() -> None:
+    on, problem = cr.backend("numpy"), PROBLEMS["layer batch norm"]
+    program, data = on.compile(make_epoch_step, problem), batch_of(on, LOSS, weighted=True)
+    for array in arrays(data):
+        array.flags.writeable = False
+    state = initial_state(on, problem, seed=0)
+    kept = copy_state(on, state)
+    program(state, data, np.arange(ROWS, dtype=np.int32), make_window(on, 16))
+    for ours, theirs in zip(arrays(state), arrays(kept), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_network_that_is_too_small_for_its_layer_says_so_as_ever() -> None:
+    problem = PROBLEMS["layer batch norm"]
+    on = cr.backend("numpy")
+    data = batch_of(on, LOSS, weighted=False)
+    with pytest.raises(cr.ConfigurationError, match="one row"):
+        on.compile(make_epoch_step, problem)(
+            initial_state(on, problem, seed=0), data, np.arange(ROWS, dtype=np.int32), make_window(on, 1)
+        )
+
+
+# --------------------------------------------------------------------------------------------------- no way to the host
+
+TRACED = Traced(Tape(), np.ones((2, 3), np.float32))
+HOST_READS: dict[str, Callable[[Traced], Any]] = {
+    "float": lambda x: float(x[0, 0]),
+    "int": lambda x: int(x[0, 0]),
+    "bool": bool,
+    "if": lambda x: 1 if x[0, 0] > 0.0 else 2,
+    "len": len,
+    "iteration": list,
+    "np.asarray": np.asarray,
+    "np.array": np.array,
+    "ufunc": np.exp,
+    "function": np.sum,
+    "method": lambda x: x.sum(),
+    "operand": lambda x: np.ones(3, np.float32).dot(x),
+    "index by an array": lambda x: x[np.asarray([0, 1])],
+    "index by a list": lambda x: x[[0, 1]],
+    "index by a mask": lambda x: x[x > 0.0],
+    "assignment": lambda x: x.__setitem__(0, 1.0),
+    "as an index": lambda x: [1, 2, 3][x[0, 0]],
+    "into a constant": lambda x: np.zeros((2, 3)).__setitem__(0, x),
+    "a function that is not listed": lambda x: RECORDER.cumulative_sum(x),
+    "from_dlpack": np.from_dlpack,
+    "in-place on an argument": lambda x: read_only().__iadd__(1.0),
+}
+
+
+def read_only() -> Traced:
+    array = np.ones(3)
+    array.flags.writeable = False
+    return Traced(Tape(), array)
+
+
+@pytest.mark.parametrize("name", HOST_READS)
+def test_a_traced_array_has_no_way_to_the_host(name: str) -> None:
+    with pytest.raises((RecordingError, TypeError, AttributeError, ValueError, RuntimeError)):
+        HOST_READS[name](TRACED)
+
+
+@pytest.mark.parametrize("name", HOST_READS)
+def test_a_step_that_reads_on_the_host_is_not_recorded(name: str) -> None:
+    def make(on: Backend) -> Callable[[tuple[Any]], Any]:
+        def step(state: tuple[Any]) -> tuple[Any]:
+            HOST_READS[name](state[0])
+            return (state[0] + 1.0,)
+
+        return step
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = cr.backend("numpy").compile(make)
+        with contextlib.suppress(Exception):  # the step itself may be wrong as well
+            program((np.ones((2, 3), np.float32),))
+    assert program._program is None  # type: ignore[attr-defined]
+
+
+def test_a_constant_that_takes_up_what_changes_is_not_recorded() -> None:
+    """``acc += traced`` on an array that was made in the step would carry its sum into the next one."""
+
+    def make(on: Backend) -> Callable[[tuple[Any]], Any]:
+        def step(state: tuple[Any]) -> tuple[Any]:
+            total = on.zeros((3,))
+            total += state[0]
+            total *= 2.0
+            return (total + 1.0,)
+
+        return step
+
+    program = cr.backend("numpy").compile(make)
+    state = (np.ones(3, np.float32),)
+    with pytest.warns(RuntimeWarning, match="cannot be recorded"):
+        state = program(state)
+    for want in (3.0, 7.0, 15.0):
+        np.testing.assert_array_equal(state[0], want)
+        state = program(state)
+
+
+def test_a_state_that_changes_places_is_not_recorded() -> None:
+    program = cr.backend("numpy").compile(lambda on: lambda state: (state[1], state[0] + 0.0))
+    with pytest.warns(RuntimeWarning, match="becomes another"):
+        one, two = program((np.zeros(2, np.float32), np.ones(2, np.float32)))
+    assert (one.tolist(), two.tolist()) == ([1.0, 1.0], [0.0, 0.0])
