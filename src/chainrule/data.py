@@ -153,8 +153,11 @@ def _length(y: Any) -> int:
 def _finite(backend: Backend, x: Any, what: str) -> Array:
     """``x`` on the backend in its dtype, refused if a number is NaN or infinite there."""
     xp = backend.xp
-    with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is reported with its row
-        placed = backend.asarray(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        placed = backend.asarray(x)  # an overflow becomes an infinity, which is reported with its row
+        # A sum that is finite has finite terms: one number to look at instead of one a row.
+        if np.isfinite(backend.to_numpy(xp.sum(placed))):
+            return placed
     finite = backend.to_numpy(xp.all(xp.isfinite(placed), axis=tuple(range(1, placed.ndim))))
     if not finite.all():
         bad = np.flatnonzero(~finite)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -19,10 +21,9 @@ from .data import Batch, check_inputs, prepare
 from .history import History, Record
 from .losses import LossFunction, cost
 from .metrics import METRICS, HostMetric, find_metrics
-from .network import LINKS, Sequential, logits_part
+from .network import Sequential, logits_part
+from .prediction import ForwardPass, apply_link, decide
 from .tables import Preprocessing
-
-_CHUNK = 4096  # rows predicted at a time: activations of a chunk stay in the cache, and memory stays bounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ class Model:
         batch = prepare(self.backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
         found = find_metrics(metrics, self.loss)
         with np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so by its value
-            arrays = evaluate(self.backend, self.network, self.loss, self.theta, self.buffers, batch, found)
+            arrays = evaluate(self.backend, self._forward, self.loss, self.theta, self.buffers, batch, found)
         values = self.backend.to_numpy(self.backend.xp.concat(list(arrays.values())))
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
 
@@ -141,8 +142,19 @@ class Model:
         return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
 
     def _pre_activations(self, X: Any) -> Array:
-        x = check_inputs(self.backend, X, self.network.n_in)
-        return pre_activations(self.backend, logits_part(self.network, self.loss), self.theta, self.buffers, x)
+        return self._forward(self.theta, self.buffers, check_inputs(self.backend, X, self.network.n_in))
+
+    @property
+    def _forward(self) -> ForwardPass:
+        """One for each thread: what it keeps must not be shared."""
+        if not hasattr(self._kept, "forward"):
+            self._kept.forward = ForwardPass(self.backend, logits_part(self.network, self.loss))
+        forward: ForwardPass = self._kept.forward
+        return forward
+
+    @cached_property
+    def _kept(self) -> threading.local:
+        return threading.local()
 
     def _answer(self, prediction: Array, X: Any) -> Any:
         """``prediction`` in the shape of the targets, in the library and on the device of X."""
@@ -206,34 +218,9 @@ def _unpickle(
     return Model(network, on.asarray(theta), on.asarray(buffers), rest[0], on, *rest[1:])
 
 
-def pre_activations(backend: Backend, network: Sequential, theta: Array, buffers: Array, x: Array) -> Array:
-    """The network's last pre-activations, a bounded number of rows at a time."""
-    rows = x.shape[0]
-    if rows <= _CHUNK:
-        return network.apply(backend, theta, buffers, x)
-    chunks = [network.apply(backend, theta, buffers, x[i : i + _CHUNK, :]) for i in range(0, rows - _CHUNK, _CHUNK)]
-    chunks.append(network.apply(backend, theta, buffers, x[len(chunks) * _CHUNK :, :]))
-    return backend.xp.concat(chunks, axis=0)
-
-
-def apply_link(backend: Backend, loss: LossFunction, z: Array) -> Array:
-    """Predictions from pre-activations: probabilities, or numbers."""
-    return LINKS[loss.link].apply(backend, (), (), z)
-
-
-def decide(backend: Backend, loss: LossFunction, z: Array) -> Array:
-    """Answers from pre-activations: class indices, 0 or 1 for each output, or numbers."""
-    xp = backend.xp
-    if loss.link == "softmax":
-        return xp.argmax(z, axis=-1)
-    if loss.link == "sigmoid":
-        return xp.astype(z > 0.0, xp.int32)
-    return apply_link(backend, loss, z)
-
-
 def evaluate(
     backend: Backend,
-    network: Sequential,
+    forward: ForwardPass,
     loss: LossFunction,
     theta: Array,
     buffers: Array,
@@ -242,7 +229,7 @@ def evaluate(
 ) -> dict[str, Array]:
     """``loss`` and metrics by name, each an array ``(1,)`` that is still on the device."""
     xp = backend.xp
-    z = pre_activations(backend, logits_part(network, loss), theta, buffers, batch.x)
+    z = forward(theta, buffers, batch.x)
     values = {"loss": xp.reshape(backend.run(cost, loss, z, batch.y, batch.weight)[0], (1,))}
     y = batch.y
     if loss.link == "softmax" and not xp.isdtype(y.dtype, "integral"):

@@ -152,9 +152,13 @@ class Sequential:
 
     def apply(self, backend: Backend, theta: Array, buffers: Array, x: Array) -> Array:
         """The prediction pass."""
-        params, split = self.layout.split(backend, theta), self.buffer_layout.split(backend, buffers)
-        for i, layer in enumerate(self.layers):
-            x = layer.apply(backend, params[i], split[i], x)
+        split = self.layout.split(backend, theta), self.buffer_layout.split(backend, buffers)
+        return self.apply_split(backend, *split, x)
+
+    def apply_split(self, backend: Backend, params: Sequence[Pieces], buffers: Sequence[Pieces], x: Array) -> Array:
+        """The same, from theta and the buffers as their layouts split them."""
+        for layer, ps, bs in zip(self.layers, params, buffers, strict=True):
+            x = layer.apply(backend, ps, bs, x)
         return x
 
 

@@ -7,13 +7,14 @@ notebook's cell. Matplotlib is imported when a picture is asked for: ``pip insta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._errors import ConfigurationError, DataError, MissingExtraError, require
 from .activations import ACTIVATIONS, Elementwise, find_activation
+from .benchmark import Measurement, by_network, crossovers
 from .diagnostics import Diagnosis
 
 if TYPE_CHECKING:
@@ -161,6 +162,47 @@ def plot_decision_regions(
     return _draw_regions(across, up, regions, X, y, names or ("x1", "x2"))
 
 
+def plot_benchmark(measurements: Sequence[Measurement]) -> Figure:
+    """Rows trained a second against the network's parameters, both on logarithmic axes, a line a backend.
+
+    The user's own network is marked, and the places where the fastest backend changes.
+
+    Raises:
+        DataError: nothing was measured. MissingExtraError: Matplotlib is not installed.
+
+    Example:
+        >>> from chainrule.benchmark import Measurement
+        >>> from chainrule.plots import plot_benchmark
+        >>> one = Measurement((784, 512, 512, 10), 1.0, 128, 12_800, "numpy", "cpu", seconds=0.5)
+        >>> plot_benchmark([one]).axes[0].get_xlabel()
+        'parameters of the network'
+    """
+    ran = [one for one in measurements if one.problem is None]
+    if not ran:
+        raise DataError("a picture of a benchmark needs at least one measurement without a problem, got none.")
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
+    for k, name in enumerate(dict.fromkeys(one.backend for one in ran)):
+        mine = [one for rung in by_network(ran) for one in rung if one.backend == name]
+        axes.plot(
+            [one.parameters for one in mine], [one.rows_per_second for one in mine], color=colours[k % 7],
+            marker=MARKERS[k % 7], markersize=5, label=f"{name} on {mine[0].device}" if ":" not in name else name,
+        )  # fmt: skip
+    _mark_crossovers(axes, measurements)
+    own = [one for one in ran if one.factor == 1.0]
+    if own:
+        axes.axvline(
+            own[0].parameters, color=GREY, linewidth=0.8, linestyle=":", zorder=0, label=f"yours: {own[0].name}"
+        )
+    dtype = ran[0].info.get("dtype")
+    axes.set_title(f"batch {ran[0].batch_size}{f', {dtype}' if dtype else ''}", loc="left", fontsize=9)
+    axes.set(xlabel="parameters of the network", ylabel="rows trained a second")
+    _log_axes(axes)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
 def _figure(width: float, height: float) -> Figure:
     """An empty figure with a canvas that draws without a display."""
     try:
@@ -269,6 +311,29 @@ def _draw_histogram(axes: Axes, numbers: np.ndarray, limits: tuple[float, float]
     _clean(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(labelbottom=labels)
+
+
+def _mark_crossovers(axes: Axes, measurements: Sequence[Measurement]) -> None:
+    """A ring where two lines cross, and which one is ahead from there on."""
+    for crossover in crossovers(measurements):
+        at = crossover.parameters, crossover.rows_per_second
+        axes.plot(*at, "o", markersize=12, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.0)
+        text = f"{crossover.after} overtakes\n{crossover.before}"
+        axes.annotate(text, at, xytext=(9, 9), textcoords="offset points", fontsize=8)
+
+
+def _log_axes(axes: Axes) -> None:
+    """Logarithmic axes with numbers such as 500, 20 k and 1 M at 1, 2 and 5 times the powers of ten."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    axes.set(xscale="log", yscale="log")
+    axes.margins(0.08, 0.12)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(EngFormatter())
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(True, color=GREY, alpha=0.15)
+    _clean(axes)
 
 
 def _draw_regions(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -165,7 +166,9 @@ def dtype_name(dtype: DType) -> str:
     """The NumPy name of any library's dtype: ``float32``."""
     if isinstance(dtype, str):
         return dtype
-    if isinstance(dtype, type | np.dtype):
+    if isinstance(dtype, np.dtype):
+        return _numpys_name(dtype)
+    if isinstance(dtype, type):
         return np.dtype(dtype).name
     return str(getattr(dtype, "name", dtype)).rsplit(".", 1)[-1].removeprefix("array_api_strict.")
 
@@ -173,6 +176,11 @@ def dtype_name(dtype: DType) -> str:
 def _origin(body: Provider) -> str:
     """``numba`` for a body in _kernels/_numba.py."""
     return body.__module__.rpartition("._")[2]
+
+
+@lru_cache
+def _numpys_name(dtype: np.dtype) -> str:
+    return dtype.name  # put together from parts at each call, which is slow beside a small prediction
 
 
 def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> DType:

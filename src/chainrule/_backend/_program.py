@@ -42,6 +42,7 @@ class Replayed:
         self._programs: dict[Any, Program] = {}
         self._program: Program | None = None
         self._state: Any = None
+        self._shapes: Any = None
         self._inputs: tuple[Any, ...] = ()
 
     def __call__(self, state: Any, *inputs: Any) -> Any:
@@ -59,7 +60,8 @@ class Replayed:
         """Choose or record the program for these arguments, and hand them to it."""
         if self._recorded is None:
             return
-        shapes, key = _shapes(state), _shapes((state, inputs))
+        shapes = self._shapes if state is self._state else _shapes(state)
+        key = shapes, _shapes(inputs)
         if key not in self._programs:
             own = self._states.setdefault(shapes, _rebuild(state, map(_copy, _leaves(state))))
             try:
@@ -72,7 +74,7 @@ class Replayed:
                 del self._programs[next(iter(self._programs))]
         self._program, self._inputs = self._programs[key], inputs
         self._program.read(list(_leaves(inputs)))
-        self._state = self._states[shapes]
+        self._state, self._shapes = self._states[shapes], shapes
         for own, given in zip(_leaves(self._state), _leaves(state), strict=True):
             if own is not given:
                 np.copyto(own, given)

@@ -1,4 +1,7 @@
-"""The command line: ``chainrule train | predict | summary | backends``. Needs ``pip install 'chainrule[cli]'``."""
+"""The command line: ``chainrule train | predict | summary | backends | bench``.
+
+It needs ``pip install 'chainrule[cli]'``.
+"""
 
 from __future__ import annotations
 

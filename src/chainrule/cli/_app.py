@@ -16,6 +16,8 @@ from .._backend import available_backends
 from .._errors import ConfigurationError
 from ..model import load
 from ..tables import read_table
+from ._bench import Options as BenchOptions
+from ._bench import bench_networks
 from ._predict import predict_table
 from ._train import Options, digits, train_table
 
@@ -160,6 +162,41 @@ def backends() -> int:
         table.add_row(str(row["name"]), str(row["version"]), escape(last))  # [cuda13] is no markup
     Console(highlight=False).print(table)
     return 0
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  chainrule bench --hidden 512,512 --batch-size 128\n\n"
+    "  chainrule bench --hidden 64 --features 20 --classes 2 --backends numpy,torch --out runs/small"
+)
+def bench(
+    hidden: Annotated[str, typer.Option(help="Widths of your network's hidden layers, '' for none.")] = "512,512",
+    features: Annotated[int, typer.Option(help="Numbers in an example.")] = 784,
+    classes: Annotated[int, typer.Option(help="Outputs, 2 or more.")] = 10,
+    rows: Annotated[int, typer.Option(help="Examples an epoch; fewer make large networks quicker to time.")] = 10_000,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 128,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    backends: Annotated[
+        str, typer.Option(help="Names separated by commas, like numpy,torch:cuda:0; default: all that run here.")
+    ] = "",
+    sizes: Annotated[int, typer.Option(help="Networks to time: yours times 1/8 to 4 in width.")] = 6,
+    seconds: Annotated[float, typer.Option(help="To time each network and backend for; two epochs at least.")] = 2.0,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/bench"),
+) -> int:
+    """Say which backend trains a network like yours fastest here, and from what size on."""
+    options = BenchOptions(
+        hidden=hidden,
+        features=features,
+        classes=classes,
+        rows=rows,
+        batch_size=batch_size,
+        dtype=dtype,
+        backends=_names(backends),
+        sizes=sizes,
+        seconds=seconds,
+        out=out,
+    )
+    return bench_networks(options, Console(highlight=False, soft_wrap=True))
 
 
 def run(arguments: list[str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +14,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._errors import ConfigurationError, FileError, InterruptedTraining, require
+from .._errors import ConfigurationError, InterruptedTraining, require
 from .._kernels import backend as choose_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
@@ -26,6 +25,7 @@ from ..penalties import Penalty
 from ..plots import plot_history
 from ..tables import Preprocessing, Table, read_table, split
 from ..training import CSVLogger, EarlyStopping, ProgressBar, fit
+from ._options import check_folder, hidden_widths
 
 # Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
 # most of their time waiting for each other.
@@ -73,7 +73,7 @@ class Parts:
 
 def train_table(data: str, options: Options, console: Console, *, quiet: bool) -> int:
     """Train on ``data`` and write model.safetensors, history.csv and curves.png to ``options.out``."""
-    _check_folder(options.out)
+    check_folder(options.out)
     on = choose_backend(options.backend, device=options.device, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
@@ -155,14 +155,8 @@ def _prepare(table: Table, options: Options) -> tuple[Preprocessing, Parts]:
 
 
 def _network(n_in: int, n_out: int, options: Options) -> Sequential:
-    try:
-        hidden = [int(width) for width in options.hidden.split(",") if width.strip()]
-    except ValueError:
-        raise ConfigurationError(
-            f"--hidden must be widths separated by commas, like 128,64, got {options.hidden!r}."
-        ) from None
     return mlp(
-        [n_in, *hidden, n_out],
+        [n_in, *hidden_widths(options.hidden), n_out],
         activation=options.activation,
         dropout=options.dropout,
         normalization=options.normalization,
@@ -219,15 +213,3 @@ def _write(console: Console, model: Model, out: Path) -> None:
     if len(model.history):
         plot_history(model.history).savefig(out / "curves.png", dpi=150)
     console.print("wrote " + ", ".join(str(out / name) for name in ("model.safetensors", "history.csv", "curves.png")))
-
-
-def _check_folder(out: Path) -> None:
-    """The results can be written: known before training, not after."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise FileError(f"cannot write to the folder {out} ({error.strerror}): give another one with --out.") from error
-    require(out.is_dir(), f"--out must name a folder, got the file {out}.")

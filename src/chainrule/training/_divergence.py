@@ -1,8 +1,8 @@
 """Where a training turned NaN or infinite: found by going back and replaying.
 
 A step never reads a number on the host. The loop reads once an epoch; when it then finds a number that is not finite,
-it returns to the state kept at the epoch's start and replays the epoch uncompiled, which gives the same numbers because
-everything random is keyed. The replay stops at the step, and looks into it for the layer.
+it returns to the state kept at the epoch's start and replays the epoch, which gives the same numbers because everything
+random is keyed. The replay stops at the step, and looks into it for the layer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def locate(
     backend: Backend, problem: Problem, start: State, data: Batch, order: Array, sizes: Sequence[int]
 ) -> Divergence:
     """Replay the epoch that began in ``start`` and find its first step that is not finite."""
-    step = make_step(backend, problem)
+    # As it was trained, to the last bit; but a compilation that takes long is for the training alone.
+    compiles = backend.library.COMPILES
+    step = backend.compile(make_step, problem) if compiles else make_step(backend, problem)
     state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be the answer
     for number, rows in enumerate(sizes, 1):
         good = copy_state(backend, state)

@@ -21,6 +21,7 @@ from ..model import Model, evaluate
 from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
+from ..prediction import ForwardPass
 from ._loop import Plan, train
 from ._run import Run
 from ._step import Problem, State, fresh_state
@@ -121,10 +122,12 @@ def fit(
         history=history,
     )
 
+    forward = ForwardPass(on, problem.network)
+
     def measure(state: State) -> dict[str, Array]:
         if held is None:
             return {}
-        values = evaluate(on, net, found_loss, state.theta, state.buffers, held, found_metrics)
+        values = evaluate(on, forward, found_loss, state.theta, state.buffers, held, found_metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
     train(run, Plan(data, sizes, shuffle, seed, measure), listeners)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._backend import Backend
 from .._errors import DivergenceError, InterruptedTraining
 from .._random import host_generator
 from .._typing import Array
@@ -42,7 +43,7 @@ class Plan:
 
 def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
     """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens."""
-    program: Program = run.backend.compile(make_epoch_step, run.problem)
+    program: Program = run.backend.compile(make_epoch_step, run.problem, _has_zero_weights(run.backend, plan.data))
     windows = {rows: make_window(run.backend, rows) for rows in dict.fromkeys(plan.sizes)}
     begun: list[object] = []
     with deferred_interrupt() as interrupt:
@@ -63,6 +64,10 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
             InterruptedTraining,
             stacklevel=3,
         )
+
+
+def _has_zero_weights(on: Backend, data: Batch) -> bool:
+    return data.weight is not None and not on.to_numpy(on.xp.all(data.weight > 0.0))
 
 
 def _epoch(

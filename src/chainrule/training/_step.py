@@ -97,10 +97,11 @@ def fresh_state(
     )
 
 
-def make_step(backend: Backend, problem: Problem) -> Step:
+def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> Step:
     """The pure step ``(state, batch) -> (state, cost)``: forward, loss, backward, optimizer. Donates the state.
 
-    A batch whose weights sum to 0 changes nothing but the counters.
+    A batch whose weights sum to 0 changes nothing but the counters. That takes a copy of theta and the moments in every
+    step with weights; where no weight is 0 the step need not be ``guarded`` so.
     """
     xp = backend.xp
     schedule = as_schedule(problem.optimizer.learning_rate)
@@ -120,7 +121,7 @@ def make_step(backend: Backend, problem: Problem) -> Step:
         if problem.clip is not None:
             gradient = problem.clip(backend, gradient)
         eta = state.scale * schedule.rate(xp, t)
-        kept = None if batch.weight is None else _copies(backend, state)
+        kept = _copies(backend, state) if guarded and batch.weight is not None else None
         theta, moments = problem.optimizer.update(backend, state.theta, gradient, state.moments, t, eta)
         weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
         if kept is not None and weight is not None:
@@ -135,9 +136,11 @@ def make_step(backend: Backend, problem: Problem) -> Step:
     return step
 
 
-def make_epoch_step(backend: Backend, problem: Problem) -> Callable[[State, Batch, Array, Array], State]:
+def make_epoch_step(
+    backend: Backend, problem: Problem, guarded: bool = True
+) -> Callable[[State, Batch, Array, Array], State]:
     """What is compiled: the step after the gather of its rows. See ``gather`` for the arguments."""
-    step = make_step(backend, problem)
+    step = make_step(backend, problem, guarded)
 
     def epoch_step(state: State, data: Batch, order: Array, window: Array) -> State:
         return step(state, backend.run(gather, data, order, state.cursor, window))[0]

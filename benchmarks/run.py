@@ -1,0 +1,194 @@
+"""The driver behind ``ci/bench``: measures, writes one JSON file a machine, and holds the steps to their ratios.
+
+python benchmarks/run.py            five minutes: ratios to the floor, and the suite on the smaller networks
+python benchmarks/run.py --quick    under a minute: every group once, nothing is written
+python benchmarks/run.py --full     everything, float64, epochs and predictions as well
+python benchmarks/run.py --peers    scikit-learn, torch and jax beside ours
+python benchmarks/run.py --gate     fail if a step's ratio is 25 % above the committed one
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+TOLERANCE = 1.25
+# What each floor is above the other: the products of the network alone, and of the suite's selection.
+SELECTED = ["tiny", "small", "tabular", "mnist"]
+ALL = [*SELECTED, "deep", "wide"]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    versions = {}
+    for name in ("numpy", "numba", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x", "scikit-learn"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "blas": blas(),
+        "versions": versions,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model, with family and model numbers, since virtual machines give a short name."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or "unknown"
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, flags=re.MULTILINE))
+    return f"{fields.get('model name', 'unknown')} (family {fields.get('cpu family')}, model {fields.get('model')})"
+
+
+def blas() -> str:
+    """NumPy's BLAS, its version and the kernels that it chose."""
+    import numpy  # noqa: F401  # loads the BLAS
+    from threadpoolctl import threadpool_info
+
+    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    return ", ".join(f"{i['internal_api']} {i['version']} ({i.get('architecture')})" for i in found)
+
+
+def results_file() -> Path:
+    """One file a kind of machine."""
+    name = re.sub(r"[^a-z0-9]+", "-", f"{cpu_name()} {len(os.sched_getaffinity(0))} cores".lower()).strip("-")
+    return RESULTS / f"{name}.json"
+
+
+def update(path: Path, **sections: Any) -> None:
+    """Write these sections and the machine, keeping the file's other sections."""
+    path.parent.mkdir(exist_ok=True)
+    held = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(held | {"machine": machine()} | sections, indent=1) + "\n")
+    print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+# ------------------------------------------------------------------------------------------------------------ the parts
+
+
+def backends() -> list[str]:
+    """What can run here."""
+    import chainrule as cr
+
+    usable = [row["name"] for row in cr.available_backends() if row["problem"] is None]
+    fast = ["numpy+numba"] if importlib.util.find_spec("numba") else []
+    return ["numpy", *fast, *(str(name) for name in usable if name not in ("numpy", "array-api-strict"))]
+
+
+def suite(selection: str) -> list[dict[str, Any]]:
+    """The rows of the pytest-benchmark suite; each backend in a process of its own."""
+    rows: list[dict[str, Any]] = []
+    for name in backends():
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "benchmark.json"
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-disable-gc"]
+            command += ["--benchmark-quiet", f"--benchmark-json={out}", str(HERE / "test_operations.py")]
+            environment = os.environ | {"CHAINRULE_BENCH": selection, "CHAINRULE_BENCH_BACKENDS": name}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"the suite failed on {name}:\n{done.stdout}\n{done.stderr}")
+            for found in json.loads(out.read_text())["benchmarks"]:
+                times = found["stats"]
+                rows.append(found["extra_info"] | {"min_us": 1e6 * times["min"], "median_us": 1e6 * times["median"]})
+    return rows
+
+
+def print_suite(rows: list[dict[str, Any]]) -> None:
+    """A table, one line an operation and network, one column a backend."""
+    names = list(dict.fromkeys(row["backend"] for row in rows))
+    print(f"\n{'microseconds, minimum':38}" + "".join(f"{name:>16}" for name in names))
+    for key in dict.fromkeys((row["operation"], row["network"], row["dtype"]) for row in rows):
+        cells = {r["backend"]: r["min_us"] for r in rows if (r["operation"], r["network"], r["dtype"]) == key}
+        print(f"{' '.join(key):38}" + "".join(f"{cells[n]:>16,.1f}" if n in cells else " " * 16 for n in names))
+
+
+def ratios(names: list[str], rounds: int, *, everything: bool) -> dict[str, Any]:
+    """Ratios to the floor, NumPy alone and with Numba where it is installed."""
+    import floor
+
+    ways = floor.WAYS if importlib.util.find_spec("numba") else {"plain": "numpy"}
+    found = floor.measure(names, ways, rounds, everything=everything)
+    for section, entries in found.items():
+        print(f"\n{section}, over the floor{'':14}" + "".join(f"{way:>20}" for way in ways))
+        for name, entry in entries.items():
+            cells = [f"{entry[way]['min']:.2f} [{entry[way]['median']:.2f}]" for way in ways if way in entry]
+            print(f"{name:40}" + "".join(f"{cell:>20}" for cell in cells))
+    return found
+
+
+def gate() -> int:
+    """1 if a step's ratio is more than 25 % above the committed one, measured again once before it is believed."""
+    path = results_file()
+    if not path.exists():
+        print(f"nothing is committed for this machine ({path.name}): run ci/bench --full and commit the file.")
+        return 2
+    committed = json.loads(path.read_text())["ratios"]["steps"]
+    worse = list(committed)
+    for rounds in (10, 30):
+        found = ratios(worse, rounds, everything=False)["steps"]
+        worse = [name for name in worse if _worsened(found[name], committed[name])]
+        if not worse:
+            print("\nno step's ratio to the floor has worsened by more than 25 %")
+            return 0
+    for name in worse:
+        for way, was in _worsened(found[name], committed[name]).items():
+            print(f"{name}, {way}: {found[name][way]['min']:.2f} times the floor, {was:.2f} when it was committed")
+    return 1
+
+
+def _worsened(found: dict[str, Any], committed: dict[str, Any]) -> dict[str, float]:
+    """The committed ratios that both the minimum and the paired median now exceed by more than the tolerance."""
+    return {
+        way: committed[way]["min"]
+        for way in found
+        if way != "floor"
+        and way in committed
+        and all(found[way][kind] > TOLERANCE * committed[way][kind] for kind in ("min", "median"))
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_mutually_exclusive_group()
+    for kind in ("quick", "full", "peers", "gate"):
+        kinds.add_argument(f"--{kind}", action="store_true")
+    asked = parser.parse_args(arguments)
+    if asked.gate:
+        return gate()
+    if asked.quick:
+        print_suite(suite("quick"))
+        ratios(["tiny"], 3, everything=False)
+        return 0
+    if asked.peers:
+        import peers
+
+        update(results_file(), peers=peers.measure(ALL))
+        return 0
+    found = ratios(ALL if asked.full else SELECTED, 20 if asked.full else 10, everything=asked.full)
+    rows = suite("full" if asked.full else "some")
+    print_suite(rows)
+    update(results_file(), ratios=found, suite=rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

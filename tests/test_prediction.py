@@ -1,0 +1,111 @@
+"""Predictions of many rows: bounded memory, the same numbers as a few rows give, and safe from several threads."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conftest import Target
+
+import chainrule as cr
+from chainrule import prediction
+from chainrule._backend import Backend
+from chainrule.network import logits_part
+from chainrule.prediction import ForwardPass
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(5000, 6)).astype(np.float32)
+NET = cr.mlp([6, 32, 16, 4], normalization="batch", dropout=0.2, output="softmax")
+
+
+def model_on(on: Backend) -> cr.Model:
+    y = RNG.integers(0, 4, len(X))
+    return cr.fit(NET, X[:200], y[:200], loss="softmax_cross_entropy", epochs=2, batch_size=50, backend=on)
+
+
+@pytest.mark.parametrize("rows", [1, 2047, 2048, 2049, 4096, 5000])
+def test_chunks_give_what_rows_give(rows: int) -> None:
+    model = model_on(cr.backend("numpy"))
+    theta, network = model.theta.copy(), logits_part(model.network, model.loss)
+    for _ in range(2):  # the second call finds what the first one kept
+        probabilities = model.predict_proba(X[:rows])
+        z = network.apply(model.backend, model.theta, model.buffers, X[:rows])
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        np.testing.assert_allclose(probabilities, e / e.sum(axis=1, keepdims=True), rtol=1e-5, atol=1e-7)
+        assert probabilities.shape == (rows, 4)
+    np.testing.assert_array_equal(model.theta, theta)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numpy-fast", "providers-off", "strictest-float32", "torch", "jax-jit"])
+def test_every_library_predicts_many_rows(name: str, open_target: Callable[..., Target]) -> None:
+    target = open_target(name, dtype="float32")
+    network = logits_part(NET, cr.SoftmaxCrossEntropy())
+    theta, buffers = network.initial_theta(0).astype(np.float32), network.initial_buffers().astype(np.float32)
+    placed = target.owned(theta), target.owned(buffers), target.array(X)
+    forward = ForwardPass(target.backend, network)
+    plain = cr.backend("numpy", compile=False)
+    want = network.apply(plain, theta, buffers, X)
+    for _ in range(2):
+        target.check(forward(*placed), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(target.host(placed[0]), theta)  # what is compiled owns its state: it was a copy
+
+
+def test_new_weights_are_looked_at() -> None:
+    on, network = cr.backend("numpy"), cr.mlp([6, 4])
+    forward, buffers = ForwardPass(on, network), np.zeros(0, np.float32)
+    for scale in (0.0, 1.0, 2.0):
+        theta = np.full(network.size, scale, np.float32)
+        for rows in (5, 5000):
+            np.testing.assert_allclose(
+                forward(theta, buffers, np.ones((rows, 6), np.float32)), np.full((rows, 4), 7.0 * scale)
+            )
+
+
+def test_threads_predict_with_one_model() -> None:
+    model = model_on(cr.backend("numpy"))
+    want, wrong = model.predict_proba(X), []
+
+    def ask() -> None:
+        wrong.extend(i for i in range(20) if not np.array_equal(model.predict_proba(X), want))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_model_that_has_predicted_is_still_a_value() -> None:
+    model = model_on(cr.backend("numpy"))
+    model.predict(X)
+    assert pickle.loads(pickle.dumps(model)) == model
+    assert "_kept" not in repr(model)
+
+
+def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "_CHUNK", 512)
+    on, network = cr.backend("numpy"), cr.mlp([6, 300, 1])
+    theta, buffers = network.initial_theta(0).astype(np.float32), np.zeros(0, np.float32)
+    peaks = []
+    for rows in (2048, 16_384):
+        forward, x = ForwardPass(on, network), np.ones((rows, 6), np.float32)
+        tracemalloc.start()
+        forward(theta, buffers, x)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 16 * 16_384  # the answers, twice; whole activations would be 17 MB
+
+
+def test_torch_is_not_compiled_for_a_prediction(open_target: Callable[..., Target]) -> None:
+    """A compilation takes it half a minute; it was asked for the steps."""
+    target = open_target("torch")
+    on = cr.backend("torch", compile=True)
+    assert on.compiled
+    forward = ForwardPass(on, NET)
+    forward(target.owned(NET.initial_theta(0)), target.owned(NET.initial_buffers()), target.array(np.ones((4096, 6))))
+    assert forward._program is None
