@@ -111,6 +111,18 @@ def parts(call: Any) -> Iterator[Any]:
         yield from parts(call.func)
 
 
+def test_numba_stays_inside_of_its_arrays(open_target: Callable[..., Target]) -> None:
+    """Without a check of its own it would read on in memory that is not ours."""
+    on = open_target("numpy-fast").backend
+    numbers, rows = np.zeros((3, 2), np.float32), np.arange(3, dtype=np.int32)
+    batch = Batch(numbers, np.zeros((3, 1), np.int32))
+    with pytest.raises(IndexError, match="beyond"):
+        replayed(on, data.gather, batch, rows, np.asarray([2], np.int32), rows[:2])
+    for wrong in (-1, 2):
+        with pytest.raises(IndexError, match="no output"):
+            replayed(on, losses.cost, SoftmaxCrossEntropy(), numbers, np.full((3, 1), wrong, np.int32), None)
+
+
 def test_a_backend_without_providers_runs_the_reference() -> None:
     plain = backend("numpy")
     assert not plain.kernels

@@ -161,6 +161,29 @@ def test_a_step_makes_no_arrays() -> None:
     assert peak < 20_000  # one row of activations is 1,600 bytes, theta 490,000
 
 
+def test_a_program_holds_the_state_the_gradient_and_one_batchs_activations() -> None:
+    on, problem = equip(bare("numpy"), fast=False), Problem(mlp([N_IN, 1000, 300, N_OUT]), LOSS, cr.Adam())
+    data, size = batch_of(on, LOSS, weighted=False), 4 * problem.network.size
+    state, order, window = initial_state(on, problem, seed=0), np.arange(ROWS, dtype=np.int32), make_window(on, 8)
+    tracemalloc.start()
+    program = on.compile(make_epoch_step, problem)
+    state = program(state, data, order, window)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    # theta and two moments, the gradient, Adam's scratch, and of the eight rows at most six times all widths
+    assert held < 4 * size + 4 * 65_536 + 6 * 4 * 8 * 1300 + 50_000
+
+
+def test_memory_does_not_grow_with_the_steps() -> None:
+    peaks = []
+    for epochs in (1, 20):
+        tracemalloc.start()
+        cr.fit(NET, X, CLASSES[:, 0], loss="softmax_cross_entropy", epochs=epochs, batch_size=7)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 20 * 2_000  # a record of the history is less than 2,000 bytes
+
+
 def test_the_gradient_is_made_in_its_place_in_the_flat_vector() -> None:
     on = equip(bare("numpy"), fast=False)
     problem = Problem(NET, LOSS, cr.Adam())

@@ -65,7 +65,7 @@ class Replayed:
         if key not in self._programs:
             own = self._states.setdefault(shapes, _rebuild(state, map(_copy, _leaves(state))))
             try:
-                program = _record(self._recorded, own, state, inputs)
+                program = _record(self._recorded, own, inputs)
             except (RecordingError, TypeError, AttributeError) as error:
                 self._give_up(error)
                 return
@@ -85,14 +85,17 @@ class Replayed:
         warnings.warn(f"the step cannot be recorded, it runs uncompiled: {reason}", RuntimeWarning, stacklevel=4)
 
 
-def _record(recorded: Callable[..., Any], own: Any, state: Any, inputs: tuple[Any, ...]) -> Program:
-    """Run the step once, on copies of the state and on inputs that cannot be written to."""
+def _record(recorded: Callable[..., Any], own: Any, inputs: tuple[Any, ...]) -> Program:
+    """Run the step once, on a copy of the state and on inputs that cannot be written to; ``own`` is the program's."""
     tape = Tape()
-    before = [Traced(tape, _copy(leaf)) for leaf in _leaves(state)]
+    before = [Traced(tape, _copy(leaf)) for leaf in _leaves(own)]
     given = [Traced(tape, _read_only(leaf)) for leaf in _leaves(inputs)]
-    made = recorded(_rebuild(state, iter(before)), *_rebuild(inputs, iter(given)))
-    after, *results = (made,) if type(made) is type(state) else made
-    return Program(tape.nodes, dict(zip(before, _leaves(own), strict=True)), given, list(_leaves(after)), results)
+    made = recorded(_rebuild(own, iter(before)), *_rebuild(inputs, iter(given)))
+    after, *results = (made,) if type(made) is type(own) else made
+    arrays = dict(zip(before, _leaves(own), strict=True))
+    program = Program(tape.nodes, arrays, given, list(_leaves(after)), results)
+    tape.forget()
+    return program
 
 
 class Program:

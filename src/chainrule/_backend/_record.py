@@ -125,12 +125,18 @@ class Tape:
     """The calls of one step, in their order."""
 
     nodes: list[Node] = field(default_factory=list)
+    traced: list[Traced] = field(default_factory=list)
 
     def record(self, kernel: Kernel, inputs: tuple[Any, ...], outputs: tuple[np.ndarray, ...]) -> tuple[Traced, ...]:
         """The outputs as traced arrays."""
         made = tuple(Traced(self, output) for output in outputs)
         self.nodes.append(Node(kernel, inputs, made))
         return made
+
+    def forget(self) -> None:
+        """Let go of the numbers of the recorded step, of which a program needs the places only."""
+        for traced in self.traced:
+            traced.array = np.empty(0)
 
 
 class Traced:
@@ -140,6 +146,7 @@ class Traced:
 
     def __init__(self, tape: Tape, array: np.ndarray, base: Traced | None = None, view: Any = None) -> None:
         self.tape, self.array, self.base, self.view = tape, array, base, view
+        tape.traced.append(self)
 
     @property
     def root(self) -> Traced:

@@ -32,6 +32,8 @@ def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
 @_compiled
 def rows(x: Any, y: Any, order: Any, cursor: Any, window: Any, x_out: Any, y_out: Any) -> None:
     """The rows ``order[cursor + window]`` of two matrices."""
+    if cursor[0] < 0 or cursor[0] + window.size > order.size:
+        raise IndexError("the batch reaches beyond the epoch's order")  # Numba would read on
     for i in range(window.size):
         row = order[cursor[0] + i]
         for j in range(x.shape[1]):
@@ -84,6 +86,8 @@ def shift(z: Any, y: Any, shifted: Any, own: Any) -> None:
             top = max(top, z[i, j])
         for j in range(z.shape[1]):
             shifted[i, j] = z[i, j] - top
+        if y[i, 0] < 0 or y[i, 0] >= z.shape[1]:
+            raise IndexError("a class index has no output")  # Numba would read on
         own[i, 0] = shifted[i, y[i, 0]]
 
 
