@@ -33,6 +33,20 @@ cent from minute to minute: differences under a tenth are none. *NumPy* is what 
 Numba* is `chainrule[fast]`.
 """
 
+BUSY = """Microseconds a step on NumPy, median. The threads of the BLAS split a product and wait for each other; if
+another process has one's core just then, a small step waits for the scheduler. torch's and scikit-learn's threads do
+the same.
+The library leaves a process's threads alone; on a busy machine train small networks on one:
+
+```python
+from threadpoolctl import threadpool_limits
+
+with threadpool_limits(1):
+    model = cr.fit(net, X, y, loss="softmax_cross_entropy")
+```
+
+`chainrule train` does so by itself where the products are small."""
+
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
@@ -106,6 +120,18 @@ def peers_inference(peers: dict[str, Any]) -> str:
         "## Predictions beside other libraries\n\nMicroseconds a call, minimum: from an array to classes.\n\n"
         + table(["network, rows", *labels], rows)
     )
+
+
+def beside_a_busy_process(found: dict[str, Any]) -> str:
+    """What BLAS threads do on a machine with something else to do."""
+    conditions = list(next(iter(found.values())))
+    header = ["", *(f"{condition}, {threads} BLAS thread" for condition in conditions for threads in ("all", "one"))]
+    header = [title.replace("all BLAS thread", "all BLAS threads") for title in header]
+    rows = [
+        [name, *(f"{entry[condition][threads]:,.0f}" for condition in conditions for threads in ("all", "one"))]
+        for name, entry in found.items()
+    ]
+    return f"## On a busy machine\n\n{BUSY}\n\n{table(header, rows)}"
 
 
 def suite(rows: list[dict[str, Any]]) -> str:
@@ -186,6 +212,8 @@ def page(results: dict[str, Any], stem: str) -> str:
         draw_peers(results["peers"], IMAGES / f"peers-{stem}.png")
         parts.append(f"![Other libraries](images/peers-{stem}.png)\n")
         parts += [beside_peers(results["peers"]), peers_inference(results["peers"])]
+    if "busy" in results:
+        parts.append(beside_a_busy_process(results["busy"]))
     if "suite" in results:
         parts.append(suite(results["suite"]))
     return "\n".join(part for part in parts if part)
