@@ -111,6 +111,26 @@ def parts(call: Any) -> Iterator[Any]:
         yield from parts(call.func)
 
 
+def test_a_numba_that_cannot_be_imported_says_so_once_and_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, open_target: Callable[..., Target]
+) -> None:
+    """Each Numba refuses the NumPy versions that are newer than itself."""
+    on, plain = open_target("numpy-fast").backend, open_target("numpy").backend
+    arguments = ReLU(), Z[0].astype(np.float32)
+
+    def refuses(name: str, package: str) -> None:
+        raise ImportError("Numba needs NumPy 2.3 or less. Got NumPy 2.4.")
+
+    _numba._loops.cache_clear()
+    monkeypatch.setattr(_numba.importlib, "import_module", refuses)
+    with pytest.warns(RuntimeWarning, match=r"cannot be imported \(Numba needs NumPy 2.3 or less") as seen:
+        got = [replayed(on, layers.activate, *arguments)[0] for _ in range(2)]
+    monkeypatch.undo()
+    _numba._loops.cache_clear()
+    assert len(seen) == 1
+    np.testing.assert_array_equal(got[1], plain.run(layers.activate, *arguments))
+
+
 def test_numba_stays_inside_of_its_arrays(open_target: Callable[..., Target]) -> None:
     """Without a check of its own it would read on in memory that is not ours."""
     on = open_target("numpy-fast").backend

@@ -5,9 +5,11 @@ What is not recorded, and what these do not cover, goes to ``_numpy``. Numba is 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -26,90 +28,98 @@ def is_installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+@cache
+def _loops() -> Any:
+    """The compiled loops; None, and a warning, where Numba cannot be imported: it follows NumPy's versions late."""
+    try:
+        return importlib.import_module("._compiled", __package__)
+    except ImportError as error:
+        text = f"Numba is installed but cannot be imported ({error}): steps run without it."
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return None
+
+
+def _loops_for(x: Any) -> Any:
+    """The compiled loops for a step that is recorded, else None."""
+    return _loops() if isinstance(x, Traced) else None
+
+
 def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
     """Examples and targets in one call."""
     x, y, weight = source
-    if not isinstance(cursor, Traced) or weight is not None:
+    loops = _loops_for(cursor)
+    if loops is None or weight is not None:
         return _numpy.gather(backend, source, order, cursor, window)
-    from ._compiled import rows
-
     count = window.shape[0]
     return Batch(
-        *kernel(rows, lambda *_: [((count, a.shape[1]), a.dtype) for a in (x, y)])(x, y, order, cursor, window)
+        *kernel(loops.rows, lambda *_: [((count, a.shape[1]), a.dtype) for a in (x, y)])(x, y, order, cursor, window)
     )
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
     """The product is NumPy's."""
-    if not isinstance(W, Traced) or b is None:
+    loops = _loops_for(W)
+    if loops is None or b is None:
         return NotImplemented
-    from ._compiled import add_row
-
     y = backend.xp.matmul(x, W)
-    kernel(_over_members(add_row, y.ndim), lambda *_: [], writes=(0,))(y, b)
+    kernel(_over_members(loops.add_row, y.ndim), lambda *_: [], writes=(0,))(y, b)
     return y
 
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
     """ReLU."""
-    if not isinstance(z, Traced) or type(activation) is not ReLU:
+    loops = _loops_for(z)
+    if loops is None or type(activation) is not ReLU:
         return _numpy.activate(backend, activation, z)
-    from ._compiled import relu
-
-    return _elementwise(relu, z)
+    return _elementwise(loops.relu, z)
 
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
     """ReLU's."""
-    if not isinstance(a, Traced) or type(activation) is not ReLU:
+    loops = _loops_for(a)
+    if loops is None or type(activation) is not ReLU:
         return _numpy.activation_gradient(backend, activation, z, a, da)
-    from ._compiled import relu_gradient
-
-    return _elementwise(relu_gradient, da, a)
+    return _elementwise(loops.relu_gradient, da, a)
 
 
 def bias_gradient(backend: Backend, dy: Any) -> Any:
     """The sums of the columns."""
-    if not isinstance(dy, Traced):
+    loops = _loops_for(dy)
+    if loops is None:
         return _numpy.bias_gradient(backend, dy)
-    from ._compiled import column_sums
-
     shape = (*dy.shape[:-2], 1, dy.shape[-1])
-    return kernel(_over_members(column_sums, dy.ndim), lambda dy: [(shape, dy.dtype)])(dy)
+    return kernel(_over_members(loops.column_sums, dy.ndim), lambda dy: [(shape, dy.dtype)])(dy)
 
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
     """Softmax cross-entropy of class indices, around NumPy's exponential, which is faster than Numba's."""
-    if not isinstance(z, Traced) or loss != SoftmaxCrossEntropy() or weight is not None or y.dtype.kind != "i":
+    loops = _loops_for(z)
+    if loops is None or loss != SoftmaxCrossEntropy() or weight is not None or y.dtype.kind != "i":
         return _numpy.cost(backend, loss, z, y, weight)
-    from ._compiled import cross_entropy, shift
-
     lead, rows = z.shape[:-2], z.shape[-2]
     own = (*lead, rows, 1), z.dtype
-    shifted, picked = kernel(_over_members(shift, z.ndim), lambda *_: [(z.shape, z.dtype), own])(z, y)
-    value, dz = kernel(_over_members(cross_entropy, z.ndim), lambda *_: [((*lead, 1, 1), z.dtype), (z.shape, z.dtype)])(
-        backend.xp.exp(shifted), y, picked
-    )
+    shifted, picked = kernel(_over_members(loops.shift, z.ndim), lambda *_: [(z.shape, z.dtype), own])(z, y)
+    value, dz = kernel(
+        _over_members(loops.cross_entropy, z.ndim), lambda *_: [((*lead, 1, 1), z.dtype), (z.shape, z.dtype)]
+    )(backend.xp.exp(shifted), y, picked)
     return backend.xp.reshape(value, lead), dz
 
 
 def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
     """For one network and examples that weigh 1."""
-    if not isinstance(value, Traced) or weight is not None or value.ndim:
+    loops = _loops_for(value)
+    if loops is None or weight is not None or value.ndim:
         return _numpy.advance(backend, counters, value, rows, weight)
-    from ._compiled import advance
-
-    kernel(partial(advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)
+    kernel(partial(loops.advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)
     return counters
 
 
 def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
     """One pass over theta, the gradient and both moments."""
-    if not isinstance(theta, Traced) or theta.ndim > 2:
+    loops = _loops_for(theta)
+    if loops is None or theta.ndim > 2:
         return _numpy.adam(backend, rule, theta, g, moments, t, eta)
-    from ._compiled import adam
-
-    update = partial(adam, rule.b1, rule.b2, rule.epsilon)
+    update = partial(loops.adam, rule.b1, rule.b2, rule.epsilon)
     kernel(_over_rows(update) if theta.ndim > 1 else update, lambda *_: [], writes=(0, 2, 3))(
         theta, g, *moments, t, eta
     )
