@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.peers:
         import peers
 
-        update(results_file(), peers=peers.measure(ALL))
+        update(results_file(), peers=peers.main(ALL, 10, None, peers.PREDICTED))
         return 0
     found = ratios(ALL if asked.full else SELECTED, 20 if asked.full else 10, everything=asked.full)
     rows = suite("full" if asked.full else "some")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -75,7 +75,7 @@ class Model:
 
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers."""
-        return self._answer(decide(self.backend, self.loss, self._pre_activations(X)), X)
+        return self._answer(self._forward(decide)(*self._asked(X)), X)
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
@@ -87,7 +87,7 @@ class Model:
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        return self._answer(apply_link(self.backend, self.loss, self._pre_activations(X)), X)
+        return self._answer(self._forward(apply_link)(*self._asked(X)), X)
 
     def evaluate(
         self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
@@ -108,7 +108,7 @@ class Model:
         batch = prepare(self.backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
         found = find_metrics(metrics, self.loss)
         with np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so by its value
-            arrays = evaluate(self.backend, self._forward, self.loss, self.theta, self.buffers, batch, found)
+            arrays = evaluate(self.backend, self._forward(), self.loss, self.theta, self.buffers, batch, found)
         values = self.backend.to_numpy(self.backend.xp.concat(list(arrays.values())))
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
 
@@ -141,15 +141,17 @@ class Model:
     def _numbers(self) -> dict[str, np.ndarray]:
         return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
 
-    def _pre_activations(self, X: Any) -> Array:
-        return self._forward(self.theta, self.buffers, check_inputs(self.backend, X, self.network.n_in))
+    def _asked(self, X: Any) -> tuple[Array, Array, Array]:
+        return self.theta, self.buffers, check_inputs(self.backend, X, self.network.n_in)
 
-    @property
-    def _forward(self) -> ForwardPass:
-        """One for each thread: what it keeps must not be shared."""
-        if not hasattr(self._kept, "forward"):
-            self._kept.forward = ForwardPass(self.backend, logits_part(self.network, self.loss))
-        forward: ForwardPass = self._kept.forward
+    def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
+        """The pass that ends in ``finish``: one for each thread, since what it keeps must not be shared."""
+        passes = vars(self._kept)
+        name = "none" if finish is None else finish.__name__
+        if name not in passes:
+            last = None if finish is None else partial(finish, self.loss)
+            passes[name] = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
+        forward: ForwardPass = passes[name]
         return forward
 
     @cached_property
@@ -234,12 +236,12 @@ def evaluate(
     y = batch.y
     if loss.link == "softmax" and not xp.isdtype(y.dtype, "integral"):
         y = xp.astype(xp.argmax(y, axis=-1, keepdims=True), xp.int32)
-    prediction = apply_link(backend, loss, z)
+    prediction = apply_link(loss, backend, z)
     for name, metric in metrics.items():
         if metric is None:
             values[name] = METRICS[name](backend, prediction, y, batch.weight)
         else:
-            true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(backend, loss, z)))
+            true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
             # Most metrics refuse NaN; a training that diverges must reach the message that says so.
             value = metric(true, answers) if np.isfinite(answers).all() else math.nan
             values[name] = backend.asarray([value])

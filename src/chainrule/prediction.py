@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 from ._backend import Backend
 from ._layout import Pieces
 from ._typing import Array
+from .layers import largest
 from .losses import LossFunction
 from .network import LINKS, Sequential
+
+Finish = Callable[[Backend, Array], Array]
 
 _CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
 
@@ -22,19 +25,19 @@ class Weights(NamedTuple):
 
 
 class ForwardPass:
-    """A network's last pre-activations, a bounded number of rows at a time.
+    """A network's last pre-activations z, or ``finish(backend, z)``, a bounded number of rows at a time.
 
     It keeps what it has split and compiled for the next call, and belongs to one thread.
     """
 
-    def __init__(self, backend: Backend, network: Sequential) -> None:
-        self._backend, self._network = backend, network
+    def __init__(self, backend: Backend, network: Sequential, finish: Finish | None = None) -> None:
+        self._backend, self._network, self._finish = backend, network, finish
         self._weights: Weights | None = None
         self._pieces: tuple[tuple[Pieces, ...], tuple[Pieces, ...]] = ((), ())
         self._program: Callable[..., Any] | None = None
 
     def __call__(self, theta: Array, buffers: Array, x: Array) -> Array:
-        """Z ``(rows, n)`` for x ``(rows, n_in)``."""
+        """z, or what it was finished to, with a row for each row of x ``(rows, n_in)``."""
         rows, whole = x.shape[0], x.shape[0] // _CHUNK * _CHUNK
         if rows <= _CHUNK:
             return self._few(theta, buffers, x)
@@ -47,7 +50,8 @@ class ForwardPass:
             layouts = (self._network.layout, theta), (self._network.buffer_layout, buffers)
             first, second = (layout.split(self._backend, flat) for layout, flat in layouts)
             self._weights, self._pieces = Weights(theta, buffers), (first, second)
-        return self._network.apply_split(self._backend, *self._pieces, x)
+        z = self._network.apply_split(self._backend, *self._pieces, x)
+        return z if self._finish is None else self._finish(self._backend, z)
 
     def _many(self, theta: Array, buffers: Array, chunks: list[Array]) -> list[Array]:
         """Chunks of one shape, compiled where steps are."""
@@ -55,7 +59,7 @@ class ForwardPass:
         if not (on.compiled and on.library.COMPILES):  # a compilation that was asked for, for the steps, takes long
             return [self._few(theta, buffers, chunk) for chunk in chunks]
         if self._program is None:
-            self._program = on.compile(make_pass, self._network)
+            self._program = on.compile(make_pass, self._network, self._finish)
         weights, made = Weights(on.copy(theta), on.copy(buffers)), []
         for chunk in chunks:
             weights, z = self._program(weights, chunk)
@@ -63,25 +67,28 @@ class ForwardPass:
         return made
 
 
-def make_pass(backend: Backend, network: Sequential) -> Callable[[Weights, Array], tuple[Weights, Array]]:
+def make_pass(
+    backend: Backend, network: Sequential, finish: Finish | None = None
+) -> Callable[[Weights, Array], tuple[Weights, Array]]:
     """The prediction pass in the form of a step."""
 
     def forward(weights: Weights, x: Array) -> tuple[Weights, Array]:
-        return weights, network.apply(backend, weights.theta, weights.buffers, x)
+        z = network.apply(backend, weights.theta, weights.buffers, x)
+        return weights, z if finish is None else finish(backend, z)
 
     return forward
 
 
-def apply_link(backend: Backend, loss: LossFunction, z: Array) -> Array:
+def apply_link(loss: LossFunction, backend: Backend, z: Array) -> Array:
     """Predictions from pre-activations: probabilities, or numbers."""
     return LINKS[loss.link].apply(backend, (), (), z)
 
 
-def decide(backend: Backend, loss: LossFunction, z: Array) -> Array:
+def decide(loss: LossFunction, backend: Backend, z: Array) -> Array:
     """Answers from pre-activations: class indices, 0 or 1 for each output, or numbers."""
     xp = backend.xp
     if loss.link == "softmax":
-        return xp.argmax(z, axis=-1)
+        return backend.run(largest, z)
     if loss.link == "sigmoid":
         return xp.astype(z > 0.0, xp.int32)
-    return apply_link(backend, loss, z)
+    return apply_link(loss, backend, z)

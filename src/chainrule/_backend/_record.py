@@ -350,6 +350,16 @@ def _take(x: Any, indices: Any, /, *, axis: int = 0) -> Any:
     return opaque(lambda x, indices: np.take(x, indices, axis=axis))(x, indices)
 
 
+def _argmax(x: Traced, /, *, axis: int) -> Any:
+    def make(x: np.ndarray) -> tuple[Any]:
+        return (np.argmax(x, axis),)
+
+    def bind(inputs: Sequence[Any], outputs: Sequence[np.ndarray]) -> Callable[[], Any]:
+        return partial(np.argmax, inputs[0], axis, outputs[0])
+
+    return Kernel(make, make, bind=bind)(x)
+
+
 def _asarray(x: Traced, /, *, copy: bool | None = None) -> Any:
     return _astype(x, x.dtype) if copy else x
 
@@ -377,6 +387,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: ufunc(getattr(np, name)) for n
     "where": _where,
     "concat": _concat,
     "take": _take,
+    "argmax": _argmax,
     "asarray": _asarray,
     "zeros_like": _constant(np.zeros),
     "ones_like": _constant(np.ones),

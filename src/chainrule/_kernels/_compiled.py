@@ -49,23 +49,34 @@ def add_row(z: Any, b: Any) -> None:
             z[i, j] += b[0, j]
 
 
-# An output never lies in the memory of an input: a loop over arrays that overlap is not vectorised.
+# Where an output lies in its input's memory the loop is over that one array: over two that overlap it would not be
+# vectorised.
 
 
 @_compiled
 def relu(z: Any, out: Any) -> None:
     zero = z.dtype.type(0)
-    for i in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            out[i, j] = zero if z[i, j] < zero else z[i, j]
+    if z.ctypes.data == out.ctypes.data:
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                z[i, j] = zero if z[i, j] < zero else z[i, j]
+    else:
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                out[i, j] = zero if z[i, j] < zero else z[i, j]
 
 
 @_compiled
 def relu_gradient(da: Any, a: Any, out: Any) -> None:
     zero = da.dtype.type(0)
-    for i in range(da.shape[0]):
-        for j in range(da.shape[1]):
-            out[i, j] = da[i, j] if a[i, j] > zero else zero
+    if da.ctypes.data == out.ctypes.data:
+        for i in range(da.shape[0]):
+            for j in range(da.shape[1]):
+                da[i, j] = da[i, j] if a[i, j] > zero else zero
+    else:
+        for i in range(da.shape[0]):
+            for j in range(da.shape[1]):
+                out[i, j] = da[i, j] if a[i, j] > zero else zero
 
 
 @_compiled
@@ -75,6 +86,23 @@ def column_sums(dy: Any, out: Any) -> None:
     for i in range(dy.shape[0]):
         for j in range(dy.shape[1]):
             out[0, j] += dy[i, j]
+
+
+@_compiled
+def largest(z: Any, out: Any) -> None:
+    """The first largest entry of each row; what is not a number counts as the largest of all, as in NumPy."""
+    for i in range(z.shape[0]):
+        best, top, numbers = 0, z[i, 0], True
+        for j in range(z.shape[1]):  # without branches, which random entries would take the wrong way
+            larger = z[i, j] > top
+            best = j if larger else best
+            top = z[i, j] if larger else top
+            numbers &= z[i, j] == z[i, j]
+        if not numbers:
+            best = 0
+            while z[i, best] == z[i, best]:
+                best += 1
+        out[i] = best
 
 
 @_compiled

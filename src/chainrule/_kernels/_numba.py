@@ -13,6 +13,8 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from .. import data, layers, losses, optimizers
 from .._backend import Backend, Provider
 from .._backend._record import Traced, kernel
@@ -82,6 +84,14 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: An
     return _elementwise(loops.relu_gradient, da, a)
 
 
+def largest(backend: Backend, z: Any) -> Any:
+    """Of one network's rows: NumPy takes longer over the start of each row than over its entries."""
+    loops = _loops_for(z)
+    if loops is None or z.ndim != 2:
+        return NotImplemented
+    return kernel(loops.largest, lambda z: [(z.shape[:1], np.intp)])(z)
+
+
 def bias_gradient(backend: Backend, dy: Any) -> Any:
     """The sums of the columns."""
     loops = _loops_for(dy)
@@ -127,7 +137,7 @@ def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any,
 
 
 def _elementwise(loop: Callable[..., None], z: Any, *others: Any) -> Any:
-    return kernel(_over_members(loop, z.ndim), lambda z, *_: [(z.shape, z.dtype)])(z, *others)
+    return kernel(_over_members(loop, z.ndim), lambda z, *_: [(z.shape, z.dtype)], elementwise=True)(z, *others)
 
 
 def _over_members(loop: Callable[..., None], ndim: int) -> Callable[..., None]:
@@ -161,6 +171,7 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,
+        layers.largest: largest,
         losses.cost: cost,
         optimizers.adam: adam,
     }

@@ -88,3 +88,8 @@ class Softmax:
     def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
         a = residual
         return a * (dy - backend.xp.sum(a * dy, axis=-1, keepdims=True))
+
+
+def largest(backend: Backend, z: Array) -> Array:
+    """The index of each row's largest entry, the first of equals: the class that softmax makes most likely."""
+    return backend.xp.argmax(z, axis=-1)
