@@ -47,6 +47,11 @@ with threadpool_limits(1):
 
 `chainrule train` does so by itself where the products are small."""
 
+KERNELS = """Microseconds of a step's products on NumPy alone. OpenBLAS looks the processor up in a table, and takes an
+old one's kernels for a processor that is newer than the table: AVX2, say, where there is AVX-512.
+`OPENBLAS_CORETYPE`, set before Python starts, overrules it; `chainrule backends` says which kernels were chosen, and
+whether to try others. All other tables of this page are with OpenBLAS's own choice."""
+
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
@@ -134,6 +139,15 @@ def beside_a_busy_process(found: dict[str, Any]) -> str:
     return f"## On a busy machine\n\n{BUSY}\n\n{table(header, rows)}"
 
 
+def kernels_of_the_blas(found: dict[str, Any]) -> str:
+    """What other kernels of OpenBLAS would be worth."""
+    names = list(next(iter(found.values()))["us"])
+    rows = [
+        [choice, entry["kernels"], *(f"{entry['us'][name]:,.0f}" for name in names)] for choice, entry in found.items()
+    ]
+    return f"## The kernels of OpenBLAS\n\n{KERNELS}\n\n{table(['OPENBLAS_CORETYPE', 'kernels', *names], rows)}"
+
+
 def suite(rows: list[dict[str, Any]]) -> str:
     """The table of the pytest-benchmark suite."""
     backends = list(dict.fromkeys(row["backend"] for row in rows))
@@ -212,6 +226,8 @@ def page(results: dict[str, Any], stem: str) -> str:
         draw_peers(results["peers"], IMAGES / f"peers-{stem}.png")
         parts.append(f"![Other libraries](images/peers-{stem}.png)\n")
         parts += [beside_peers(results["peers"]), peers_inference(results["peers"])]
+    if "kernels" in results:
+        parts.append(kernels_of_the_blas(results["kernels"]))
     if "busy" in results:
         parts.append(beside_a_busy_process(results["busy"]))
     if "suite" in results:

@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "blas": blas(),
+        "blas": numpys_blas(),
         "versions": versions,
     }
 
@@ -57,7 +57,7 @@ def cpu_name() -> str:
     return f"{fields.get('model name', 'unknown')} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
-def blas() -> str:
+def numpys_blas() -> str:
     """NumPy's BLAS, its version and the kernels that it chose."""
     import numpy  # noqa: F401  # loads the BLAS
     from threadpoolctl import threadpool_info
@@ -187,9 +187,10 @@ def main(arguments: list[str] | None = None) -> int:
     print_suite(rows)
     sections: dict[str, Any] = {"ratios": found, "suite": rows}
     if asked.full:
+        import blas
         import busy
 
-        sections["busy"] = busy.measure()
+        sections |= {"busy": busy.measure(), "kernels": blas.measure()}
     update(results_file(), **sections)
     return 0
 

@@ -15,6 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import main
+from chainrule.cli._blas import lines
 from chainrule.tables import split
 
 
@@ -222,3 +223,14 @@ def test_ctrl_c_keeps_the_model_so_far_and_says_where_it_is(tmp_path: Path) -> N
     assert "interrupted in epoch" in printed
     assert str(tmp_path / "model.safetensors") in printed
     assert cr.load(tmp_path / "model.safetensors").network.n_out == 10
+
+
+@pytest.mark.parametrize(
+    ("kernels", "flags", "said"),
+    [("Haswell", ["avx2", "avx512f"], True), ("SkylakeX", ["avx2", "avx512f"], False), ("Haswell", ["avx2"], False)],
+)
+def test_backends_says_when_the_blas_passes_over_avx_512(kernels: str, flags: list[str], said: bool) -> None:
+    first, *hints = lines({"internal_api": "openblas", "version": "0.3.31", "architecture": kernels}, flags)
+    assert first == f"numpy's products: openblas 0.3.31, {kernels} kernels"
+    assert [("OPENBLAS_CORETYPE=SKYLAKEX" in hint) for hint in hints] == [True] * said
+    assert lines({"internal_api": "mkl", "version": "2024.2"}, ["avx512f"]) == ["numpy's products: mkl 2024.2"]

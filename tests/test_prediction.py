@@ -45,12 +45,12 @@ def test_every_library_predicts_many_rows(name: str, open_target: Callable[..., 
     target = open_target(name, dtype="float32")
     network = logits_part(NET, cr.SoftmaxCrossEntropy())
     theta, buffers = network.initial_theta(0).astype(np.float32), network.initial_buffers().astype(np.float32)
-    placed = target.owned(theta), target.owned(buffers), target.array(X)
-    forward = ForwardPass(target.backend, network)
+    placed, x = (target.owned(theta), target.owned(buffers)), target.array(X)
+    forward = ForwardPass(target.backend, network).load(*placed)
     plain = cr.backend("numpy", compile=False)
     want = network.apply(plain, theta, buffers, X)
     for _ in range(2):
-        target.check(forward(*placed), want, rtol=1e-4, atol=1e-5)
+        target.check(forward(x), want, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(target.host(placed[0]), theta)  # what is compiled owns its state: it was a copy
 
 
@@ -60,9 +60,25 @@ def test_new_weights_are_looked_at() -> None:
     for scale in (0.0, 1.0, 2.0):
         theta = np.full(network.size, scale, np.float32)
         for rows in (5, 5000):
-            np.testing.assert_allclose(
-                forward(theta, buffers, np.ones((rows, 6), np.float32)), np.full((rows, 4), 7.0 * scale)
-            )
+            for _ in range(3):  # as it is, and compiled from the second on
+                z = forward.load(theta, buffers)(np.ones((rows, 6), np.float32))
+                np.testing.assert_allclose(z, np.full((rows, 4), 7.0 * scale))
+
+
+@pytest.mark.parametrize("rows", [100, 5000])
+def test_validation_sees_every_epochs_weights(rows: int) -> None:
+    """The steps overwrite theta in place: a pass that kept a copy of it would measure the first epoch for ever."""
+    y, held = RNG.integers(0, 4, len(X)), (X[:rows], RNG.integers(0, 4, rows))
+    seen: list[float] = []
+
+    class Evaluate:
+        def on_epoch_end(self, run: cr.training.Run, record: dict[str, float]) -> None:
+            seen.append(run.model().evaluate(*held)["loss"])
+
+    options = {"loss": "softmax_cross_entropy", "epochs": 5, "validation": held, "callbacks": [Evaluate()]}
+    model = cr.fit(cr.mlp([6, 16, 4]), X, y, optimizer=cr.Adam(0.01), **options)
+    np.testing.assert_allclose(model.history["val_loss"], seen, rtol=1e-5)
+    assert len(set(seen)) == 5
 
 
 def test_threads_predict_with_one_model() -> None:
@@ -95,7 +111,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> 
     for rows in (2048, 16_384):
         forward, x = ForwardPass(on, network), np.ones((rows, 6), np.float32)
         tracemalloc.start()
-        forward(theta, buffers, x)
+        forward.load(theta, buffers)(x)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 16 * 16_384  # the answers, twice; whole activations would be 17 MB
@@ -106,6 +122,6 @@ def test_torch_is_not_compiled_for_a_prediction(open_target: Callable[..., Targe
     target = open_target("torch")
     on = cr.backend("torch", compile=True)
     assert on.compiled
-    forward = ForwardPass(on, NET)
-    forward(target.owned(NET.initial_theta(0)), target.owned(NET.initial_buffers()), target.array(np.ones((4096, 6))))
+    forward = ForwardPass(on, NET).load(target.owned(NET.initial_theta(0)), target.owned(NET.initial_buffers()))
+    forward(target.array(np.ones((4096, 6))))
     assert forward._program is None

@@ -75,7 +75,7 @@ class Model:
 
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers."""
-        return self._answer(self._forward(decide)(*self._asked(X)), X)
+        return self._answer(self._forward(decide)(self._inputs(X)), X)
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
@@ -87,7 +87,7 @@ class Model:
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        return self._answer(self._forward(apply_link)(*self._asked(X)), X)
+        return self._answer(self._forward(apply_link)(self._inputs(X)), X)
 
     def evaluate(
         self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
@@ -108,7 +108,7 @@ class Model:
         batch = prepare(self.backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
         found = find_metrics(metrics, self.loss)
         with np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so by its value
-            arrays = evaluate(self.backend, self._forward(), self.loss, self.theta, self.buffers, batch, found)
+            arrays = evaluate(self.backend, self._forward(), self.loss, batch, found)
         values = self.backend.to_numpy(self.backend.xp.concat(list(arrays.values())))
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
 
@@ -141,8 +141,8 @@ class Model:
     def _numbers(self) -> dict[str, np.ndarray]:
         return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
 
-    def _asked(self, X: Any) -> tuple[Array, Array, Array]:
-        return self.theta, self.buffers, check_inputs(self.backend, X, self.network.n_in)
+    def _inputs(self, X: Any) -> Array:
+        return check_inputs(self.backend, X, self.network.n_in)
 
     def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
         """The pass that ends in ``finish``: one for each thread, since what it keeps must not be shared."""
@@ -150,7 +150,8 @@ class Model:
         name = "none" if finish is None else finish.__name__
         if name not in passes:
             last = None if finish is None else partial(finish, self.loss)
-            passes[name] = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
+            made = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
+            passes[name] = made.load(self.theta, self.buffers)
         forward: ForwardPass = passes[name]
         return forward
 
@@ -224,14 +225,12 @@ def evaluate(
     backend: Backend,
     forward: ForwardPass,
     loss: LossFunction,
-    theta: Array,
-    buffers: Array,
     batch: Batch,
     metrics: dict[str, HostMetric | None],
 ) -> dict[str, Array]:
     """``loss`` and metrics by name, each an array ``(1,)`` that is still on the device."""
     xp = backend.xp
-    z = forward(theta, buffers, batch.x)
+    z = forward(batch.x)
     values = {"loss": xp.reshape(backend.run(cost, loss, z, batch.y, batch.weight)[0], (1,))}
     y = batch.y
     if loss.link == "softmax" and not xp.isdtype(y.dtype, "integral"):

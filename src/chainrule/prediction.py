@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ._backend import Backend
-from ._layout import Pieces
 from ._typing import Array
 from .layers import largest
 from .losses import LossFunction
@@ -27,44 +26,52 @@ class Weights(NamedTuple):
 class ForwardPass:
     """A network's last pre-activations z, or ``finish(backend, z)``, a bounded number of rows at a time.
 
-    It keeps what it has split and compiled for the next call, and belongs to one thread.
+    ``load`` the weights, then call it. What is asked for again and again (chunks of many rows, or calls with as many
+    rows as the last one) is compiled where steps are. It belongs to one thread.
     """
 
     def __init__(self, backend: Backend, network: Sequential, finish: Finish | None = None) -> None:
         self._backend, self._network, self._finish = backend, network, finish
-        self._weights: Weights | None = None
-        self._pieces: tuple[tuple[Pieces, ...], tuple[Pieces, ...]] = ((), ())
+        # Not where a compilation takes long, and was asked for for the steps.
+        self._compiles = backend.compiled and backend.library.COMPILES
         self._program: Callable[..., Any] | None = None
+        self._weights: Weights | None = None
+        self._owned: Weights | None = None  # the program's copy
+        self._last_rows = 0
 
-    def __call__(self, theta: Array, buffers: Array, x: Array) -> Array:
-        """z, or what it was finished to, with a row for each row of x ``(rows, n_in)``."""
-        rows, whole = x.shape[0], x.shape[0] // _CHUNK * _CHUNK
+    def load(self, theta: Array, buffers: Array) -> ForwardPass:
+        """Take these weights from now on; again when a step has overwritten them."""
+        self._weights, self._owned = Weights(theta, buffers), None
+        on, network = self._backend, self._network
+        self._pieces = network.layout.split(on, theta), network.buffer_layout.split(on, buffers)
+        return self
+
+    def __call__(self, x: Array) -> Array:
+        """The z ``(rows, n)`` of x ``(rows, n_in)``, or what it was finished to."""
+        rows = x.shape[0]
+        again, self._last_rows = rows == self._last_rows, rows
         if rows <= _CHUNK:
-            return self._few(theta, buffers, x)
-        chunks = self._many(theta, buffers, [x[i : i + _CHUNK, :] for i in range(0, whole, _CHUNK)])
-        rest = [self._few(theta, buffers, x[whole:, :])] if whole < rows else []
-        return self._backend.xp.concat([*chunks, *rest], axis=0)
+            return self._run_compiled(x) if again and self._compiles else self._run(x)
+        run = self._run_compiled if self._compiles else self._run
+        whole = rows // _CHUNK * _CHUNK
+        chunks = [run(x[i : i + _CHUNK, :]) for i in range(0, whole, _CHUNK)]
+        if whole < rows:
+            chunks.append(self._run(x[whole:, :]))
+        return self._backend.xp.concat(chunks, axis=0)
 
-    def _few(self, theta: Array, buffers: Array, x: Array) -> Array:
-        if self._weights is None or theta is not self._weights.theta or buffers is not self._weights.buffers:
-            layouts = (self._network.layout, theta), (self._network.buffer_layout, buffers)
-            first, second = (layout.split(self._backend, flat) for layout, flat in layouts)
-            self._weights, self._pieces = Weights(theta, buffers), (first, second)
+    def _run(self, x: Array) -> Array:
         z = self._network.apply_split(self._backend, *self._pieces, x)
         return z if self._finish is None else self._finish(self._backend, z)
 
-    def _many(self, theta: Array, buffers: Array, chunks: list[Array]) -> list[Array]:
-        """Chunks of one shape, compiled where steps are."""
+    def _run_compiled(self, x: Array) -> Array:
         on = self._backend
-        if not (on.compiled and on.library.COMPILES):  # a compilation that was asked for, for the steps, takes long
-            return [self._few(theta, buffers, chunk) for chunk in chunks]
         if self._program is None:
             self._program = on.compile(make_pass, self._network, self._finish)
-        weights, made = Weights(on.copy(theta), on.copy(buffers)), []
-        for chunk in chunks:
-            weights, z = self._program(weights, chunk)
-            made.append(z)
-        return made
+        if self._owned is None:
+            assert self._weights is not None, "load the weights first"
+            self._owned = Weights(*map(on.copy, self._weights))
+        self._owned, z = self._program(self._owned, x)
+        return cast("Array", z)
 
 
 def make_pass(

@@ -18,6 +18,7 @@ from ..model import load
 from ..tables import read_table
 from ._bench import Options as BenchOptions
 from ._bench import bench_networks
+from ._blas import describe_blas
 from ._predict import predict_table
 from ._train import Options, digits, train_table
 
@@ -154,13 +155,16 @@ def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule t
 
 @app.command(epilog="Example:\n\n  chainrule backends")
 def backends() -> int:
-    """List every backend: version, devices, or why it cannot run here."""
+    """List every backend: version, devices, or why it cannot run here; and what multiplies NumPy's matrices."""
     table = Table("backend", "version", "devices, or why it cannot run", box=None, pad_edge=False)
     for row in available_backends():
         devices: Any = row["devices"]
         last = str(row["problem"] or ", ".join(devices))
         table.add_row(str(row["name"]), str(row["version"]), escape(last))  # [cuda13] is no markup
-    Console(highlight=False).print(table)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table, soft_wrap=False)
+    for line in describe_blas():
+        console.print(line, markup=False)
     return 0
 
 

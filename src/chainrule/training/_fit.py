@@ -127,7 +127,7 @@ def fit(
     def measure(state: State) -> dict[str, Array]:
         if held is None:
             return {}
-        values = evaluate(on, forward, found_loss, state.theta, state.buffers, held, found_metrics)
+        values = evaluate(on, forward.load(state.theta, state.buffers), found_loss, held, found_metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
     train(run, Plan(data, sizes, shuffle, seed, measure), listeners)
