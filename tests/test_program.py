@@ -7,6 +7,7 @@ import itertools
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,20 @@ def test_a_program_holds_the_state_the_gradient_and_one_batchs_activations() -> 
     assert held < 4 * size + 4 * 65_536 + 6 * 4 * 8 * 1300 + 50_000
 
 
+def test_recording_holds_no_more_than_the_step_and_its_program() -> None:
+    """Every array of the recorded step at once would be several times as much."""
+    problem, peaks = Problem(mlp([N_IN, *[64] * 10, N_OUT]), LOSS, cr.Adam()), []
+    big = Batch(np.ones((2048, N_IN), np.float32), np.zeros((2048, 1), np.int32))
+    for compile in (False, True):
+        on = equip(bare("numpy", compile=compile), fast=False)
+        state, order = initial_state(on, problem, seed=0), np.arange(2048, dtype=np.int32)
+        tracemalloc.start()
+        on.compile(make_epoch_step, problem)(state, big, order, make_window(on, 2048))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0]
+
+
 def test_memory_does_not_grow_with_the_steps() -> None:
     peaks = []
     for epochs in (1, 20):
@@ -238,6 +253,15 @@ class Scaled:
 
     def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
         return np.multiply(dy, 2.0)
+
+
+def test_trainings_in_several_threads_do_not_meet() -> None:
+    options: dict[str, Any] = {"loss": "softmax_cross_entropy", "epochs": 15, "batch_size": 7}
+    want = [cr.fit(NET, X, CLASSES[:, 0], seed=seed, **options).theta for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(cr.fit, NET, X, CLASSES[:, 0], seed=seed, **options) for seed in range(4)]
+        for job, theta in zip(jobs, want, strict=True):
+            np.testing.assert_array_equal(job.result().theta, theta)
 
 
 def test_what_cannot_be_recorded_says_so_once_and_trains_as_it_is() -> None:

@@ -11,17 +11,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
 
-from ._record import JOIN, Node, RecordingError, Tape, Traced, opaque
+from ._record import JOIN, Node, Place, RecordingError, Tape, Traced, opaque, place_of
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _KEPT = 8  # programs of one step; a training has one a batch size
 
-Arrays = dict[Traced, np.ndarray]
+Arrays = dict[Place, np.ndarray]
 
 
 class Replayed:
@@ -92,10 +92,9 @@ def _record(recorded: Callable[..., Any], own: Any, inputs: tuple[Any, ...]) -> 
     given = [Traced(tape, _read_only(leaf)) for leaf in _leaves(inputs)]
     made = recorded(_rebuild(own, iter(before)), *_rebuild(inputs, iter(given)))
     after, *results = (made,) if type(made) is type(own) else made
-    arrays = dict(zip(before, _leaves(own), strict=True))
-    program = Program(tape.nodes, arrays, given, list(_leaves(after)), results)
-    tape.forget()
-    return program
+    arrays = {old.place: new for old, new in zip(before, _leaves(own), strict=True)}
+    places, ends = [one.place for one in given], [place_of(leaf) for leaf in _leaves(after)]
+    return Program(tape.nodes, arrays, places, ends, [place_of(result) for result in results])
 
 
 class Program:
@@ -113,7 +112,7 @@ class Program:
         self,
         nodes: Sequence[Node],
         state: Arrays,
-        inputs: Sequence[Traced],
+        inputs: Sequence[Place],
         after: Sequence[Any],
         results: Sequence[Any],
     ) -> None:
@@ -121,7 +120,7 @@ class Program:
         if _roots([new for _, new in moved]) & (state.keys() | set(inputs)):
             raise RecordingError("an array of the state becomes another one, or an argument")
         kept = [*(new for _, new in moved), *results]
-        self._inputs: dict[Traced, Any] = dict.fromkeys(inputs)
+        self._inputs: dict[Place, Any] = dict.fromkeys(inputs)
         self._arrays = dict(state)
         nodes = _assign(_live(nodes, kept), self._arrays, self._inputs.keys(), kept)
         self._late = {i: node for i, node in enumerate(nodes) if _roots(node.inputs) & self._inputs.keys()}
@@ -140,9 +139,9 @@ class Program:
 
     def _find(self, x: Any) -> Any:
         """The array of the program that ``x`` was recorded as; what was not traced is a constant."""
-        if not isinstance(x, Traced):
+        if not isinstance(x, Place):
             return x
-        if x.base is not None:
+        if x.base is not None and x.view is not None:
             return x.view(self._find(x.base))
         return self._inputs[x] if x in self._inputs else self._arrays[x]
 
@@ -173,11 +172,8 @@ def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, kept: Sequence[A
         for output in node.outputs:
             if output not in arrays:
                 heir = _heir(output, node, i, last, owned)
-                waiting = free.get(output.array.nbytes)
-                if heir is not None:
-                    memory = owned.pop(heir)
-                else:
-                    memory = waiting.pop() if waiting else _memory(output.array.nbytes)
+                waiting = free.get(output.nbytes)
+                memory = owned.pop(heir) if heir is not None else waiting.pop() if waiting else _memory(output.nbytes)
                 owned[output] = memory
                 arrays[output] = memory.view(output.dtype).reshape(output.shape)
         for root in _roots((*node.inputs, *node.outputs)) & owned.keys():
@@ -186,45 +182,42 @@ def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, kept: Sequence[A
     return [part for i, node in enumerate(nodes) for part in pieces.get(i, [node])]
 
 
-def _heir(output: Traced, node: Node, i: int, last: dict[Traced, int], owned: Arrays) -> Traced | None:
+def _heir(output: Place, node: Node, i: int, last: dict[Place, int], owned: Arrays) -> Place | None:
     """An input of the call that nothing reads later, and whose memory ``output`` may lie in."""
     if not node.kernel.elementwise:
         return None
     for x in node.inputs:
         if (
-            isinstance(x, Traced)
+            isinstance(x, Place)
             and x in owned
             and last[x] == i
             and (x.shape, x.dtype) == (output.shape, output.dtype)
-            and not any(y is not x and isinstance(y, Traced) and y.root is x for y in node.inputs)
+            and not any(y is not x and isinstance(y, Place) and y.root is x for y in node.inputs)
         ):
             return x
     return None
 
 
-def _place(node: Node, i: int, last: dict[Traced, int], taken: Any, arrays: Arrays) -> list[Node]:
+def _place(node: Node, i: int, last: dict[Place, int], taken: Any, arrays: Arrays) -> list[Node]:
     """Let what is joined into a flat vector be made in its slice of it; return the copies that are still needed."""
     (joined,) = node.outputs
-    if joined.ndim != 1:
+    if len(joined.shape) != 1:
         return [node]
-    flat = arrays[joined] = _memory(joined.array.nbytes).view(joined.dtype)
-    ends = list(accumulate(piece.size for piece in node.inputs))
+    flat = arrays[joined] = _memory(joined.nbytes).view(joined.dtype)
     copies = []
-    for piece, stop in zip(node.inputs, ends, strict=True):
-        part, root = slice(stop - piece.size, stop), piece.root if isinstance(piece, Traced) else None
-        if root is not None and root not in taken and root not in arrays and last[root] == i and _is_whole(piece, root):
-            arrays[root] = flat[part].reshape(root.shape)
+    for piece, stop in zip(node.inputs, accumulate(piece.size for piece in node.inputs), strict=True):
+        part = slice(stop - piece.size, stop)
+        if (
+            isinstance(piece, Place)
+            and piece.whole
+            and piece.root not in taken | arrays.keys()
+            and last[piece.root] == i
+        ):
+            arrays[piece.root] = flat[part].reshape(piece.root.shape)
         else:
-            target = Traced(joined.tape, joined.array[part], joined, lambda array, part=part: array[part])
+            target = Place((piece.size,), joined.dtype, joined, itemgetter(part), whole=False)
             copies.append(Node(opaque(_same), (piece,), (target,)))
     return copies
-
-
-def _is_whole(piece: Traced, root: Traced) -> bool:
-    """Whether a view has all numbers of its root, in their order and without gaps."""
-    a, b = piece.array, root.array
-    start = [x.__array_interface__["data"][0] for x in (a, b)]
-    return a.size == b.size and a.flags.c_contiguous and b.flags.c_contiguous and start[0] == start[1]
 
 
 def _same(x: np.ndarray) -> np.ndarray:
@@ -250,8 +243,8 @@ def _read_only(x: np.ndarray) -> np.ndarray:
     return view
 
 
-def _roots(values: Sequence[Any]) -> set[Traced]:
-    return {value.root for value in values if isinstance(value, Traced)}
+def _roots(values: Sequence[Any]) -> set[Place]:
+    return {value.root for value in values if isinstance(value, Place)}
 
 
 def _shapes(tree: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ it, so nothing that changes from step to step can be frozen unseen. What is not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,12 +113,40 @@ def opaque(function: Callable[..., Any]) -> Kernel:
 
 
 @dataclass(eq=False)
+class Place:
+    """Where an array of the program will lie, without its numbers.
+
+    ``base`` and ``view`` say of which other place it is a view, and how to take it; ``whole``: it has all of the root's
+    numbers, in their order and without gaps.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    base: Place | None = None
+    view: Callable[[np.ndarray], np.ndarray] | None = None
+    whole: bool = True
+
+    @property
+    def root(self) -> Place:
+        """The place that owns the memory."""
+        return self if self.base is None else self.base.root
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * int(self.dtype.itemsize)
+
+
+@dataclass(eq=False)
 class Node:
-    """One recorded call."""
+    """One recorded call; an input that has no place is a constant."""
 
     kernel: Kernel
     inputs: tuple[Any, ...]
-    outputs: tuple[Traced, ...]
+    outputs: tuple[Place, ...]
 
 
 @dataclass(eq=False)
@@ -125,33 +154,22 @@ class Tape:
     """The calls of one step, in their order."""
 
     nodes: list[Node] = field(default_factory=list)
-    traced: list[Traced] = field(default_factory=list)
 
     def record(self, kernel: Kernel, inputs: tuple[Any, ...], outputs: tuple[np.ndarray, ...]) -> tuple[Traced, ...]:
         """The outputs as traced arrays."""
         made = tuple(Traced(self, output) for output in outputs)
-        self.nodes.append(Node(kernel, inputs, made))
+        self.nodes.append(Node(kernel, tuple(map(place_of, inputs)), tuple(one.place for one in made)))
         return made
-
-    def forget(self) -> None:
-        """Let go of the numbers of the recorded step, of which a program needs the places only."""
-        for traced in self.traced:
-            traced.array = np.empty(0)
 
 
 class Traced:
-    """An array of the program. ``base`` and ``view`` say of which other one it is a view, and how to take it."""
+    """An array of the recorded step: its numbers, which live no longer than they would in the step, and its place."""
 
     __array_ufunc__ = None  # NumPy's operators give way to the ones below, its functions refuse
 
-    def __init__(self, tape: Tape, array: np.ndarray, base: Traced | None = None, view: Any = None) -> None:
-        self.tape, self.array, self.base, self.view = tape, array, base, view
-        tape.traced.append(self)
-
-    @property
-    def root(self) -> Traced:
-        """The array that owns the memory."""
-        return self if self.base is None else self.base.root
+    def __init__(self, tape: Tape, array: np.ndarray, place: Place | None = None) -> None:
+        self.tape, self.array = tape, array
+        self.place = Place(array.shape, array.dtype) if place is None else place
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -182,7 +200,10 @@ class Traced:
         return self._view(lambda array: array[key])
 
     def _view(self, view: Callable[[np.ndarray], np.ndarray]) -> Traced:
-        return Traced(self.tape, view(self.array), self, view)
+        seen, base = view(self.array), self.place
+        whole = base.whole and seen.size == self.size and seen.flags.c_contiguous
+        whole = whole and seen.__array_interface__["data"][0] == self.array.__array_interface__["data"][0]
+        return Traced(self.tape, seen, Place(seen.shape, seen.dtype, base, view, whole))
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise RecordingError("an item of an array is assigned")
@@ -248,6 +269,11 @@ def _in_place(function: np.ufunc) -> Callable[[Traced, Any], Traced]:
 
 def _array(x: Any) -> Any:
     return x.array if isinstance(x, Traced) else x
+
+
+def place_of(x: Any) -> Any:
+    """The place of a traced array; anything else is a constant."""
+    return x.place if isinstance(x, Traced) else x
 
 
 def _traced(values: Any) -> Iterator[Traced]:

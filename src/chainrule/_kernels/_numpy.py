@@ -25,7 +25,8 @@ _CHUNK = 65_536  # parameters: theta, the gradient, two moments and the scratch 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
     """``maximum`` for ReLU: the portable ``clip`` is slower. With zeros, which are faster than the number 0."""
     if type(activation) is ReLU:
-        return backend.xp.maximum(z, np.zeros(z.shape, z.dtype))
+        zeros = z.shape if math.prod(z.shape) <= _CHUNK else (1, z.shape[-1])  # as many of them cost memory
+        return backend.xp.maximum(z, np.zeros(zeros, z.dtype))
     if type(activation) is Activation:
         return opaque(partial(activation.value, backend.xp))(z)
     return NotImplemented
