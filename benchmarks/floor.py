@@ -62,7 +62,11 @@ def predictions(network: Network, rows: int, ways: dict[str, str], rounds: int) 
 
 
 def measure(names: list[str], ways: dict[str, str], rounds: int, *, everything: bool) -> dict[str, Any]:
-    """Steps for all of these networks; epochs, predictions and float64 as well if everything is asked for."""
+    """Steps for all of these networks; epochs, predictions and float64 as well if everything is asked for.
+
+    Then steps are measured again at the end, minutes later, and the time with the lower floor counts: a virtual machine
+    has slow spells, in which its cores wait for each other.
+    """
     networks = [GRID[name] for name in names]
     found: dict[str, Any] = {"steps": {n.name: steps(n, ways, _rounds(n, rounds)) for n in networks}}
     if everything:
@@ -75,6 +79,10 @@ def measure(names: list[str], ways: dict[str, str], rounds: int, *, everything: 
             for rows in (1, 1024, 65_536)
             if n.name != "wide" or rows < 10_000
         }
+        for n in networks:
+            again = steps(n, ways, _rounds(n, rounds))
+            if again["floor"]["us"] < found["steps"][n.name]["floor"]["us"]:
+                found["steps"][n.name] = again
     return found
 
 

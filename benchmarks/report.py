@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).parent.parent
 PAGE, IMAGES = ROOT / "docs" / "performance.md", ROOT / "docs" / "images"
 PEERS = {"sklearn": "scikit-learn", "torch": "torch eager", "torch_compile": "torch.compile", "jax": "jax.jit"}
+OURS = ("chainrule", "chainrule_fast")
 WAYS = {"plain": "NumPy", "fast": "NumPy + Numba"}
 
 INTRODUCTION = """# How fast
@@ -51,6 +52,12 @@ KERNELS = """Microseconds of a step's products on NumPy alone. OpenBLAS looks th
 old one's kernels for a processor that is newer than the table: AVX2, say, where there is AVX-512.
 `OPENBLAS_CORETYPE`, set before Python starts, overrules it; `chainrule backends` says which kernels were chosen, and
 whether to try others. All other tables of this page are with OpenBLAS's own choice."""
+
+BESIDE = """How many times as fast a step of ours is as one of theirs. All start from the same weights and see the same
+batches; a library is timed only if its first twenty losses are ours. torch and JAX are handed batches that are ready
+and run at their fastest settings (torch: fused Adam or not, one thread or all; torch.compile: the gradient or the whole
+step, called from Python or from C++), ours and scikit-learn gather their rows from shuffled data.
+`benchmarks/peers.py` has the details."""
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -89,7 +96,7 @@ def beside_peers(peers: dict[str, Any]) -> str:
     """Speed-ups, and what was lost."""
     found = peers["networks"]
     names = [peer for peer in PEERS if any(peer in entry["us"] for entry in found.values())]
-    parts = ["## Beside other libraries\n\nHow many times as fast a step of ours is. " + peers.get("method", "") + "\n"]
+    parts = [f"## Beside other libraries\n\n{BESIDE}\n"]
     for way, title in WAYS.items():
         rows = []
         for name, entry in found.items():
@@ -118,13 +125,18 @@ def peers_inference(peers: dict[str, Any]) -> str:
         for name, by_rows in found.items()
         for rows, us in by_rows.items()
     ]
-    labels = [
-        PEERS.get(c, c.replace("chainrule_fast", "ours + Numba").replace("chainrule", "ours")) for c in contenders
+    labels = PEERS | {"chainrule": "ours", "chainrule_fast": "ours + Numba"}
+    lost = [
+        f"{labels[c]} is {best / us[c]['min']:.2f} times as fast on {name} at {n} rows"
+        for name, by_rows in found.items()
+        for n, us in by_rows.items()
+        for best in [min(us[way]["min"] for way in OURS if way in us)]
+        for c in us
+        if us[c]["min"] < best
     ]
-    return (
-        "## Predictions beside other libraries\n\nMicroseconds a call, minimum: from an array to classes.\n\n"
-        + table(["network, rows", *labels], rows)
-    )
+    title = "## Predictions beside other libraries\n\nMicroseconds a call, minimum: from an array to classes.\n\n"
+    where = f"\n**Where we lose.** {'; '.join(lost) or 'Nowhere in this table'}.\n"
+    return title + table(["network, rows", *(labels[c] for c in contenders)], rows) + where
 
 
 def beside_a_busy_process(found: dict[str, Any]) -> str:
