@@ -202,7 +202,6 @@ class Traced:
     def _view(self, view: Callable[[np.ndarray], np.ndarray]) -> Traced:
         seen, base = view(self.array), self.place
         whole = base.whole and seen.size == self.size and seen.flags.c_contiguous
-        whole = whole and seen.__array_interface__["data"][0] == self.array.__array_interface__["data"][0]
         return Traced(self.tape, seen, Place(seen.shape, seen.dtype, base, view, whole))
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
