@@ -17,8 +17,9 @@ from conftest import about
 import chainrule as cr
 from chainrule._backend import Backend
 from chainrule._backend import select as bare
+from chainrule._backend._functions import RECORDER
 from chainrule._backend._program import Replayed
-from chainrule._backend._record import RECORDER, RecordingError, Tape, Traced
+from chainrule._backend._record import RecordingError, Tape, Traced
 from chainrule._kernels import equip
 from chainrule.activations import ACTIVATIONS, Step
 from chainrule.data import Batch, make_window

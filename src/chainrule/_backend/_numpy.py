@@ -10,9 +10,9 @@ import array_api_compat.numpy
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace
+from ._functions import RECORDER
 from ._library import no_such_device
 from ._program import Replayed
-from ._record import RECORDER
 
 NAME = "numpy"
 COMPILES = True

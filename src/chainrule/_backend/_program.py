@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ._record import JOIN, Node, Place, RecordingError, Tape, Traced, opaque, place_of
+from ._functions import JOIN
+from ._record import Node, Place, RecordingError, Tape, Traced, opaque, place_of
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _KEPT = 8  # programs of one step; a training has one a batch size
