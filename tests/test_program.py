@@ -231,8 +231,12 @@ def test_a_function_of_the_users_own_runs_in_every_step() -> None:
     assert len(calls) >= 20
 
 
-class Scaled:
-    """A layer of a user's own that takes NumPy's functions, which cannot be recorded."""
+class Noisy:
+    """A layer of a user's own, whose noise comes from outside of its arrays."""
+
+    def __init__(self) -> None:
+        self.noises: list[float] = []
+        self.rng = np.random.default_rng(0)
 
     def width(self, n_in: int) -> int:
         return n_in
@@ -244,16 +248,31 @@ class Scaled:
         return ()
 
     def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: Any) -> Any:
-        return np.multiply(x, 2.0), None, buffers
+        return self.apply(backend, params, buffers, x), None, buffers
 
     def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
-        return np.multiply(x, 2.0)
+        noise = self.rng.random()
+        self.noises.append(noise)
+        return x + noise
 
     def gradients(self, backend: Any, residual: Any, dy: Any) -> tuple[()]:
         return ()
 
     def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
-        return np.multiply(dy, 2.0)
+        return dy
+
+
+class Counting:
+    """A schedule of a user's own that counts for itself."""
+
+    calls = 0
+
+    def rate(self, xp: Any, t: Any) -> Any:
+        self.calls += 1
+        return xp.full_like(t, 1.0 / self.calls)
+
+    def planned(self, steps: int) -> Any:
+        return self
 
 
 def test_trainings_in_several_threads_do_not_meet() -> None:
@@ -265,16 +284,42 @@ def test_trainings_in_several_threads_do_not_meet() -> None:
             np.testing.assert_array_equal(job.result().theta, theta)
 
 
-def test_what_cannot_be_recorded_says_so_once_and_trains_as_it_is() -> None:
-    options: dict[str, Any] = {"loss": "squared_error", "epochs": 3, "batch_size": 5}
-    net = Sequential(cr.Dense(N_IN, 4), Scaled(), cr.Dense(4, 1))
-    with pytest.warns(RuntimeWarning, match=r"^the step cannot be recorded, it runs uncompiled: ") as seen:
-        got = cr.fit(net, X, X[:, 0], **options)
-    assert len(seen) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        want = cr.fit(net, X, X[:, 0], compile=False, **options)
-    np.testing.assert_array_equal(got.theta, want.theta)
+OWN: dict[str, Any] = {"loss": "squared_error", "epochs": 3, "batch_size": 5}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_layer_of_the_users_own_is_called_in_every_step_and_prediction() -> None:
+    """Traced, its noise would be a constant: the same in every step, and nobody would know."""
+    noisy = Noisy()
+    model = cr.fit(Sequential(cr.Dense(N_IN, 4), noisy, cr.Dense(4, 1)), X, X[:, 0], **OWN)
+    assert len(set(noisy.noises)) == 3 * 12
+    assert not model.backend.info["compiled"]  # what ran is on view
+    for moved in (model, model.to("numpy")):
+        for rows in (3, 5000):
+            answers = {float(moved.predict(np.ones((rows, N_IN)))[0]) for _ in range(4)}
+            assert len(answers) == 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_schedule_of_the_users_own_is_called_in_every_step() -> None:
+    schedule = Counting()
+    model = cr.fit(mlp([N_IN, 4, 1]), X, X[:, 0], optimizer=cr.SGD(schedule), **OWN)
+    assert schedule.calls >= 3 * 12
+    assert not model.backend.info["compiled"]
+    assert cr.fit(mlp([N_IN, 4, 1]), X, X[:, 0], **OWN).backend.info["compiled"]
+
+
+def test_what_cannot_be_recorded_says_so_once_and_runs_as_it_is() -> None:
+    def make(on: Backend) -> Callable[[tuple[Any]], Any]:
+        return lambda state: (state[0] + (1.0 if state[0][0] > 0.0 else 2.0),)
+
+    program, state = cr.backend("numpy").compile(make), (np.ones(2),)
+    with pytest.warns(RuntimeWarning, match=r"^the step cannot be recorded, it runs uncompiled: "):
+        state = program(state)
+    with warnings.catch_warnings(action="error"):
+        for _ in range(2):
+            state = program(state)
+    np.testing.assert_array_equal(state[0], 4.0)
 
 
 def test_a_user_may_ask_for_steps_as_they_are() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, cast
@@ -83,6 +83,13 @@ class Sequential:
     def size(self) -> int:
         """How many parameters there are: (d + 1) m1 + (m1 + 1) m2 + ... for Dense layers."""
         return self.layout.size
+
+    def parts(self) -> Iterator[object]:
+        """The layers, and the activations in them."""
+        for layer in self.layers:
+            yield layer
+            if isinstance(layer, Activate):
+                yield layer.activation
 
     def summary(self) -> str:
         """A table of layers, output widths, parameter shapes and counts.

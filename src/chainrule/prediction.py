@@ -33,7 +33,7 @@ class ForwardPass:
     def __init__(self, backend: Backend, network: Sequential, finish: Finish | None = None) -> None:
         self._backend, self._network, self._finish = backend, network, finish
         # Not where a compilation takes long, and was asked for for the steps.
-        self._compiles = backend.compiled and backend.library.COMPILES
+        self._compiles = backend.compiling(network.parts()).compiled and backend.library.COMPILES
         self._program: Callable[..., Any] | None = None
         self._weights: Weights | None = None
         self._owned: Weights | None = None  # the program's copy

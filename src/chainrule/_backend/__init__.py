@@ -6,8 +6,8 @@ only way in, ``to_numpy`` the only way out and the only synchronisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -96,6 +96,14 @@ class Backend:
     def to_numpy(self, x: Array) -> np.ndarray:
         """``x`` on the host: the only way out, and the only synchronisation."""
         return self.library.to_numpy(x)
+
+    def compiling(self, parts: Iterable[object]) -> Backend:
+        """The same, uncompiled where it records and one of a step's parts is of a class of the user's own.
+
+        Such a part may draw random numbers or count outside of its arrays, which a recording would freeze unseen.
+        """
+        ours = all(type(part).__module__.split(".")[0] in ("chainrule", "builtins") for part in parts)
+        return self if ours or not self.library.RECORDS else replace(self, compiled=False)
 
     def compile(self, make: Callable[..., Callable[..., Result]], *arguments: Any) -> Callable[..., Result]:
         """The step ``make(backend, *arguments)``, compiled where the backend does so; its first argument is donated.

@@ -15,6 +15,7 @@ from ._library import by_index, import_library, installed_version, no_such_devic
 
 NAME = "cupy"
 COMPILES = False
+RECORDS = False
 
 
 def load() -> Namespace:

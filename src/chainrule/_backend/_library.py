@@ -21,7 +21,8 @@ class Library(Protocol):
     """The questions. A module answers them with functions."""
 
     NAME: str
-    COMPILES: bool
+    COMPILES: bool  # whether steps are compiled unless it is said
+    RECORDS: bool  # whether that is by NumPy's recording, which is no compiler that a user knows to be careful with
 
     def load(self) -> Namespace:
         """The array API namespace. Raises BackendError, in one sentence, where the library cannot run."""

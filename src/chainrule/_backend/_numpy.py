@@ -16,6 +16,7 @@ from ._program import Replayed
 
 NAME = "numpy"
 COMPILES = True
+RECORDS = True
 
 
 def load() -> Namespace:

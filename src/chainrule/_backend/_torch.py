@@ -14,6 +14,7 @@ from ._library import by_index, import_library, installed_version, no_such_devic
 
 NAME = "torch"
 COMPILES = False  # the first compilation takes long: only when asked for
+RECORDS = False
 
 
 def load() -> Namespace:

@@ -101,6 +101,7 @@ def fit(
         check_instance(clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
     on = _choose(backend, X, device, dtype, compile, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
+    on = on.compiling(problem.parts())
     data = prepare(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
     held = None if validation is None else _validation(on, validation, net, found_loss)
     found_metrics = find_metrics(metrics, found_loss)

@@ -8,7 +8,7 @@ arrays of shape ``(1,)``, never in Python numbers that compiling would freeze.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,6 +55,11 @@ class Problem:
     optimizer: Optimizer
     penalty: Penalty | None = None
     clip: Clip | None = None
+
+    def parts(self) -> Iterator[object]:
+        """Everything that a step calls."""
+        yield from self.network.parts()
+        yield from (self.loss, self.optimizer, self.optimizer.learning_rate, self.penalty, self.clip)
 
 
 def initial_state(backend: Backend, problem: Problem, *, seed: int, members: Sequence[int] | None = None) -> State:
