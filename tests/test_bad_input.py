@@ -335,6 +335,7 @@ NUMBERS = {
     "b2 negative": number(lambda: cr.AdamW(b2=-0.1), r"b2 must be in \[0, 1\), got -0\.1"),
     "b2 of Lion": number(lambda: cr.Lion(b2=2.0), r"b2 must be in \[0, 1\), got 2\.0"),
     "mu of 1": number(lambda: cr.Momentum(mu=1.0), r"mu must be in \[0, 1\), got 1\.0"),
+    "mu of a velocity": number(lambda: cr.VelocityMomentum(mu=1.0), r"mu must be in \[0, 1\), got 1\.0"),
     "beta negative": number(lambda: cr.AveragedMomentum(beta=-1.0), r"beta must be in \[0, 1\), got -1\.0"),
     "rho of 1": number(lambda: cr.RMSProp(rho=1.0), r"rho must be in \[0, 1\), got 1\.0"),
     "epsilon 0": number(lambda: cr.Adam(epsilon=0.0), r"epsilon must be a finite number > 0, got 0\.0"),

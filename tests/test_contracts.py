@@ -609,18 +609,41 @@ def test_a_residual_of_zero_has_no_slope(loss: losses.LossFunction) -> None:
 
 
 class Rule(NamedTuple):
-    """An optimizer, and the same in torch: a function of (weights, biases), where it has it."""
+    """An optimizer, and the same in torch, a function of (weights, biases); what torch lacks as the paper has it."""
 
     optimizer: Any
     torch: Callable[[Any, Any, Any], Any] | None = None
+    paper: Callable[[Any], np.ndarray] | None = None
 
 
-def lion(theta: np.ndarray, gradients: np.ndarray, decays: np.ndarray, eta: float, decay: float) -> np.ndarray:
+def lion(o: Any) -> np.ndarray:
     """Chen et al., 2023, Algorithm 2, with b1 = 0.9 and b2 = 0.99."""
-    m, path = np.zeros_like(theta), []
-    for g in gradients:
-        theta = theta - eta * (np.sign(0.9 * m + 0.1 * g) + decay * decays * theta)
+    theta, m, path = THETA, np.zeros_like(THETA), []
+    for g in GRADIENTS:
+        theta = theta - o.learning_rate * (np.sign(0.9 * m + 0.1 * g) + o.decay * DECAYS * theta)
         m = 0.99 * m + 0.01 * g
+        path.append(theta)
+    return np.stack(path)
+
+
+def velocity(rates: Callable[[int], float], o: Any) -> np.ndarray:
+    """Sutskever et al., 2013, equations 1 and 2; with Nesterov's gradient 3 and 4, of theta + mu v."""
+    theta, v, path = THETA, np.zeros_like(THETA), []
+    for i, g in enumerate(GRADIENTS):
+        v = o.mu * v - rates(i) * g
+        theta = theta + (o.mu * v - rates(i) * g if o.nesterov else v)
+        path.append(theta)
+    return np.stack(path)
+
+
+def adam_with_epsilon_hat(o: Any) -> np.ndarray:
+    """Kingma & Ba, 2015, Algorithm 1 with the last lines that the end of section 2 puts in place of its own."""
+    theta, m, v, path = THETA, np.zeros_like(THETA), np.zeros_like(THETA), []
+    for t, g in enumerate(GRADIENTS, 1):
+        m = o.b1 * m + (1 - o.b1) * g
+        v = o.b2 * v + (1 - o.b2) * g**2
+        rate = o.learning_rate * math.sqrt(1 - o.b2**t) / (1 - o.b1**t)
+        theta = theta - rate * m / (np.sqrt(v) + o.epsilon)
         path.append(theta)
     return np.stack(path)
 
@@ -631,6 +654,18 @@ OPTIMIZERS = {
     "momentum, nesterov": Rule(
         optimizers.Momentum(0.1, 0.8, nesterov=True), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.8, nesterov=True)
     ),
+    "velocity_momentum": Rule(optimizers.VelocityMomentum(0.1), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.9)),
+    "velocity_momentum, nesterov": Rule(
+        optimizers.VelocityMomentum(0.1, 0.8, nesterov=True),
+        lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.8, nesterov=True),
+    ),
+    **{
+        f"velocity_momentum, a rate that changes, nesterov={nesterov}": Rule(
+            optimizers.VelocityMomentum(schedules.StepDecay(0.1, every=20, factor=0.25), nesterov=nesterov),
+            paper=functools.partial(velocity, lambda i: 0.1 * 0.25 ** (i // 20)),
+        )
+        for nesterov in (False, True)
+    },
     # torch's dampening leaves the first gradient whole; the same path is its momentum at a tenth of the rate.
     "averaged_momentum": Rule(optimizers.AveragedMomentum(0.1), lambda t, w, b: t.SGD([w, b], 0.01, momentum=0.9)),
     "adagrad": Rule(optimizers.Adagrad(0.1), lambda t, w, b: t.Adagrad([w, b], 0.1)),
@@ -643,13 +678,18 @@ OPTIMIZERS = {
         optimizers.Adam(0.05, 0.8, 0.95, 1e-3), lambda t, w, b: t.Adam([w, b], 0.05, (0.8, 0.95), 1e-3)
     ),
     "adam(b1=0)": Rule(optimizers.Adam(0.05, 0.0), lambda t, w, b: t.Adam([w, b], 0.05, (0.0, 0.999))),
+    "adam(epsilon_hat)": Rule(optimizers.Adam(0.05, epsilon_hat=True), paper=adam_with_epsilon_hat),
+    "adam(0.05, 0.8, 0.95, 1e-1, epsilon_hat)": Rule(
+        optimizers.Adam(0.05, 0.8, 0.95, 1e-1, epsilon_hat=True), paper=adam_with_epsilon_hat
+    ),
+    "adam(b2=0, epsilon_hat)": Rule(optimizers.Adam(0.05, 0.0, 0.0, 1e-1, True), paper=adam_with_epsilon_hat),
     "adamw": Rule(optimizers.AdamW(), lambda t, w, b: t.AdamW([{"params": [w]}, {"params": [b], "weight_decay": 0}])),
     "adamw(0.05, decay=0.3)": Rule(
         optimizers.AdamW(0.05, decay=0.3),
         lambda t, w, b: t.AdamW([{"params": [w]}, {"params": [b], "weight_decay": 0}], 0.05, weight_decay=0.3),
     ),
-    "lion": Rule(optimizers.Lion()),
-    "lion(0.05, decay=0.3)": Rule(optimizers.Lion(0.05, decay=0.3)),
+    "lion": Rule(optimizers.Lion(), paper=lion),
+    "lion(0.05, decay=0.3)": Rule(optimizers.Lion(0.05, decay=0.3), paper=lion),
 }
 STEPS, P, DECAYING = 50, 7, 4
 THETA = RNG.normal(size=P)
@@ -661,8 +701,8 @@ def true_path(name: str) -> np.ndarray:
     """Theta after each step, (STEPS, P)."""
     rule = OPTIMIZERS[name]
     if rule.torch is None:
-        o = rule.optimizer
-        return lion(THETA, GRADIENTS, DECAYS, o.learning_rate, o.decay)
+        assert rule.paper is not None, f"nothing to compare {name} with"
+        return rule.paper(rule.optimizer)
     torch = find_library("torch")
     w, b = (torch.tensor(piece, requires_grad=True) for piece in np.split(THETA, [DECAYING]))
     optimizer, path = rule.torch(torch.optim, w, b), []
@@ -693,7 +733,7 @@ def test_fifty_steps_follow_torch_or_the_paper(target: Target) -> None:
         }
 
     states = {}
-    for name, (optimizer, _) in OPTIMIZERS.items():
+    for name, (optimizer, *_) in OPTIMIZERS.items():
         theta = target.owned(THETA)
         states[name] = theta, optimizer.init(b, theta, target.owned(DECAYS))
     step = target.compile(every)
@@ -743,16 +783,66 @@ def test_a_stack_moves_each_network_at_its_own_rate(target: Target, name: str) -
     np.testing.assert_allclose(stacked, np.stack(alone), rtol=4 * target.eps, atol=4 * target.eps)
 
 
+def walked(optimizer: Any, rates: np.ndarray) -> np.ndarray:
+    """Theta after each step at these rates, float64."""
+    theta, path = THETA.copy(), []
+    moments = optimizer.init(HOST, theta, DECAYS)
+    for i, eta in enumerate(rates):
+        t = np.full(1, i + 1.0)
+        theta, moments = optimizer.update(HOST, theta, GRADIENTS[i], moments, t, np.full(1, eta))
+        path.append(theta.copy())
+    return np.stack(path)
+
+
 def test_averaged_momentum_is_momentum_at_a_rescaled_rate() -> None:
-    paths = []
-    for optimizer in (optimizers.AveragedMomentum(1.0, 0.9), optimizers.Momentum(0.1, 0.9)):
-        theta = THETA.copy()
-        moments = optimizer.init(HOST, theta, DECAYS)
-        for i, g in enumerate(GRADIENTS):
-            eta = np.full(1, optimizer.learning_rate)
-            theta, moments = optimizer.update(HOST, theta, g, moments, np.full(1, i + 1.0), eta)
-            paths.append(theta.copy())
-    np.testing.assert_allclose(paths[:STEPS], paths[STEPS:], rtol=1e-12, atol=1e-12)
+    averaging = walked(optimizers.AveragedMomentum(beta=0.9), np.full(STEPS, 1.0))
+    classical = walked(optimizers.Momentum(mu=0.9), np.full(STEPS, 0.1))
+    np.testing.assert_allclose(averaging, classical, rtol=1e-12, atol=1e-12)
+
+
+CONSTANT, CHANGED = np.full(20, 0.1), np.repeat([0.1, 0.02], 10)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_velocity_holds_the_rates_that_it_was_made_at(nesterov: bool) -> None:
+    ours, torchs = optimizers.VelocityMomentum(nesterov=nesterov), optimizers.Momentum(nesterov=nesterov)
+    np.testing.assert_allclose(walked(ours, CONSTANT), walked(torchs, CONSTANT), rtol=1e-12)
+    assert np.abs(walked(ours, CHANGED) / walked(torchs, CHANGED) - 1.0)[10:].max() > 0.01
+    for rates in (CONSTANT, CHANGED):
+        still = optimizers.VelocityMomentum(mu=0.0, nesterov=nesterov)
+        np.testing.assert_array_equal(walked(still, rates), walked(optimizers.SGD(), rates))
+
+
+SCIKIT_LEARNS: dict[str, tuple[Any, Callable[[Any, Any], Any]]] = {
+    "plain": (
+        optimizers.VelocityMomentum(mu=0.0),
+        lambda s, w: s.SGDOptimizer(w, 0.1, momentum=0.0, nesterov=False),
+    ),
+    "momentum": (
+        optimizers.VelocityMomentum(mu=0.8),
+        lambda s, w: s.SGDOptimizer(w, 0.1, momentum=0.8, nesterov=False),
+    ),
+    "nesterov": (optimizers.VelocityMomentum(nesterov=True), lambda s, w: s.SGDOptimizer(w, 0.1)),
+    "adam": (optimizers.Adam(epsilon_hat=True), lambda s, w: s.AdamOptimizer(w, 0.1)),
+    "adam(0.8, 0.95, 1e-1)": (
+        optimizers.Adam(b1=0.8, b2=0.95, epsilon=1e-1, epsilon_hat=True),
+        lambda s, w: s.AdamOptimizer(w, 0.1, 0.8, 0.95, 1e-1),
+    ),
+}
+
+
+@pytest.mark.parametrize("rates", [CONSTANT, CHANGED], ids=["one rate", "a rate that changes"])
+@pytest.mark.parametrize("name", SCIKIT_LEARNS)
+def test_scikit_learns_solvers_take_the_same_steps(name: str, rates: np.ndarray) -> None:
+    theirs = find_library("scikit-learn", "sklearn.neural_network._stochastic_optimizers")
+    optimizer, make = SCIKIT_LEARNS[name]
+    weights = np.split(THETA.copy(), [DECAYING])
+    solver, path = make(theirs, weights), []
+    for eta, g in zip(rates, GRADIENTS, strict=False):
+        solver.learning_rate = solver.learning_rate_init = eta
+        solver.update_params(weights, np.split(g, [DECAYING]))
+        path.append(np.concatenate(weights))
+    np.testing.assert_allclose(walked(optimizer, rates), path, rtol=1e-12)
 
 
 def test_adams_first_step_is_the_rate_in_every_coordinate(target: Target) -> None:
@@ -1047,6 +1137,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "a rate that is a flag": lambda: optimizers.Adam(True),
     "b1 1": lambda: optimizers.Adam(b1=1.0),
     "mu below 0": lambda: optimizers.Momentum(mu=-0.1),
+    "mu 1": lambda: optimizers.VelocityMomentum(mu=1.0),
     "beta 1": lambda: optimizers.AveragedMomentum(beta=1.0),
     "rho 1": lambda: optimizers.RMSProp(rho=1.0),
     "epsilon 0": lambda: optimizers.Adagrad(epsilon=0.0),

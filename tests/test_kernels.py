@@ -54,6 +54,11 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     ],
     optimizers.adam: [
         *((Adam(b1=b1), LONG[0], LONG[1], (LONG[2], LONG[3]), ONE, np.asarray([0.1])) for b1 in (0.9, 0.0)),
+        *(
+            (adam, LONG[0], LONG[1], (LONG[2], LONG[3]), ONE, np.asarray([0.1]))
+            for adam in (Adam(epsilon=0.1), Adam(epsilon=0.1, epsilon_hat=True), Adam(b2=0.0, epsilon_hat=True))
+        ),
+        (Adam(epsilon=0.1, epsilon_hat=True), PAIRS[0], PAIRS[1], (PAIRS[2], PAIRS[3]), ONE, RATES),
         *((AdamW(), PAIRS[0], PAIRS[1], (PAIRS[2], PAIRS[3]), ONE, rate) for rate in (np.asarray([0.1]), RATES)),
     ],
 }

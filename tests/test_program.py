@@ -53,6 +53,9 @@ def problems() -> dict[str, Problem]:
         made[repr(schedule)] = Problem(NET, LOSS, cr.Momentum(schedule, nesterov=True))
     made["penalty and norm"] = Problem(NET, LOSS, cr.Lion(decay=0.1), cr.Penalty(0.1, 0.1), cr.ClipNorm(0.1))
     made["penalty and value"] = Problem(NET, LOSS, cr.SGD(), cr.Penalty(l2=0.1, over="examples"), cr.ClipValue(0.01))
+    hat, every_two = cr.Adam(epsilon=1e-2, epsilon_hat=True), cr.StepDecay(0.1, every=2)
+    made["epsilon hat"] = Problem(NET, LOSS, hat)
+    made["velocity, nesterov"] = Problem(NET, LOSS, cr.VelocityMomentum(every_two, nesterov=True))
     made["no bias"] = Problem(Sequential(cr.Dense(N_IN, N_OUT, bias=False)), LOSS, cr.Adam())
     made["own"] = Problem(
         mlp([N_IN, 6, N_OUT], activation=cr.Activation(lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z))),

@@ -154,6 +154,7 @@ def test_the_optimizers_descend_and_the_schedules_end_where_they_say(tmp_path):
     found = {name: example.losses(optimizer, epochs=6) for name, optimizer in example.OPTIMIZERS.items()}
     assert all(loss[-1] < 0.6 * loss[0] for loss in found.values())
     assert example.largest_difference(cr.Momentum(0.1), cr.AveragedMomentum(1.0)) < 1e-12
+    assert example.largest_difference(cr.Momentum(0.1), cr.VelocityMomentum(0.1)) < 1e-12
     rates = {name: example.rate(schedule) for name, schedule in example.SCHEDULES.items()}
     assert rates["CosineDecay, warmup 20"][[19, 199]] == pytest.approx([0.1, 0.0])
     assert rates["StepDecay, every 60"][[59, 60]] == pytest.approx([0.1, 0.05])

@@ -1,4 +1,4 @@
-"""Nine optimizers on the same weights and batches, and seven learning rates that change.
+"""Ten optimizers on the same weights and batches, and seven learning rates that change.
 
 The problem is small: 500 digits, 32 hidden units. The rates are usual ones for each optimizer, not tuned.
 
@@ -16,8 +16,9 @@ import chainrule as cr
 
 OPTIMIZERS = {
     "SGD, 0.1": cr.SGD(0.1),
-    "Momentum, 0.1": cr.Momentum(0.1),
     "AveragedMomentum, 0.1": cr.AveragedMomentum(0.1),
+    "Momentum, 0.1": cr.Momentum(0.1),
+    "VelocityMomentum, 0.1": cr.VelocityMomentum(0.1),
     "Nesterov, 0.1": cr.Momentum(0.1, nesterov=True),
     "Adagrad, 0.05": cr.Adagrad(0.05),
     "RMSProp, 0.003": cr.RMSProp(0.003),
@@ -34,7 +35,7 @@ SCHEDULES = {
     "OneCycle": cr.OneCycle(0.1),
 }
 STEPS = 200
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8B6914", "#6b6b6b")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8B6914", "#6b6b6b", "#882255")
 
 
 def main(folder="."):
@@ -44,6 +45,9 @@ def main(folder="."):
         print(f"{name:<24}{loss[0]:>20.4f}{loss[4]:>10.4f}{loss[19]:>10.4f}")
     same = largest_difference(cr.Momentum(0.1), cr.AveragedMomentum(1.0))
     print(f"Momentum at 0.1 and AveragedMomentum at 0.1 / (1 - 0.9): the losses differ by {same:.0e} at most")
+    for name, rate_of in {"at 0.1": float, "under CosineDecay(0.1)": cr.CosineDecay}.items():
+        apart = largest_difference(cr.Momentum(rate_of(0.1)), cr.VelocityMomentum(rate_of(0.1)))
+        print(f"Momentum and VelocityMomentum {name}: by {apart:.0e}")
 
     rates = {name: rate(schedule) for name, schedule in SCHEDULES.items()} | {"ReduceOnPlateau": plateau()}
     print(f"\n{'schedule':<29}{'rate at step 1':>16}{'50':>10}{'100':>10}{STEPS:>10}")

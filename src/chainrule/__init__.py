@@ -92,6 +92,7 @@ from .optimizers import ClipValue as ClipValue
 from .optimizers import Lion as Lion
 from .optimizers import Momentum as Momentum
 from .optimizers import RMSProp as RMSProp
+from .optimizers import VelocityMomentum as VelocityMomentum
 from .penalties import Penalty as Penalty
 from .schedules import ConstantRate as ConstantRate
 from .schedules import CosineDecay as CosineDecay

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from ._backend import Backend
 from ._errors import require, unknown_name
@@ -87,6 +87,38 @@ class Momentum:
         v *= self.mu
         v += g
         theta -= eta * (g + self.mu * v if self.nesterov else v)
+        return theta, (v,)
+
+
+@dataclass(frozen=True)
+class VelocityMomentum:
+    """v <- mu v - eta g; theta <- theta + v: the rate inside of the velocity (Sutskever et al., 2013, equations 1-2).
+
+    ``nesterov=True``: theta <- theta + mu v - eta g, their equations 3-4 in terms of the point ahead, theta + mu v.
+    The same as ``Momentum`` at a constant rate; where the rate changes, v holds each gradient at the rate of its step.
+    scikit-learn's ``solver="sgd"``.
+    """
+
+    learning_rate: float | Schedule = 0.01
+    mu: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        as_schedule(self.learning_rate)
+        _check_decay("mu", self.mu)
+
+    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
+        return (backend.zeros(theta.shape),)
+
+    def update(
+        self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+    ) -> tuple[Array, Moments]:
+        (v,) = moments
+        step = eta * g
+        v *= self.mu
+        v -= step
+        theta += self.mu * v - step if self.nesterov else v
         return theta, (v,)
 
 
@@ -172,6 +204,10 @@ class Adam:
 
     m' = m / (1 - b1^t) and v' = v / (1 - b2^t) undo the zero start (Kingma & Ba, 2015, Algorithm 1).
 
+    ``epsilon_hat=True``: theta <- theta - eta sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt v + epsilon), epsilon beside the
+    root of the uncorrected v (section 2, which calls it epsilon hat). It is the default with epsilon / sqrt(1 - b2^t)
+    in place of epsilon, and what scikit-learn and TensorFlow do.
+
     Example:
         >>> import chainrule as cr
         >>> cr.Adam(cr.CosineDecay(1e-3, warmup=100)).b2
@@ -182,6 +218,7 @@ class Adam:
     b1: float = 0.9
     b2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = False
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -203,14 +240,16 @@ def adam(
     backend: Backend, rule: Adam | AdamW, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
 ) -> tuple[Array, Moments]:
     """Adam's update, as its docstring states it."""
+    xp = backend.xp
     m, v = moments
     m *= rule.b1
     m += (1.0 - rule.b1) * g
     v *= rule.b2
     v += (1.0 - rule.b2) * (g * g)
     step = eta / _bias_correction(backend, rule.b1, t)
-    root = backend.xp.sqrt(v / _bias_correction(backend, rule.b2, t))
-    theta -= step * m / (root + rule.epsilon)
+    correction = _bias_correction(backend, rule.b2, t)
+    epsilon = rule.epsilon / xp.sqrt(correction) if rule.epsilon_hat else rule.epsilon
+    theta -= step * m / (xp.sqrt(v / correction) + epsilon)
     return theta, (m, v)
 
 
@@ -226,6 +265,7 @@ class AdamW:
     b2: float = 0.999
     epsilon: float = 1e-8
     decay: float = 0.01
+    epsilon_hat: ClassVar[bool] = False  # no field: the paper's Algorithm 2 has epsilon beside the corrected root
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -321,6 +361,7 @@ OPTIMIZERS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "sgd": SGD,
         "momentum": Momentum,
+        "velocity_momentum": VelocityMomentum,
         "averaged_momentum": AveragedMomentum,
         "adagrad": Adagrad,
         "rmsprop": RMSProp,
@@ -357,9 +398,9 @@ def planned(optimizer: AnyOptimizer, steps: int) -> AnyOptimizer:
     return replace(optimizer, learning_rate=rate.planned(steps))
 
 
-def _bias_correction(backend: Backend, beta: float, t: Array) -> Array | float:
+def _bias_correction(backend: Backend, beta: float, t: Array) -> Array:
     """1 - beta^t, as -expm1(t ln beta): the plain form loses 2e-5 of it in float32."""
-    return -backend.xp.expm1(t * math.log(beta)) if beta else 1.0
+    return -backend.xp.expm1(t * math.log(beta)) if beta else backend.xp.ones_like(t)
 
 
 def _check_decay(name: str, value: float) -> None:

@@ -144,12 +144,18 @@ def advance(rows: int, step: Any, cursor: Any, cost: Any, seen: Any, value: Any)
 
 
 @_compiled
-def adam(b1: float, b2: float, epsilon: float, theta: Any, g: Any, m: Any, v: Any, t: Any, eta: Any) -> None:
-    """Numerator and denominator of eta m' / (sqrt(v') + epsilon) are multiplied by the root of v's bias correction."""
+def adam(
+    b1: float, b2: float, epsilon: float, epsilon_hat: float, theta: Any, g: Any, m: Any, v: Any, t: Any, eta: Any
+) -> None:
+    """Numerator and denominator of eta m' / (sqrt(v') + epsilon) are multiplied by the root of v's bias correction.
+
+    ``epsilon`` is beside sqrt(v'), ``epsilon_hat`` beside sqrt(v), which is sqrt(v') so multiplied; one of them is 0.
+    """
     number = theta.dtype.type
     root = math.sqrt(-math.expm1(t[0] * math.log(b2)) if b2 > 0.0 else 1.0)
     step = number(eta[0] * root / (-math.expm1(t[0] * math.log(b1)) if b1 > 0.0 else 1.0))
-    e, b1_, c1, b2_, c2 = number(epsilon * root), number(b1), number(1.0 - b1), number(b2), number(1.0 - b2)
+    e = number(epsilon * root + epsilon_hat)
+    b1_, c1, b2_, c2 = number(b1), number(1.0 - b1), number(b2), number(1.0 - b2)
     for i in range(theta.size):
         m[i] = b1_ * m[i] + c1 * g[i]
         v[i] = b2_ * v[i] + c2 * (g[i] * g[i])

@@ -129,7 +129,8 @@ def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any,
     loops = _loops_for(theta)
     if loops is None or theta.ndim > 2:
         return _numpy.adam(backend, rule, theta, g, moments, t, eta)
-    update = partial(loops.adam, rule.b1, rule.b2, rule.epsilon)
+    epsilons = (0.0, rule.epsilon) if rule.epsilon_hat else (rule.epsilon, 0.0)  # Numba takes floats faster than a flag
+    update = partial(loops.adam, rule.b1, rule.b2, *epsilons)
     kernel(_over_rows(update) if theta.ndim > 1 else update, lambda *_: [], writes=(0, 2, 3))(
         theta, g, *moments, t, eta
     )

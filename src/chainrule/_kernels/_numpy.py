@@ -130,10 +130,11 @@ def _adam(
             rate = eta if eta.ndim == 1 else eta[member]
             _adam(rule, numbers, epsilon, step, theta[member], g[member], m[member], v[member], t, rate, scratch)
         return
-    # eta m' / (sqrt(v') + epsilon), numerator and denominator multiplied by the root of v's bias correction
+    # eta m' / (sqrt(v') + epsilon), numerator and denominator multiplied by the root of v's bias correction; epsilon
+    # hat is epsilon so multiplied
     root = math.sqrt(_bias_correction(rule.b2, t.item()))
     b1, c1, b2, c2 = numbers
-    epsilon[()] = rule.epsilon * root
+    epsilon[()] = rule.epsilon if rule.epsilon_hat else rule.epsilon * root
     step[()] = -eta.item() * root / _bias_correction(rule.b1, t.item())
     if theta.size <= _CHUNK:
         _adam_chunk(b1, c1, b2, c2, epsilon, step, theta, g, m, v, scratch)
