@@ -9,6 +9,9 @@
 Arrays in, network trained: X may be a NumPy, CuPy, torch or JAX array, and the same code runs on all of them.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from ._backend import Backend as Backend
 from ._backend import available_backends as available_backends
 from ._errors import BackendError as BackendError
@@ -105,3 +108,22 @@ from .training import EarlyStopping as EarlyStopping
 from .training import ProgressBar as ProgressBar
 from .training import ReduceOnPlateau as ReduceOnPlateau
 from .training import fit as fit
+
+if _TYPE_CHECKING:
+    from .estimators import MLPClassifier as MLPClassifier
+    from .estimators import MLPRegressor as MLPRegressor
+
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+
+
+def __getattr__(name: str) -> _Any:
+    """The two estimators, imported when they are asked for: scikit-learn is an extra, and takes its time."""
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import estimators
+
+    return getattr(estimators, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ESTIMATORS})

@@ -55,7 +55,7 @@ class ModelFileError(FileError, ValueError):
     """A file that is truncated, altered, not a chainrule model, or from a later version."""
 
 
-class DivergenceError(ChainruleError, FloatingPointError):
+class DivergenceError(ChainruleError, FloatingPointError, ValueError):
     """Training turned NaN or infinite.
 
     Attributes: ``epoch`` and ``step`` (counted from 1), ``layer`` (the first that went wrong, in words), and ``model``,

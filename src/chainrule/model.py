@@ -223,7 +223,7 @@ def _unpickle(
 
 def evaluate(
     backend: Backend,
-    forward: ForwardPass,
+    forward: Callable[[Array], Array],
     loss: LossFunction,
     batch: Batch,
     metrics: dict[str, HostMetric | None],

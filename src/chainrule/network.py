@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -175,12 +175,15 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
+Activations: TypeAlias = "str | Elementwise | Layer | Sequence[str | Elementwise | Layer]"
+
+
 def mlp(
     sizes: Sequence[int],
     *,
-    activation: str | Elementwise | Layer = "relu",
+    activation: Activations = "relu",
     output: str | Elementwise | Layer | None = None,
-    dropout: float = 0.0,
+    dropout: float | Sequence[float] = 0.0,
     normalization: Literal["batch", "layer"] | None = None,
     weights: str | Initializer | None = None,
     biases: str | Initializer = "zeros",
@@ -189,15 +192,16 @@ def mlp(
 
     Args:
         sizes: widths from input to output, ``[784, 512, 512, 10]``.
-        activation: of the hidden layers, by name or object (``"softmax"`` and ``"randomized_leaky_relu"`` too).
+        activation: of the hidden layers, by name or object (``"softmax"`` and ``"randomized_leaky_relu"`` too), or a
+            list with one for each.
         output: the last activation; None ends in pre-activations, which is what a loss with a link expects.
-        dropout: the rate after each hidden activation.
+        dropout: the rate after each hidden activation, or a list with one for each.
         normalization: of the hidden pre-activations; Dense then has no bias, which normalisation would cancel.
         weights: initializer; None chooses by activation: LeCun for SELU, Glorot for (hard) tanh and sigmoid, else He.
         biases: initializer of the biases.
 
     Raises:
-        ConfigurationError: an unknown name, fewer than two sizes, a size below 1.
+        ConfigurationError: an unknown name, fewer than two sizes, a size below 1, a list of another length.
 
     Example:
         >>> import chainrule as cr
@@ -208,16 +212,17 @@ def mlp(
     require(len(sizes) >= 2, f"sizes needs at least an input and an output width, got {list(sizes)}.")
     if normalization not in (None, "batch", "layer"):
         raise unknown_name("normalization", normalization, ["batch", "layer"])
-    hidden = _as_layer(activation)
-    chosen = _usual_weights(hidden) if weights is None else weights
+    hidden = _one_each("activation", activation, len(sizes) - 2)
+    rates = _one_each("dropout", dropout, len(sizes) - 2)
     layers: list[Layer] = []
-    for n_in, n_out in pairwise(sizes[:-1]):
+    for (n_in, n_out), function, rate in zip(pairwise(sizes[:-1]), map(_as_layer, hidden), rates, strict=True):
+        chosen = _usual_weights(function) if weights is None else weights
         layers.append(Dense(n_in, n_out, bias=normalization is None, weights=chosen, biases=biases))
         if normalization:
             layers.append(BatchNorm(n_out) if normalization == "batch" else LayerNorm(n_out))
-        layers.append(hidden)
-        if dropout:
-            layers.append(Dropout(dropout))
+        layers.append(function)
+        if rate:
+            layers.append(Dropout(rate))
     layers.append(Dense(sizes[-2], sizes[-1], weights="glorot_uniform" if weights is None else weights, biases=biases))
     if output is not None:
         layers.append(_as_layer(output))
@@ -255,6 +260,14 @@ def layer_name(layer: Layer) -> str:
         case Activate():
             return getattr(layer.activation, "name", type(layer.activation).__name__)
     return type(layer).__name__
+
+
+def _one_each(name: str, value: Any, hidden: int) -> list[Any]:
+    """``value`` for each hidden layer: itself, or its entries."""
+    if not isinstance(value, list | tuple):
+        return [value] * hidden
+    require(len(value) == hidden, f"{name} must have one entry for each of {hidden} hidden layers, got {len(value)}.")
+    return list(value)
 
 
 def _as_layer(activation: str | Elementwise | Layer) -> Layer:

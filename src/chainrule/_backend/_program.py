@@ -62,9 +62,9 @@ class Replayed:
         if self._recorded is None:
             return
         shapes = self._shapes if state is self._state else _shapes(state)
+        own = self._own(shapes, state)
         key = shapes, _shapes(inputs)
         if key not in self._programs:
-            own = self._states.setdefault(shapes, _rebuild(state, map(_copy, _leaves(state))))
             try:
                 program = _record(self._recorded, own, inputs)
             except (RecordingError, TypeError, AttributeError) as error:
@@ -75,10 +75,16 @@ class Replayed:
                 del self._programs[next(iter(self._programs))]
         self._program, self._inputs = self._programs[key], inputs
         self._program.read(list(_leaves(inputs)))
-        self._state, self._shapes = self._states[shapes], shapes
-        for own, given in zip(_leaves(self._state), _leaves(state), strict=True):
+        self._state, self._shapes = own, shapes
+
+    def _own(self, shapes: Any, state: Any) -> Any:
+        """The programs' own state of these shapes, with the numbers of ``state`` in it."""
+        if shapes not in self._states:
+            self._states[shapes] = _rebuild(state, map(_copy, _leaves(state)))
+        for own, given in zip(_leaves(self._states[shapes]), _leaves(state), strict=True):
             if own is not given:
                 np.copyto(own, given)
+        return self._states[shapes]
 
     def _give_up(self, error: Exception) -> None:
         self._program = self._recorded = self._state = None

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, select
-from . import _numba, _numpy
+from . import _numba, _numpy, _sparse
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType({"numpy": _numpy.PROVIDERS})
 
@@ -57,3 +57,8 @@ def equip(backend: Backend, *, fast: bool | None = None) -> Backend:
     if backend.name == "numpy" and (_numba.is_installed() if fast is None else fast):
         providers = MappingProxyType({**providers, **_numba.PROVIDERS})
     return replace(backend, kernels=providers)
+
+
+def equip_sparse(backend: Backend) -> Backend:
+    """A NumPy backend for examples that are rows of a SciPy sparse matrix; it does not compile."""
+    return replace(backend, compiled=False, kernels=MappingProxyType({**backend.kernels, **_sparse.PROVIDERS}))

@@ -15,9 +15,10 @@ import numpy as np
 from .._backend import Backend
 from .._random import step_key
 from .._typing import Array
-from ..data import Batch, gather, make_window
+from ..data import Batch
 from ..losses import cost
 from ..network import layer_name
+from ._feed import Feed
 from ._step import Problem, State, copy_state, make_step
 
 
@@ -37,17 +38,17 @@ def is_finite(backend: Backend, state: State) -> Array:
     return xp.reshape(xp.astype(good, backend.dtype), (1,))
 
 
-def locate(
-    backend: Backend, problem: Problem, start: State, data: Batch, order: Array, sizes: Sequence[int]
-) -> Divergence:
-    """Replay the epoch that began in ``start`` and find its first step that is not finite."""
+def locate(backend: Backend, problem: Problem, start: State, feed: Feed, sizes: Sequence[int]) -> Divergence:
+    """Replay the epoch that began in ``start``, and that ``feed`` is at, and find its first step that is not finite."""
     # As it was trained, to the last bit; but a compilation that takes long is for the training alone.
     compiles = backend.library.COMPILES
     step = backend.compile(make_step, problem) if compiles else make_step(backend, problem)
     state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be the answer
+    first = 0
     for number, rows in enumerate(sizes, 1):
         good = copy_state(backend, state)
-        batch = gather(backend, data, order, state.cursor, make_window(backend, rows))
+        batch = feed.batch(first, rows)
+        first += rows
         state, _ = step(state, batch)
         if not backend.to_numpy(is_finite(backend, state))[0]:
             return Divergence(number, *_look_into(backend, problem, good, batch), good)

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError
 from .._kernels import backend as choose_backend
 from .._options import as_list, check_instance, whole_number
+from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, is_flat, prepare
 from ..history import History
@@ -22,6 +25,7 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
+from ._feed import Resident
 from ._loop import Plan, train
 from ._run import Run
 from ._step import Problem, State, fresh_state
@@ -105,7 +109,8 @@ def fit(
     data = prepare(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
     held = None if validation is None else _validation(on, validation, net, found_loss)
     found_metrics = find_metrics(metrics, found_loss)
-    sizes = _batches(data.x.shape[0], batch_size, net)
+    rows = data.x.shape[0]
+    sizes = batch_sizes(rows, batch_size, net)
     problem = replace(problem, optimizer=planned(problem.optimizer, epochs * len(sizes)))
     history, flat = History() if before is None else before.history, is_flat(y)
     state = _start(on, problem, before, seed, len(history))
@@ -131,7 +136,11 @@ def fit(
         values = evaluate(on, forward.load(state.theta, state.buffers), found_loss, held, found_metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
-    train(run, Plan(data, sizes, shuffle, seed, measure), listeners)
+    def order(epoch: int) -> np.ndarray:
+        # Drawn on the host and keyed by the seed and the epoch: the same on every backend.
+        return host_generator(seed, "order", epoch).permutation(rows) if shuffle else np.arange(rows)
+
+    train(run, Plan(Resident(on, problem, data), sizes, order, measure), listeners)
     return run.model()
 
 
@@ -172,7 +181,7 @@ def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: L
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
 
 
-def _batches(rows: int, batch_size: int | None, network: Sequential) -> list[int]:
+def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[int]:
     """How many rows each step of an epoch takes."""
     if batch_size is None:
         batch_size = min(_DEFAULT_BATCH, rows)

@@ -9,42 +9,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._backend import Backend
 from .._errors import DivergenceError, InterruptedTraining
-from .._random import host_generator
 from .._typing import Array
-from ..data import Batch, make_window
 from ..history import History, Record
 from ..schedules import as_schedule
 from ._divergence import is_finite, locate
+from ._feed import Feed
 from ._interrupt import Interrupt, deferred_interrupt
 from ._run import Run
-from ._step import State, copy_state, make_epoch_step
-
-Program = Callable[[State, Batch, Array, Array], State]
+from ._step import State, copy_state
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every epoch does: the data, how many rows each step takes, their order, and what is measured at the end."""
+    """What every epoch does: ``order(epoch)`` are its rows in turn, ``sizes`` says how many of them each step takes,
+    and ``measure`` what is read at the end.
+    """
 
-    data: Batch
+    feed: Feed
     sizes: Sequence[int]
-    shuffle: bool
-    seed: int
+    order: Callable[[int], np.ndarray]
     measure: Callable[[State], dict[str, Array]]
-
-    def order(self, run: Run) -> Array:
-        """The epoch's order of rows, drawn on the host and keyed by (seed, epoch): the same on every backend."""
-        rows = self.data.x.shape[0]
-        order = host_generator(self.seed, "order", run.epoch).permutation(rows) if self.shuffle else np.arange(rows)
-        return run.backend.asarray(order, run.backend.xp.int32)
 
 
 def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
     """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens."""
-    program: Program = run.backend.compile(make_epoch_step, run.problem, _has_zero_weights(run.backend, plan.data))
-    windows = {rows: make_window(run.backend, rows) for rows in dict.fromkeys(plan.sizes)}
     begun: list[object] = []
     with deferred_interrupt() as interrupt:
         try:
@@ -53,7 +42,7 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
                 begun.append(callback)
             for epoch in range(run.first_epoch, run.last_epoch + 1):
                 run.epoch = epoch
-                _epoch(run, plan, program, windows, callbacks, interrupt)
+                _epoch(run, plan, callbacks, interrupt)
                 if run.stopped is not None:
                     break
         finally:
@@ -66,29 +55,19 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
         )
 
 
-def _has_zero_weights(on: Backend, data: Batch) -> bool:
-    return data.weight is not None and not on.to_numpy(on.xp.all(data.weight > 0.0))
-
-
-def _epoch(
-    run: Run,
-    plan: Plan,
-    program: Program,
-    windows: dict[int, Array],
-    callbacks: Sequence[object],
-    interrupt: Interrupt,
-) -> None:
+def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt) -> None:
     """One epoch, its record, and its divergence if it has one."""
     on, started = run.backend, time.perf_counter()
-    kept, order = _begin(run), plan.order(run)
+    kept = _begin(run)
+    plan.feed.begin(plan.order(run.epoch))
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        _steps(run, plan, program, windows, order, callbacks, interrupt)
+        _steps(run, plan, callbacks, interrupt)
         loss = run.state.cost / run.state.weight
         arrays = {"finite": is_finite(on, run.state), "loss": loss, **plan.measure(run.state)}
         numbers = on.to_numpy(on.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
     measured = dict(zip(arrays, map(float, numbers), strict=True))
     if not measured.pop("finite"):
-        raise _divergence(run, kept, plan, order)
+        raise _divergence(run, kept, plan)
     if interrupt.asked:
         run.stop("interrupted")
         if run.step < len(plan.sizes):
@@ -107,27 +86,19 @@ def _begin(run: Run) -> State:
     return copy_state(on, run.state)
 
 
-def _steps(
-    run: Run,
-    plan: Plan,
-    program: Program,
-    windows: dict[int, Array],
-    order: Array,
-    callbacks: Sequence[object],
-    interrupt: Interrupt,
-) -> None:
+def _steps(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt) -> None:
     """The epoch's steps; ends early after the step in flight when Ctrl-C was pressed."""
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
     for run.step, rows in enumerate(plan.sizes, 1):
-        run.state = program(run.state, plan.data, order, windows[rows])
+        run.state = plan.feed.step(run.state, rows)
         _call(listeners, "on_step_end", run)
         if interrupt.asked:
             break
 
 
-def _divergence(run: Run, kept: State, plan: Plan, order: Array) -> DivergenceError:
+def _divergence(run: Run, kept: State, plan: Plan) -> DivergenceError:
     with np.errstate(all="ignore"):
-        found = locate(run.backend, run.problem, kept, plan.data, order, plan.sizes[: run.step])
+        found = locate(run.backend, run.problem, kept, plan.feed, plan.sizes[: run.step])
     run.state = found.good
     return DivergenceError(
         f"training diverged in epoch {run.epoch}, step {found.step} of {run.steps_per_epoch}: the first number that is "
@@ -141,7 +112,7 @@ def _divergence(run: Run, kept: State, plan: Plan, order: Array) -> DivergenceEr
 
 def _rate(run: Run) -> float:
     """The learning rate of the epoch's last step, from the schedule's own formula on the host."""
-    t = (run.epoch - run.first_epoch) * run.steps_per_epoch + run.step
+    t = run.steps_before + (run.epoch - run.first_epoch) * run.steps_per_epoch + run.step
     return float(as_schedule(run.problem.optimizer.learning_rate).rate(np, np.asarray([float(t)]))[0]) * run.rate_scale
 
 

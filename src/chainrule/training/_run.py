@@ -28,6 +28,7 @@ class Run:
     """What a callback is handed.
 
     ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``;
+    ``steps_before`` is how many steps an optimizer that is taken over has taken;
     ``rate_scale`` is what the scheduled rate is multiplied by; ``history`` has the epochs so far.
     """
 
@@ -43,6 +44,7 @@ class Run:
     epoch: int = 0
     step: int = 0
     rate_scale: float = 1.0
+    steps_before: int = 0
     stopped: str | None = None
 
     @property

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .._backend import Backend
+from .._backend import Backend, dtype_name, to_host
 from .._random import member_key, step_key
 from .._typing import Array
 from ..backpropagation import value_and_gradient
@@ -40,6 +40,7 @@ class State(NamedTuple):
     weight: Array  # (1,) sum over the epoch so far of the weights
 
 
+Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
 Step = Callable[[State, Batch], tuple[State, Array]]
 
 
@@ -166,6 +167,20 @@ def copy_state(backend: Backend, state: State) -> State:
         cost=backend.copy(state.cost),
         weight=backend.copy(state.weight),
     )
+
+
+def place_state(backend: Backend | None, arrays: Arrays) -> Arrays:
+    """``arrays``, a state or a part of one, on another backend, integers as they are; None brings them to the host."""
+
+    def place(x: Any) -> Any:
+        if isinstance(x, tuple):
+            return tuple(map(place, x))
+        if backend is None:
+            return to_host(x)
+        whole = dtype_name(x.dtype).startswith("int")
+        return backend.asarray(x, backend.xp.int32 if whole else None)
+
+    return type(arrays)(*map(place, arrays))
 
 
 def _copies(backend: Backend, state: State) -> State:

@@ -1,0 +1,13 @@
+"""scikit-learn's two multilayer perceptrons, on any array. Needs the extra ``chainrule[sklearn]``."""
+
+from .._errors import MissingExtraError
+
+try:
+    import sklearn.callback  # noqa: F401  # what scikit-learn 1.9 brought
+except ImportError as error:
+    raise MissingExtraError(
+        "MLPClassifier and MLPRegressor need scikit-learn 1.9 or newer: pip install 'chainrule[sklearn]'."
+    ) from error
+
+from ._classifier import MLPClassifier as MLPClassifier
+from ._regressor import MLPRegressor as MLPRegressor

@@ -1,0 +1,218 @@
+"""``MLPClassifier``: labels in, labels out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+
+from .._backend import library_of, to_host
+from .._errors import ConfigurationError
+from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ..prediction import apply_link, decide
+from ._base import Perceptron, has_epochs
+from ._labels import Labels, check_known_classes, check_labels, check_same_classes
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MLPClassifier(ClassifierMixin, Perceptron):
+    """scikit-learn's multilayer perceptron classifier, on the arrays it is handed, with what scikit-learn has not.
+
+    Minimises C = sum_i w_i L_i / sum_i w_i + alpha / (2 sum_i w_i) sum W^2 over a batch, L the cross-entropy of a
+    softmax (several classes) or of sigmoids (two classes, or several labels a row). From the same ``random_state`` it
+    takes the steps of ``sklearn.neural_network.MLPClassifier``, on every backend; docs/scikit-learn.md lists what
+    differs, name by name.
+
+    Args:
+        hidden_layer_sizes: the hidden layers' widths; ``()`` is logistic regression.
+        activation: of the hidden layers, by name (``"logistic"`` is the sigmoid, ``"identity"`` linear; all of the
+            library's names) or object (``cr.Activation(f, df)`` for your own), or a list with one for each.
+        solver: ``"adam"``, ``"sgd"`` (momentum), ``"lbfgs"`` (SciPy's L-BFGS, all examples at once), the name of
+            another optimizer (its own defaults at the rate ``learning_rate_init``), or an object, which brings its own
+            rate or schedule: ``cr.AdamW(cr.CosineDecay(1e-3))``.
+        alpha: the L2 penalty's strength.
+        batch_size: examples a step; ``"auto"`` is min(200, rows). The last, shorter batch counts like any other.
+        learning_rate: ``"constant"``; for ``"sgd"`` also ``"invscaling"``, eta / (t + 1)^power_t after t examples, and
+            ``"adaptive"``, a fifth whenever training would stop; or a schedule like ``cr.CosineDecay(1e-3)``, for
+            every solver that is named.
+        learning_rate_init: eta, for solvers that are named.
+        power_t: the exponent of ``"invscaling"``.
+        max_iter: epochs at most (iterations of ``"lbfgs"``).
+        shuffle: whether every epoch has a new order.
+        random_state: an int, a ``RandomState``, or None: of initial weights, orders, the validation split, dropout.
+        tol: an epoch improves on the best one if it is this much better (``"lbfgs"``: the gradient's largest entry).
+        verbose: True prints each epoch; ``"bar"`` shows a progress bar (needs ``chainrule[cli]``).
+        warm_start: whether ``fit`` goes on from the weights of the fit before.
+        momentum: mu of ``"sgd"``, in [0, 1).
+        nesterovs_momentum: whether it is Nesterov's.
+        early_stopping: whether to stop by the score on a validation set, and keep the weights that did best there.
+        validation_fraction: the share of rows held out for it, unless ``fit`` is given ``X_val``.
+        beta_1: of ``"adam"``.
+        beta_2: of ``"adam"``.
+        epsilon: of ``"adam"``, beside the uncorrected root (``cr.Adam(epsilon_hat=True)``).
+        n_iter_no_change: how many epochs in a row without improvement are allowed: the patience.
+        max_fun: evaluations of the cost at most, for ``"lbfgs"``.
+        backend: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``: where training runs. None is the library of X.
+        device: an index, or the library's own string; None is the device of X, or the library's choice.
+        dtype: ``"float32"`` or ``"float64"``. None is float32 for X of float32, else float64.
+        initializer: of the weights, by name or object (biases then start at 0). None is scikit-learn's.
+        dropout: the rate after each hidden layer, or a list with one for each.
+        normalization: ``"batch"`` or ``"layer"``, of the hidden pre-activations.
+        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``.
+        scoring: what early stopping goes by: None is ``score``; ``"loss"``; any of scikit-learn's scorers, by name or
+            as a function of (estimator, X, y).
+        callbacks: the library's, such as ``cr.CSVLogger(path)``. scikit-learn's are given to ``set_callbacks``.
+        loss: ``"log_loss"``, or a loss whose link fits, such as ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``.
+        class_weight: what each class's examples weigh, a dict by label; ``"balanced"`` is inverse to its frequency.
+
+    Attributes:
+        classes_: the labels, in the order of ``predict_proba``'s columns.
+        coefs_: each layer's weights ``(n_in, n_out)``, arrays of the backend.
+        intercepts_: each layer's biases.
+        model_: the trained ``cr.Model``: ``clf.model_.save("digits.safetensors")``.
+        loss_curve_: the loss of every epoch, while it was trained, penalty included; ``loss_`` is the last.
+        best_loss_: the lowest of them; None under early stopping.
+        validation_scores_: the score after every epoch, where there is a validation set; None without.
+        validation_loss_curve_: the loss there, without the penalty.
+        best_validation_score_: the highest score under early stopping.
+        stopped_: why training ended before ``max_iter``, or None.
+        n_iter_: epochs of the last fit. t_: examples seen. n_layers_: layers, the input counted. n_outputs_: outputs.
+        out_activation_: ``"softmax"`` or ``"logistic"``.
+        n_features_in_: features. feature_names_in_: their names, if X was a frame.
+
+    Example:
+        >>> from chainrule import MLPClassifier
+        >>> X, y = [[0.0, 0], [0, 1], [1, 0], [1, 1]], ["even", "odd", "odd", "even"]
+        >>> clf = MLPClassifier(hidden_layer_sizes=(8,), activation="tanh", solver="lbfgs", random_state=0).fit(X, y)
+        >>> clf.predict([[0, 0], [0, 1]]).tolist()
+        ['even', 'odd']
+    """
+
+    loss: Any = "log_loss"
+    class_weight: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Perceptron._parameter_constraints,
+        "loss": [StrOptions({"log_loss"}), HasMethods("per_example")],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+    _numeric: ClassVar[bool] = False
+
+    @available_if(has_epochs)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPClassifier:
+        """Train one epoch on X and y, from where the last call, or fit, ended; returns the estimator.
+
+        As many calls on the same rows as fit takes epochs give the same network. ``classes`` names all labels that will
+        ever come; the first call needs it. For the rest see ``fit``.
+
+        With early stopping the same rows of the same number of examples are held out in every call (or give ``X_val``);
+        once the score stops to improve the best weights are put back, ``stopped_`` says so, and further calls change
+        nothing.
+        """
+        if self.class_weight == "balanced":
+            raise ConfigurationError(
+                "class_weight='balanced' needs all labels, and partial_fit sees some: give a dict, or sample_weight."
+            )
+        if _check_partial_fit_first_call(self, classes):
+            self.__dict__.pop("_labels", None)  # those of a fit before
+            self._named_classes = classes
+        return self._fit_epoch(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def predict(self, X: Any) -> Any:
+        """Labels ``(rows,)``, or zeros and ones ``(rows, labels)``, in the library of X where they are numbers."""
+        answers = self._answers(X, decide, "predict")
+        return self._labels.decode(answers)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities ``(rows, classes)``, columns in the order of ``classes_``, in the library of X.
+
+        Several labels a row have a probability each: such rows do not sum to 1.
+        """
+        return self._probabilities(X, "predict_proba")
+
+    def _probabilities(self, X: Any, method: str) -> Any:
+        p = self._answers(X, apply_link, method)
+        if self._labels.kind != "binary":
+            return p
+        owner = library_of(p)
+        xp = np if owner is None else owner.load()
+        return xp.stack([1.0 - p, p], axis=1)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Ln ``predict_proba(X)``; minus infinity where a probability is 0."""
+        p = self._probabilities(X, "predict_log_proba")
+        owner = library_of(p)
+        with np.errstate(divide="ignore"):
+            return (np if owner is None else owner.load()).log(p)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of right answers; with several labels a row, of rows that are right in all."""
+        return float(accuracy_score(_host(y), _host(self.predict(X)), sample_weight=_host(sample_weight)))
+
+    def _own_score(self, X: Any, y: Any, sample_weight: Any) -> float:
+        return self.score(X, y, sample_weight)
+
+    def _learn_targets(self, y: Any, *, fresh: bool) -> None:
+        y = check_labels(y)
+        known: Labels | None = vars(self).get("_labels")
+        if fresh or known is None:
+            self._labels = Labels.of(y, self.__dict__.pop("_named_classes", None))
+        elif self.warm_start:
+            check_same_classes(y, known)
+        else:
+            check_known_classes(y, known)
+        self.classes_ = self._labels.classes
+        self.n_outputs_ = self._labels.outputs
+
+    def _encode(self, y: Any) -> np.ndarray:
+        y = check_labels(y)
+        check_known_classes(y, self._labels)
+        return self._labels.encode(y)
+
+    def _find_loss(self) -> LossFunction:
+        link = "softmax" if self._labels.kind == "multiclass" else "sigmoid"
+        if self.loss == "log_loss":
+            return SoftmaxCrossEntropy() if link == "softmax" else SigmoidCrossEntropy()
+        if self.loss.link != link:
+            raise ConfigurationError(
+                f"{self._labels.kind} labels need a loss whose link is {link}, got {type(self.loss).__name__}, whose "
+                f"link is {self.loss.link}: leave loss='log_loss', or give one with that link."
+            )
+        found: LossFunction = self.loss
+        return found
+
+    def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None:
+            return weight
+        by_class = compute_sample_weight(self.class_weight, y.toarray() if hasattr(y, "toarray") else y)
+        product: np.ndarray = by_class if weight is None else by_class * weight
+        return product
+
+    def _strata(self, targets: np.ndarray) -> np.ndarray | None:
+        return targets.astype(bool) if self._labels.kind == "binary" else None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _host(x: Any) -> Any:
+    return to_host(x) if library_of(x) is not None else x

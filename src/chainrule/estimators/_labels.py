@@ -1,0 +1,99 @@
+"""Class labels: what the network is trained on in their place, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
+
+from .._backend import library_of, to_host
+
+Kind = Literal["binary", "multiclass", "multilabel"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes ``(k,)`` in order, what kind of answer is asked for, and whether it is given as a sparse matrix.
+
+    ``binary``: one output, the second class's probability. ``multiclass``: k outputs that exclude each other.
+    ``multilabel``: k outputs by themselves, and y is an indicator matrix ``(rows, k)``.
+    """
+
+    classes: np.ndarray
+    kind: Kind
+    sparse: bool = False
+
+    @staticmethod
+    def of(y: Any, classes: Sequence[Any] | None = None) -> Labels:
+        """The labels in y; ``classes`` names those that are to come as well. Raises ValueError for what is no label."""
+        several = type_of_target(y, input_name="y").startswith("multilabel")
+        found = LabelBinarizer().fit(y if several or classes is None else classes)
+        kind: Kind = "multilabel" if several else "multiclass" if len(found.classes_) > 2 else "binary"
+        return Labels(found.classes_, kind, bool(found.sparse_input_))
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network for them has."""
+        return 1 if self.kind == "binary" else len(self.classes)
+
+    def encode(self, y: Any) -> np.ndarray:
+        """What is trained on: class indices ``(rows, 1)``, int32, of multiclass labels; else zeros and ones."""
+        if self.kind == "multilabel":
+            dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+            return np.asarray(dense != 0, dtype=np.float32)
+        index = np.searchsorted(self.classes, np.asarray(y)).reshape(-1, 1)
+        return index.astype(np.int32 if self.kind == "multiclass" else np.float32)
+
+    def decode(self, answers: Any) -> Any:
+        """Labels for a model's answers (class indices, or zeros and ones), in the answers' library where numbers."""
+        if self.kind == "multilabel":
+            return _indicators(answers, self.sparse)
+        owner = library_of(answers)
+        classes = np.concatenate([self.classes, self.classes[-1:]])  # of two outcomes where there is one class
+        if owner is None or isinstance(answers, np.ndarray) or classes.dtype.kind not in "biuf":
+            return classes[to_host(answers)]
+        placed = owner.from_numpy(classes, owner.device_of(answers))
+        return owner.load().take(placed, answers, axis=0)
+
+
+def check_labels(y: Any) -> Any:
+    """Labels as ``(rows,)`` or an indicator matrix; a column is flattened, with scikit-learn's warning."""
+    return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def check_same_classes(y: Any, labels: Labels) -> None:
+    """Raise ValueError unless y has just the classes of the fit before it."""
+    classes = unique_labels(y)
+    if set(classes) != set(labels.classes):
+        raise ValueError(
+            "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+            f"Previously got {labels.classes}, `y` has {classes}"
+        )
+
+
+def check_known_classes(y: Any, labels: Labels) -> None:
+    """Raise ValueError where y has a class that the first call to partial_fit did not name."""
+    classes = unique_labels(y)
+    if len(np.setdiff1d(classes, labels.classes)):
+        raise ValueError(
+            f"`y` has classes not in `self.classes_`. `self.classes_` has {labels.classes}. 'y' has {classes}."
+        )
+
+
+def _indicators(answers: Any, sparse: bool) -> Any:
+    """Zeros and ones as scikit-learn gives them: integers, sparse where y was."""
+    owner = library_of(answers)
+    if owner is None or isinstance(answers, np.ndarray):
+        whole = np.asarray(answers).astype(np.int64)
+        if not sparse:
+            return whole
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix(whole)
+    xp = owner.load()
+    return xp.astype(answers, xp.int64)

@@ -1,0 +1,115 @@
+"""``solver="lbfgs"``: SciPy's L-BFGS-B over the flat vector of parameters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from .._errors import DataError
+from .._random import step_key
+from ..backpropagation import value_and_gradient
+from ..data import Batch
+from ..history import History
+from ..model import Model
+from ._callbacks import SklearnCallbacks
+from ._inputs import is_sparse
+from ._sparse import on_sparse, place_rows
+from ._task import NON_FINITE, Task
+
+_BLOCK = 4096  # examples whose activations are in memory at a time
+
+
+def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None:
+    """Minimise the cost over all examples, starting at the estimator's weights.
+
+    C = sum_i w_i L_i / sum_i w_i + alpha/(2 sum_i w_i) sum w^2, and its gradient, summed a block of examples at a time.
+    For several outputs the loss of an example is their sum, and the gradient is this cost's own.
+    """
+    from scipy.optimize import minimize
+
+    model = estimator.model_
+    start = np.asarray(task.backend.to_numpy(model.theta), dtype=np.float64)
+    objective = Objective(task, model.buffers)
+
+    def report(intermediate_result: Any) -> None:
+        iteration = next(iterations)
+        if estimator.verbose and estimator.verbose != "bar":
+            print(f"Iteration {iteration}, loss = {intermediate_result.fun + task.constant:.8f}")
+        if told is not None and told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
+            raise StopIteration
+
+    def fitted(x: np.ndarray) -> Model:
+        return task.model(task.backend.copy(task.backend.asarray(x)), model.buffers, History())
+
+    iterations = count(1)
+    found = minimize(
+        objective,
+        start,
+        method="L-BFGS-B",
+        jac=True,
+        callback=report,
+        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
+    )
+    if not found.success and found.status != 99:  # 99: a callback asked to stop
+        warnings.warn(
+            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "
+            "Increase max_iter or max_fun, or scale the data.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    if not np.isfinite(found.x).all():
+        raise DataError(f"{NON_FINITE} Scale X to mean 0 and standard deviation 1.")
+    estimator.n_iter_ = min(int(found.nit), estimator.max_iter)
+    estimator.loss_ = objective.as_reported(found.x, float(found.fun)) + task.constant
+    estimator.model_ = fitted(found.x)
+
+
+class Objective:
+    """The cost and its gradient at theta, float64 on the host, over all examples."""
+
+    def __init__(self, task: Task, buffers: Any) -> None:
+        self._sparse = is_sparse(task.data.x)
+        self._on = on_sparse(task.backend) if self._sparse else task.backend
+        self._task, self._buffers = task, buffers
+        network = task.problem.network
+        self._weights = [
+            b.x.shape[0] if b.weight is None else float(self._on.to_numpy(self._on.xp.sum(b.weight)))
+            for b in self._blocks()
+        ]
+        self._total = sum(self._weights)
+        self._decays, penalty = network.decays(), task.problem.penalty
+        self._alpha = 0.0 if penalty is None else penalty.l2
+
+    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        on, xp, task = self._on, self._on.xp, self._task
+        placed = on.asarray(theta)
+        key = step_key(on.zeros((2,), xp.int32), on.zeros((1,), xp.int32), xp)
+        total, gradient = on.zeros((1,)), on.zeros(theta.shape)
+        with np.errstate(all="ignore"):
+            for block, weight in zip(self._blocks(), self._weights, strict=True):
+                share = weight / self._total
+                value, g, _ = value_and_gradient(
+                    on, task.problem.network, task.loss, None, placed, self._buffers, block, key
+                )
+                total, gradient = total + value * share, gradient + g * share
+            both = on.to_numpy(xp.concat([total, gradient])).astype(np.float64)
+        decayed = self._alpha / self._total * self._decays * theta
+        return float(both[0] + 0.5 * decayed @ theta), both[1:] + decayed
+
+    def as_reported(self, theta: np.ndarray, value: float) -> float:
+        """The cost with the mean over the outputs in place of their sum, where that is what is shown."""
+        penalty = 0.5 * self._alpha / self._total * float(self._decays * theta @ theta)
+        outputs = self._task.problem.network.n_out if self._task.problem.loss != self._task.loss else 1
+        return (value - penalty) / outputs + penalty
+
+    def _blocks(self) -> Iterator[Batch]:
+        data = self._task.data
+        for first in range(0, data.x.shape[0], _BLOCK):
+            part = slice(first, first + _BLOCK)
+            x = place_rows(self._on, data.x, part) if self._sparse else data.x[part, :]
+            yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

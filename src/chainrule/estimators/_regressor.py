@@ -1,0 +1,124 @@
+"""``MLPRegressor``: numbers in, numbers out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import column_or_1d
+
+from .._backend import library_of, to_host
+from .._errors import DataError
+from ..losses import LOSSES, LossFunction, Poisson
+from ..prediction import decide
+from ._base import Perceptron, has_epochs
+from ._network import ACTIVATION_NAMES
+
+REGRESSION_LOSSES = {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MLPRegressor(RegressorMixin, Perceptron):
+    """scikit-learn's multilayer perceptron regressor, on the arrays it is handed, with what scikit-learn has not.
+
+    Minimises C = sum_i w_i L_i / sum_i w_i + alpha / (2 sum_i w_i) sum W^2 over a batch, L_i = 1/2 ||y_i - z_i||^2 or
+    another loss, summed over the outputs. What is shown, and stopped by, is the mean over the outputs. From the same
+    ``random_state`` it takes the steps of ``sklearn.neural_network.MLPRegressor``; docs/scikit-learn.md lists what
+    differs, name by name.
+
+    ``MLPClassifier`` documents the parameters and attributes that both have.
+
+    Args:
+        loss: ``"squared_error"``, ``"poisson"`` (counts; predicts exp z), ``"absolute_error"``, ``"huber"``,
+            ``"quantile"`` (the median), or an object: ``cr.Quantile(0.9)``, ``cr.Loss(f)`` for your own.
+        output_activation: of the output layer, by name or object: ``"softplus"`` for answers > 0, ``"sigmoid"`` for
+            answers between 0 and 1. None is none, or the loss's own link.
+
+    Attributes:
+        out_activation_: ``"identity"``, ``"exp"`` for ``"poisson"``, or ``output_activation``.
+
+    Example:
+        >>> from chainrule import MLPRegressor
+        >>> X = [[i / 20] for i in range(20)]
+        >>> reg = MLPRegressor(activation="tanh", solver="lbfgs", random_state=0).fit(X, [x[0] ** 2 for x in X])
+        >>> bool(abs(reg.predict([[0.5]])[0] - 0.25) < 0.01)
+        True
+    """
+
+    loss: Any = "squared_error"
+    output_activation: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Perceptron._parameter_constraints,
+        "loss": [StrOptions(REGRESSION_LOSSES), HasMethods("per_example")],
+        "output_activation": [StrOptions(set(ACTIVATION_NAMES)), HasMethods(["value", "derivative"]), None],
+    }
+    _numeric: ClassVar[bool] = True
+
+    @available_if(has_epochs)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPRegressor:
+        """Train one epoch on X and y, from where the last call, or fit, ended; returns the estimator.
+
+        As many calls on the same rows as fit takes epochs give the same network. For the rest see ``fit``, and for
+        early stopping ``MLPClassifier.partial_fit``.
+        """
+        return self._fit_epoch(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def predict(self, X: Any) -> Any:
+        """Numbers ``(rows,)`` or ``(rows, outputs)``, in the library of X."""
+        return self._answers(X, decide, "predict")
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs."""
+        return float(r2_score(_host(y), _host(self.predict(X)), sample_weight=_host(sample_weight)))
+
+    def _own_score(self, X: Any, y: Any, sample_weight: Any) -> float:
+        finite = np.isfinite(_host(self.predict(X))).all()
+        return self.score(X, y, sample_weight) if finite else float("nan")
+
+    def _learn_targets(self, y: Any, *, fresh: bool) -> None:
+        width = self._encode(y).shape[1]
+        before: int = width if fresh else vars(self).get("n_outputs_", width)
+        if width != before:
+            raise DataError(f"y must have the {before} outputs of the fit before, got {width}.")
+        self.n_outputs_ = width
+
+    def _encode(self, y: Any) -> np.ndarray:
+        y = y.toarray() if hasattr(y, "toarray") else y
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if self._find_loss().target == "counts" and (y < 0).any():
+            raise DataError("Some value(s) of y are out of the valid range of the loss 'poisson': it needs y >= 0.")
+        return y
+
+    def _find_loss(self) -> LossFunction:
+        found: LossFunction = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        return found
+
+    def _output_layer(self) -> Any:
+        return self.output_activation
+
+    def _constant(self, targets: np.ndarray, weight: np.ndarray | None) -> float:
+        if not isinstance(self._find_loss(), Poisson):
+            return 0.0
+        safe = np.where(targets > 0, targets, 1.0)
+        return float(np.average(targets * np.log(safe) - targets, weights=weight, axis=0).sum())
+
+
+def _host(x: Any) -> Any:
+    return to_host(x) if library_of(x) is not None else x

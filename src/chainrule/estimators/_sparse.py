@@ -1,0 +1,51 @@
+"""Sparse X: its rows go to the network a batch at a time, as they are on NumPy, made dense elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .._backend import Backend
+from .._kernels import equip_sparse
+from .._typing import Array
+from ..losses import LossFunction
+from ..model import Model
+from ..network import logits_part
+from ..prediction import ForwardPass
+
+_CHUNK = 2048
+
+
+def on_sparse(backend: Backend) -> Backend:
+    """``backend`` as it can run on what ``place_rows`` gives."""
+    return equip_sparse(backend) if backend.name == "numpy" else backend
+
+
+def place_rows(backend: Backend, X: Any, index: Any) -> Array:
+    """The rows of a CSR matrix for a step: CSR on NumPy, whose first layer multiplies by it, else a dense array."""
+    rows = X[index]
+    if backend.name == "numpy":
+        placed: Array = rows.astype(backend.dtype)
+        return placed
+    return backend.asarray(rows.toarray())
+
+
+def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) -> Array:
+    """``forward`` of a CSR matrix, a bounded number of rows at a time."""
+    return backend.xp.concat([forward(rows) for rows in _chunks(backend, X)], axis=0)
+
+
+def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Backend, Array], Array]) -> np.ndarray:
+    """The model's answers for a CSR matrix, on the host like it."""
+    on = on_sparse(model.backend)
+    forward = ForwardPass(on, logits_part(model.network, model.loss), partial(finish, model.loss))
+    answers = on.to_numpy(forward_sparse(on, forward.load(model.theta, model.buffers), X))
+    return answers[:, 0] if model.flat and answers.ndim == 2 and answers.shape[1] == 1 else answers
+
+
+def _chunks(backend: Backend, X: Any) -> Iterator[Array]:
+    for first in range(0, X.shape[0], _CHUNK):
+        yield place_rows(backend, X, slice(first, first + _CHUNK))

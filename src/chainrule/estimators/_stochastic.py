@@ -1,0 +1,184 @@
+"""The stochastic solvers: the library's loop over shuffled batches, with scikit-learn's draws and its way to stop."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.utils import shuffle
+
+from .._backend import Backend
+from .._errors import DivergenceError
+from .._typing import Array
+from ..layers import Dropout, RandomizedLeakyReLU
+from ..model import evaluate
+from ..optimizers import planned
+from ..prediction import ForwardPass
+from ..training import (
+    Plan,
+    Problem,
+    ProgressBar,
+    Resident,
+    Run,
+    Snapshot,
+    State,
+    Streamed,
+    batch_sizes,
+    fresh_state,
+    place_state,
+    train,
+)
+from ._convergence import Convergence, start
+from ._inputs import is_sparse
+from ._sparse import forward_sparse, on_sparse, place_rows
+from ._task import NON_FINITE, Task
+
+
+@dataclass
+class Progress:
+    """What ``partial_fit`` goes on from. It pickles: arrays come to the host, and the compiled step is left out."""
+
+    state: State
+    order: np.ndarray
+    rate_scale: float = 1.0
+    best: Snapshot | None = None
+    ended: bool = False  # whether early stopping has ended the calls of partial_fit
+    problem: Problem | None = None
+    feed: Resident | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        best = None if self.best is None else Snapshot(*place_state(None, self.best))
+        return {**vars(self), "state": place_state(None, self.state), "best": best, "feed": None}
+
+
+def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, fresh: bool, incremental: bool) -> None:
+    """Train the estimator's model on the task: ``max_iter`` epochs at most, or one of ``partial_fit``."""
+    start(estimator, fresh=fresh, held=task.held is not None, incremental=incremental)
+    on = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
+    on = on.compiling(task.problem.parts())
+    rows, epochs = len(task.rows), 1 if incremental else estimator.max_iter
+    sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
+    optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
+    task = replace(task, problem=replace(task.problem, optimizer=optimizer), backend=on)
+    progress = _resume(estimator, task, incremental)
+    feed = _feed(on, task, progress)
+    convergence = Convergence(
+        estimator,
+        rows=rows,
+        constant=task.constant,
+        score=None if task.held is None else partial(estimator._score_held, task.held),
+        incremental=incremental,
+        best=progress.best,
+    )
+    history = estimator.model_.history
+    run = Run(
+        backend=on,
+        problem=task.problem,
+        state=progress.state,
+        columns=("loss", "val_loss", "val_score") if task.held is not None else ("loss",),
+        first_epoch=len(history) + 1,
+        epochs=epochs,
+        steps_per_epoch=len(sizes),
+        build=task.model,
+        history=history,
+        rate_scale=progress.rate_scale,
+        steps_before=int(on.to_numpy(progress.state.step)[0]),
+    )
+
+    def order(epoch: int) -> np.ndarray:
+        if estimator.shuffle:
+            progress.order = shuffle(progress.order, random_state=estimator._random_state)
+        return task.rows[progress.order]
+
+    listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
+    try:
+        train(run, Plan(feed, sizes, order, _measure(on, task)), listeners)
+    except DivergenceError as error:
+        _diverged(estimator, error)
+    estimator.model_, estimator.stopped_ = run.model(), run.stopped
+    estimator._progress = Progress(
+        run.state,
+        progress.order,
+        run.rate_scale,
+        convergence.best,
+        incremental and run.stopped is not None,
+        task.problem,
+        _program_of(feed, incremental),
+    )
+
+
+def _program_of(feed: Resident | Streamed, incremental: bool) -> Resident | None:
+    """What compiled the steps, for the next call of ``partial_fit``, without the examples."""
+    if not incremental or not isinstance(feed, Resident):
+        return None
+    feed.release()
+    return feed
+
+
+def _batch_size(estimator: Any, rows: int) -> int:
+    if estimator.batch_size == "auto":
+        return min(200, rows)
+    if estimator.batch_size > rows:
+        warnings.warn(
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
+        )
+    return int(np.clip(estimator.batch_size, 1, rows))
+
+
+def _resume(estimator: Any, task: Task, incremental: bool) -> Progress:
+    """The state to start from: the model's weights, and for ``partial_fit`` the optimizer as it was left."""
+    on, model = task.backend, estimator.model_
+    theta, buffers = on.copy(on.asarray(model.theta)), on.copy(on.asarray(model.buffers))
+    before: Progress | None = getattr(estimator, "_progress", None) if incremental else None
+    if before is None or not _goes_on(before.problem, task.problem):
+        random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in task.network.layers)
+        seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
+        return Progress(fresh_state(on, task.problem, theta, buffers, seed), np.arange(len(task.rows)))
+    state = place_state(on, before.state)._replace(theta=theta, buffers=buffers)
+    order = before.order if len(before.order) == len(task.rows) else np.arange(len(task.rows))
+    best = None if before.best is None else Snapshot(*place_state(on, before.best))
+    same = before.problem == task.problem
+    return Progress(state, order, before.rate_scale, best, False, task.problem, before.feed if same else None)
+
+
+def _goes_on(before: Problem | None, now: Problem) -> bool:
+    """Whether the moments of one problem's optimizer can be the other's."""
+    return before is not None and type(before.optimizer) is type(now.optimizer)
+
+
+def _feed(on: Backend, task: Task, progress: Progress) -> Resident | Streamed:
+    if is_sparse(task.data.x):
+        return Streamed(on, task.problem, task.data, partial(place_rows, on))
+    if progress.feed is not None and progress.feed.takes(on, task.data):
+        return progress.feed
+    return Resident(on, task.problem, task.data)
+
+
+def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
+    held, forward = task.held, ForwardPass(on, task.problem.network)
+
+    def measure(state: State) -> dict[str, Array]:
+        if held is None:
+            return {}
+        loaded: Callable[[Array], Array] = forward.load(state.theta, state.buffers)
+        if is_sparse(held.batch.x):
+            loaded = partial(forward_sparse, on, loaded)
+        return {"val_loss": evaluate(on, loaded, task.problem.loss, held.batch, {})["loss"]}
+
+    return measure
+
+
+def _diverged(estimator: Any, error: DivergenceError) -> None:
+    """As in scikit-learn: an error, or under early stopping NaN as the last score, the best weights and a warning."""
+    if not estimator.early_stopping:
+        estimator.model_ = error.model
+        raise DivergenceError(
+            f"{NON_FINITE} {error}", epoch=error.epoch, step=error.step, layer=error.layer, model=error.model
+        ) from None
+    estimator.validation_scores_.append(float("nan"))
+    estimator.validation_loss_curve_.append(float("nan"))
+    warnings.warn(f"{NON_FINITE} {error} The best weights so far are kept.", RuntimeWarning, stacklevel=2)

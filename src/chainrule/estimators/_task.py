@@ -1,0 +1,55 @@
+"""A fit, prepared: what the solvers are handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._backend import Backend
+from .._typing import Array
+from ..data import Batch
+from ..history import History
+from ..losses import LossFunction
+from ..model import Model
+from ..network import Sequential
+from ..training import Problem
+
+# scikit-learn's sentence, which its users and its checks look for.
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The validation set: as the user gave it, for scores, and on the device, for losses."""
+
+    X: Any
+    y: Any
+    weight: np.ndarray | None
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what.
+
+    ``problem`` has the loss as it is reported (``as_reported``), ``loss`` is the one that is minimised; ``rows``
+    numbers the training examples among ``data``'s; ``constant`` is added to every loss that is shown.
+    """
+
+    backend: Backend
+    network: Sequential
+    problem: Problem
+    loss: LossFunction
+    data: Batch
+    rows: np.ndarray
+    held: Held | None
+    flat: bool
+    constant: float
+
+    def model(self, theta: Array, buffers: Array, history: History) -> Model:
+        """The network with these numbers."""
+        return Model(self.network, theta, buffers, self.loss, self.backend, self.flat, history)

@@ -1,0 +1,94 @@
+"""Where a step's examples come from: memory of the device, or rows on the host that are brought over batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from .._backend import Backend
+from .._typing import Array
+from ..data import Batch, gather, make_window
+from ._step import Problem, State, make_epoch_step, make_step
+
+
+class Feed(Protocol):
+    """The examples of a training, and the step on some of them."""
+
+    def begin(self, order: np.ndarray) -> None:
+        """Start an epoch that takes the examples in this order, ``(rows,)``."""
+
+    def step(self, state: State, rows: int) -> State:
+        """The state after a step on the epoch's next ``rows`` examples. Donates the state."""
+
+    def batch(self, first: int, rows: int) -> Batch:
+        """The ``rows`` examples from the epoch's ``first`` one on."""
+
+
+class Resident:
+    """Examples on the device: the compiled step gathers its own rows."""
+
+    def __init__(self, backend: Backend, problem: Problem, data: Batch) -> None:
+        self._on, self.data = backend, data
+        self._guarded = has_zero_weights(backend, data)
+        self._program = backend.compile(make_epoch_step, problem, self._guarded)
+        self._windows: dict[int, Array] = {}
+
+    def takes(self, backend: Backend, data: Batch) -> bool:
+        """Take these examples from now on, if the program that is compiled fits them."""
+        fits = backend == self._on and has_zero_weights(backend, data) == self._guarded
+        if fits:
+            self.data = data
+        return fits
+
+    def release(self) -> None:
+        """Let go of the examples, and keep the program for the next ones."""
+        self.data = Batch(None, None, None)  # type: ignore[arg-type]  # until it takes others
+
+    def begin(self, order: np.ndarray) -> None:
+        self._order = self._on.asarray(order, self._on.xp.int32)
+
+    def step(self, state: State, rows: int) -> State:
+        return self._program(state, self.data, self._order, self._window(rows))
+
+    def batch(self, first: int, rows: int) -> Batch:
+        cursor = self._on.asarray(np.asarray([first]), self._on.xp.int32)
+        return gather(self._on, self.data, self._order, cursor, self._window(rows))
+
+    def _window(self, rows: int) -> Array:
+        if rows not in self._windows:
+            self._windows[rows] = make_window(self._on, rows)
+        return self._windows[rows]
+
+
+class Streamed:
+    """Examples on the host: ``place(index)`` brings the rows of these numbers to the device.
+
+    Targets and weights lie on the device; ``data.x`` is whatever ``place`` takes them from.
+    """
+
+    def __init__(
+        self, backend: Backend, problem: Problem, data: Batch, place: Callable[[Any, np.ndarray], Array]
+    ) -> None:
+        self._on, self.data, self._place = backend, data, place
+        self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
+
+    def begin(self, order: np.ndarray) -> None:
+        self._order, self._first = order, 0
+
+    def step(self, state: State, rows: int) -> State:
+        state, _ = self._program(state, self.batch(self._first, rows))
+        self._first += rows
+        return state
+
+    def batch(self, first: int, rows: int) -> Batch:
+        xp, index = self._on.xp, self._order[first : first + rows]
+        there = self._on.asarray(index, xp.int32)
+        weight = None if self.data.weight is None else xp.take(self.data.weight, there, axis=0)
+        return Batch(self._place(self.data.x, index), xp.take(self.data.y, there, axis=0), weight)
+
+
+def has_zero_weights(on: Backend, data: Batch) -> bool:
+    """Whether a step may meet a batch whose weights sum to 0."""
+    return data.weight is not None and not on.to_numpy(on.xp.all(data.weight > 0.0))
