@@ -338,9 +338,9 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if not self.early_stopping:
             return task
         rows, held = self._split(targets, incremental)
-        kept = None if weight is None else weight[held]
-        batch = _place(task.backend, take_rows(given[0], held), targets[held], kept, self.n_features_in_)
+        batch = Batch(*(None if part is None else take_rows(part, held) for part in task.data))
         X_held, y_held = (take_rows(part, held) for part in given)
+        kept = None if weight is None else weight[held]
         return replace(task, rows=rows, held=Held(X_held, y_held, kept, batch))
 
     def _split(self, targets: np.ndarray, incremental: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -367,10 +367,11 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if self.scoring == "loss":
             return -record["val_loss"]
         self.model_ = run.model()
-        if self.scoring is None:
-            return self._own_score(held.X, held.y, held.weight)
         weight = {} if held.weight is None else {"sample_weight": held.weight}
-        return float(check_scoring(self, self.scoring)(self, held.X, held.y, **weight))
+        with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
+            if self.scoring is None:
+                return self._own_score(held.X, held.y, held.weight)
+            return float(check_scoring(self, self.scoring)(self, held.X, held.y, **weight))
 
     # What was learnt.
 
@@ -503,9 +504,8 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         return tags
 
 
-def _place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, features: int | None = None) -> Batch:
+def _place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Batch:
     """The examples on the backend; a sparse X stays where it is."""
     x = X if is_sparse(X) else check_inputs(on, X, X.shape[1])
-    whole = targets.dtype.kind == "i"
-    y = on.asarray(targets, on.xp.int32 if whole else None)
+    y = on.asarray(targets, on.xp.int32 if targets.dtype.kind == "i" else None)
     return Batch(x, y, None if weight is None else on.asarray(weight.reshape(-1, 1)))

@@ -70,4 +70,6 @@ def take_rows(X: Any, index: np.ndarray) -> Any:
         return xp.take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
     if hasattr(X, "iloc"):
         return X.iloc[index]
+    if is_sparse(X):
+        return X.tocsr()[index]
     return [X[i] for i in index] if isinstance(X, list | tuple) else X[index]

@@ -96,4 +96,4 @@ def _indicators(answers: Any, sparse: bool) -> Any:
 
         return csr_matrix(whole)
     xp = owner.load()
-    return xp.astype(answers, xp.int64)
+    return xp.astype(answers, xp.__array_namespace_info__().default_dtypes()["integral"])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from .._backend import Backend
 from .._errors import DataError
 from .._random import step_key
+from .._typing import Array
 from ..backpropagation import value_and_gradient
 from ..data import Batch
 from ..history import History
+from ..losses import LossFunction
 from ..model import Model
+from ..network import Sequential
 from ._callbacks import SklearnCallbacks
 from ._inputs import is_sparse
 from ._sparse import on_sparse, place_rows
@@ -69,35 +73,51 @@ def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None
     estimator.model_ = fitted(found.x)
 
 
+class Sums(NamedTuple):
+    """Where the cost is computed, and its sums so far over the examples."""
+
+    theta: Array  # (p,)
+    value: Array  # (1,)
+    gradient: Array  # (p,)
+
+
+def make_adding(
+    backend: Backend, network: Sequential, loss: LossFunction, buffers: Array
+) -> Callable[[Sums, Batch, Array], Sums]:
+    """The step ``(sums, block, share) -> sums``: the block's mean cost and its gradient, times its share of all."""
+    xp = backend.xp
+
+    def add(sums: Sums, block: Batch, share: Array) -> Sums:
+        key = step_key(backend.zeros((2,), xp.int32), backend.zeros((1,), xp.int32), xp)  # nothing random asks for it
+        value, gradient, _ = value_and_gradient(backend, network, loss, None, sums.theta, buffers, block, key)
+        return Sums(sums.theta, sums.value + value * share, sums.gradient + gradient * share)
+
+    return add
+
+
 class Objective:
     """The cost and its gradient at theta, float64 on the host, over all examples."""
 
-    def __init__(self, task: Task, buffers: Any) -> None:
+    def __init__(self, task: Task, buffers: Array) -> None:
         self._sparse = is_sparse(task.data.x)
-        self._on = on_sparse(task.backend) if self._sparse else task.backend
-        self._task, self._buffers = task, buffers
-        network = task.problem.network
-        self._weights = [
-            b.x.shape[0] if b.weight is None else float(self._on.to_numpy(self._on.xp.sum(b.weight)))
-            for b in self._blocks()
+        self._on = on = on_sparse(task.backend) if self._sparse else task.backend.compiling(task.problem.parts())
+        self._task = task
+        self._add = on.compile(make_adding, task.problem.network, task.loss, buffers)
+        weights = [
+            b.x.shape[0] if b.weight is None else float(on.to_numpy(on.xp.sum(b.weight))) for b in self._blocks()
         ]
-        self._total = sum(self._weights)
-        self._decays, penalty = network.decays(), task.problem.penalty
+        self._total = sum(weights)
+        self._shares = [on.asarray(np.asarray([weight / self._total])) for weight in weights]
+        self._decays, penalty = task.problem.network.decays(), task.problem.penalty
         self._alpha = 0.0 if penalty is None else penalty.l2
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        on, xp, task = self._on, self._on.xp, self._task
-        placed = on.asarray(theta)
-        key = step_key(on.zeros((2,), xp.int32), on.zeros((1,), xp.int32), xp)
-        total, gradient = on.zeros((1,)), on.zeros(theta.shape)
+        on = self._on
+        sums = Sums(on.copy(on.asarray(theta)), on.zeros((1,)), on.zeros(theta.shape))
         with np.errstate(all="ignore"):
-            for block, weight in zip(self._blocks(), self._weights, strict=True):
-                share = weight / self._total
-                value, g, _ = value_and_gradient(
-                    on, task.problem.network, task.loss, None, placed, self._buffers, block, key
-                )
-                total, gradient = total + value * share, gradient + g * share
-            both = on.to_numpy(xp.concat([total, gradient])).astype(np.float64)
+            for block, share in zip(self._blocks(), self._shares, strict=True):
+                sums = self._add(sums, block, share)
+            both = on.to_numpy(on.xp.concat([sums.value, sums.gradient])).astype(np.float64)
         decayed = self._alpha / self._total * self._decays * theta
         return float(both[0] + 0.5 * decayed @ theta), both[1:] + decayed
 
@@ -109,7 +129,11 @@ class Objective:
 
     def _blocks(self) -> Iterator[Batch]:
         data = self._task.data
-        for first in range(0, data.x.shape[0], _BLOCK):
+        rows = data.x.shape[0]
+        if rows <= _BLOCK and not self._sparse:
+            yield data
+            return
+        for first in range(0, rows, _BLOCK):
             part = slice(first, first + _BLOCK)
             x = place_rows(self._on, data.x, part) if self._sparse else data.x[part, :]
             yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.utils import shuffle
 
 from .._backend import Backend
 from .._errors import DivergenceError
@@ -91,7 +90,9 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
 
     def order(epoch: int) -> np.ndarray:
         if estimator.shuffle:
-            progress.order = shuffle(progress.order, random_state=estimator._random_state)
+            permutation = np.arange(rows)
+            estimator._random_state.shuffle(permutation)  # as sklearn.utils.shuffle does, whose checks take longer
+            progress.order = progress.order[permutation]
         return task.rows[progress.order]
 
     listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
