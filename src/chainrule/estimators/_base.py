@@ -338,7 +338,8 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if not self.early_stopping:
             return task
         rows, held = self._split(targets, incremental)
-        batch = Batch(*(None if part is None else take_rows(part, held) for part in task.data))
+        x, y, w = (None if part is None else take_rows(part, held) for part in task.data)
+        batch = Batch(x, y, w)
         X_held, y_held = (take_rows(part, held) for part in given)
         kept = None if weight is None else weight[held]
         return replace(task, rows=rows, held=Held(X_held, y_held, kept, batch))

@@ -62,8 +62,8 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     rows, epochs = len(task.rows), 1 if incremental else estimator.max_iter
     sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
     optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
-    task = replace(task, problem=replace(task.problem, optimizer=optimizer), backend=on)
-    progress = _resume(estimator, task, incremental)
+    task = replace(task, problem=replace(task.problem, optimizer=optimizer))
+    progress = _resume(estimator, on, task, incremental)
     feed = _feed(on, task, progress)
     convergence = Convergence(
         estimator,
@@ -130,9 +130,9 @@ def _batch_size(estimator: Any, rows: int) -> int:
     return int(np.clip(estimator.batch_size, 1, rows))
 
 
-def _resume(estimator: Any, task: Task, incremental: bool) -> Progress:
+def _resume(estimator: Any, on: Backend, task: Task, incremental: bool) -> Progress:
     """The state to start from: the model's weights, and for ``partial_fit`` the optimizer as it was left."""
-    on, model = task.backend, estimator.model_
+    model = estimator.model_
     theta, buffers = on.copy(on.asarray(model.theta)), on.copy(on.asarray(model.buffers))
     before: Progress | None = getattr(estimator, "_progress", None) if incremental else None
     if before is None or not _goes_on(before.problem, task.problem):
