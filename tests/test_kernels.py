@@ -95,6 +95,20 @@ def test_a_provider_gives_what_its_reference_gives(
                 target.check(np.asarray(ours), theirs, rtol=8 * target.eps, atol=8 * target.eps, dtype=dtype_of)
 
 
+def test_a_sparse_batch_gives_what_the_dense_one_gives() -> None:
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy comes with chainrule[sklearn]")
+    on = _kernels.equip_sparse(_kernels.backend("numpy", dtype="float64"))
+    rng = np.random.default_rng(0)
+    x, W, b, dy = (rng.normal(size=shape) for shape in ((7, 5), (5, 3), (1, 3), (7, 3)))
+    x[x < 0.5] = 0.0
+    for rows in (sparse.csr_matrix(x), sparse.csr_array(x)):
+        for operation, *arguments in ((layers.affine, W, b), (layers.affine, W), (layers.weight_gradient, dy)):
+            got, want = on.run(operation, rows, *arguments), on.run(operation, x, *arguments)
+            assert type(got) is np.ndarray
+            np.testing.assert_allclose(got, want, rtol=1e-14, atol=1e-14)
+    assert not on.compiled
+
+
 @each_provider
 def test_a_provider_does_not_decline_what_it_is_there_for(
     name: str, operation: Callable[..., Any], open_target: Callable[..., Target]

@@ -144,6 +144,20 @@ def test_a_stack_has_the_bits_of_its_members_with_numba_too(name: str) -> None:
     np.testing.assert_array_equal(alone.theta, stack.theta[0])
 
 
+def test_a_program_takes_another_state_and_another_batch_size_at_once() -> None:
+    # As partial_fit does: the state that the program kept had come to the end of a longer order.
+    problem, on = Problem(mlp([N_IN, 4, N_OUT]), LOSS, cr.Adam()), bare("numpy")
+    program, step = on.compile(make_epoch_step, problem), make_epoch_step(on, problem)
+    data, order = batch_of(on, LOSS, weighted=False), np.arange(ROWS, dtype=np.int32)
+    state = initial_state(on, problem, seed=0)
+    for _ in range(2):
+        state = program(state, data, order, make_window(on, 16))
+    short, window = np.arange(3, dtype=np.int32), make_window(on, 3)
+    got = program(initial_state(on, problem, seed=1), data, short, window)
+    want = step(initial_state(on, problem, seed=1), data, short, window)
+    np.testing.assert_array_equal(got.theta, want.theta)
+
+
 def test_every_part_of_the_library_is_recorded_in_some_problem() -> None:
     text = repr(PROBLEMS)
     for kind in (cr.BatchNorm, cr.LayerNorm, cr.Dropout, cr.RandomizedLeakyReLU, cr.Softmax, cr.ClipNorm, cr.ClipValue):

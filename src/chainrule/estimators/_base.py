@@ -338,8 +338,8 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if not self.early_stopping:
             return task
         rows, held = self._split(targets, incremental)
-        x, y, w = (None if part is None else take_rows(part, held) for part in task.data)
-        batch = Batch(x, y, w)
+        x, y, w = task.data
+        batch = Batch(take_rows(x, held), take_rows(y, held), None if w is None else take_rows(w, held))
         X_held, y_held = (take_rows(part, held) for part in given)
         kept = None if weight is None else weight[held]
         return replace(task, rows=rows, held=Held(X_held, y_held, kept, batch))
