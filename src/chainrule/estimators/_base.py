@@ -328,13 +328,15 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     ) -> Task:
         """The task with its validation set: the user's own, or under early stopping rows that are not trained on."""
         X_val, y_val, weight_val = validation
+        if (X_val is None) != (y_val is None) or (X_val is None and weight_val is not None):
+            raise DataError(
+                "a validation set is X_val and y_val, and sample_weight_val if you like: give both, or none."
+            )
         if X_val is not None:
             X, y = check_x_y(self, X_val, y_val, reset=False, numeric=self._numeric)
             weight_val = check_weight(weight_val, X.shape[0])
             batch = _place(task.backend, X, self._encode(y), weight_val)
             return replace(task, held=Held(X_val, y_val, weight_val, batch))
-        if y_val is not None or weight_val is not None:
-            raise DataError("y_val and sample_weight_val belong to X_val, which is missing: give X_val too.")
         if not self.early_stopping:
             return task
         rows, held = self._split(targets, incremental)

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from .._backend import library_of, to_host
 from .._errors import ConfigurationError
-from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
 from ._labels import Labels, check_known_classes, check_labels, check_same_classes
@@ -190,12 +190,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         link = "softmax" if self._labels.kind == "multiclass" else "sigmoid"
         if self.loss == "log_loss":
             return SoftmaxCrossEntropy() if link == "softmax" else SigmoidCrossEntropy()
-        if self.loss.link != link:
+        found = find_loss(self.loss)
+        if found.link != link:
             raise ConfigurationError(
-                f"{self._labels.kind} labels need a loss whose link is {link}, got {type(self.loss).__name__}, whose "
-                f"link is {self.loss.link}: leave loss='log_loss', or give one with that link."
+                f"{self._labels.kind} labels need a loss whose link is {link}, got {type(found).__name__}, whose "
+                f"link is {found.link}: leave loss='log_loss', or give one with that link."
             )
-        found: LossFunction = self.loss
         return found
 
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from ..activations import ACTIVATIONS, Elementwise, Sigmoid
 from ..layers import Activate, Dense, Layer
 from ..losses import AbsoluteError, Huber, Link, LossFunction, Quantile, SquaredError, Target
 from ..network import Sequential, mlp
-from ..optimizers import OPTIMIZERS, Adam, Optimizer, VelocityMomentum
+from ..optimizers import OPTIMIZERS, Adam, Optimizer, VelocityMomentum, find_optimizer
 from ..schedules import Schedule
 
 # scikit-learn's names for two of the library's activations
@@ -87,8 +87,7 @@ def make_optimizer(estimator: Any) -> Optimizer:
             f"learning_rate is a schedule and solver is an object with a rate of its own: write solver="
             f"cr.{type(solver).__name__}({type(rate).__name__}(...)).",
         )
-        made: Optimizer = solver
-        return made
+        return find_optimizer(solver)
     rate = rate if isinstance(rate, Schedule) else estimator.learning_rate_init
     if solver == "sgd":
         return VelocityMomentum(rate, mu=estimator.momentum, nesterov=estimator.nesterovs_momentum)

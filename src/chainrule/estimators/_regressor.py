@@ -13,8 +13,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
 from .._backend import library_of, to_host
-from .._errors import DataError
-from ..losses import LOSSES, LossFunction, Poisson
+from .._errors import ConfigurationError, DataError
+from ..losses import LossFunction, Poisson, find_loss
 from ..prediction import decide
 from ._base import Perceptron, has_epochs
 from ._network import ACTIVATION_NAMES
@@ -102,12 +102,18 @@ class MLPRegressor(RegressorMixin, Perceptron):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        if self._find_loss().target == "counts" and (y < 0).any():
-            raise DataError("Some value(s) of y are out of the valid range of the loss 'poisson': it needs y >= 0.")
+        low, high = {"counts": (0.0, np.inf), "fractions": (0.0, 1.0)}.get(self._find_loss().target, (-np.inf, np.inf))
+        if (y < low).any() or (y > high).any():
+            raise DataError(
+                f"y must lie between {low:g} and {high:g} for the loss {self.loss!r}, got values from {y.min():g} to "
+                f"{y.max():g}: choose another loss, such as 'squared_error', or transform y."
+            )
         return y
 
     def _find_loss(self) -> LossFunction:
-        found: LossFunction = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        found = find_loss(self.loss)
+        if found.target == "classes":
+            raise ConfigurationError(f"{self.loss!r} is a loss for classes: use MLPClassifier, or a loss for numbers.")
         return found
 
     def _output_layer(self) -> Any:

@@ -78,6 +78,9 @@ class Run:
     def require_column(self, name: str) -> None:
         """Raise ConfigurationError unless the history will have this column."""
         if name.startswith("val_") and len(self.columns) == 1:
-            raise ConfigurationError(f"{name!r} needs a validation set: give fit validation=(X, y), or monitor 'loss'.")
+            raise ConfigurationError(
+                f"{name!r} needs a validation set: give cr.fit validation=(X, y), or an estimator's fit X_val and y_val, "
+                "or monitor 'loss'."
+            )
         if name not in self.columns:
             raise unknown_name("history column", name, self.columns)
