@@ -27,7 +27,7 @@ from ..data import Batch, check_inputs
 from ..gradient_check import GradientCheck
 from ..gradient_check import check_gradients as check_network_gradients
 from ..history import History, Record
-from ..layers import BatchNorm, Dense, Dropout, RandomizedLeakyReLU
+from ..layers import Dense
 from ..losses import LossFunction, SquaredError
 from ..model import Model
 from ..network import Sequential, logits_part
@@ -156,8 +156,7 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     def _find_loss(self) -> LossFunction: ...
 
     @abstractmethod
-    def _own_score(self, X: Any, y: Any, sample_weight: Any) -> float:
-        """The score that ``score`` gives; NaN where answers are not finite."""
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         return weight
@@ -221,10 +220,12 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         X, y = check_x_y(self, X, y, reset=fresh, numeric=self._numeric)
         self._learn_targets(y, fresh=fresh)
         targets = self._encode(y)
-        weight = self._weigh(y, check_weight(sample_weight, X.shape[0]))
+        weight = check_weight(sample_weight, X.shape[0])
         if not (incremental and hasattr(self, "_random_state")):
             self._random_state = check_random_state(self.random_state)
-        task = self._prepare(X, targets, weight)
+        if self.solver == "lbfgs":
+            self._check_lbfgs(validation)
+        task = self._prepare(X, targets, self._weigh(y, weight))
         self._start(task, fresh)
         told = None
         if hasattr(self, "_skl_callbacks") and not incremental:
@@ -236,14 +237,12 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             listeners = [*(self.callbacks or ()), *([] if told is None else [told])]
             fit_stochastic(self, task, listeners, fresh=fresh, incremental=incremental)
         if told is not None:
-            told.end()
+            told.end_fit()
         return self
 
     def _prepare(self, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
         loss, on = self._find_loss(), self._choose_backend(X)
         network = make_network(self, X.shape[1], self.n_outputs_, self._output_layer())
-        if self.solver == "lbfgs":
-            self._check_lbfgs(network)
         problem = Problem(
             logits_part(network, loss),
             as_reported(loss, self.n_outputs_),
@@ -275,21 +274,26 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             warnings.warn(f"float32 is used: {error}", stacklevel=4)
             return choose_backend(self.backend or "auto", dtype="float32", **choice)
 
-    def _check_lbfgs(self, network: Sequential) -> None:
-        """L-BFGS minimises one fixed function of the weights; refuse what would make it another at every call."""
+    def _check_lbfgs(self, validation: Validation) -> None:
+        """L-BFGS minimises one fixed function of the weights, without epochs; refuse what has no meaning there."""
+        activations = np.ravel(np.asarray(self.activation, dtype=object))
         refused = {
-            "dropout": any(isinstance(layer, Dropout) for layer in network.layers),
-            "activation='randomized_leaky_relu'": any(isinstance(la, RandomizedLeakyReLU) for la in network.layers),
-            "normalization='batch'": any(isinstance(layer, BatchNorm) for layer in network.layers),
+            "dropout": np.any(np.asarray(self.dropout) > 0),
+            "activation='randomized_leaky_relu'": "randomized_leaky_relu" in activations.tolist(),
+            "normalization='batch'": self.normalization == "batch",
             "a schedule as learning_rate": isinstance(self.learning_rate, Schedule),
             "clip": self.clip is not None,
             "batch_size": self.batch_size != "auto",
+            "scoring": self.scoring is not None,
+            "callbacks": bool(self.callbacks),
+            "verbose='bar'": self.verbose == "bar",
+            "X_val": validation[0] is not None,
         }
         for name, given in refused.items():
             if given:
                 raise ConfigurationError(
-                    f"solver='lbfgs' takes all examples at once and no random or scheduled steps, so it cannot use "
-                    f"{name}: leave it out, or take a stochastic solver such as 'adam'."
+                    f"solver='lbfgs' takes all examples at once, without batches, epochs or random steps, so it cannot "
+                    f"use {name}: leave it out, or take a stochastic solver such as 'adam'."
                 )
 
     def _start(self, task: Task, fresh: bool) -> None:
@@ -340,10 +344,9 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if not self.early_stopping:
             return task
         rows, held = self._split(targets, incremental)
-        x, y, w = task.data
-        batch = Batch(take_rows(x, held), take_rows(y, held), None if w is None else take_rows(w, held))
         X_held, y_held = (take_rows(part, held) for part in given)
-        kept = None if weight is None else weight[held]
+        kept = None if weight is None else weight[held]  # without class_weight, which is for training
+        batch = _place(task.backend, take_rows(task.data.x, held), targets[held], kept)
         return replace(task, rows=rows, held=Held(X_held, y_held, kept, batch))
 
     def _split(self, targets: np.ndarray, incremental: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -373,7 +376,7 @@ class Perceptron(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         weight = {} if held.weight is None else {"sample_weight": held.weight}
         with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
             if self.scoring is None:
-                return self._own_score(held.X, held.y, held.weight)
+                return self.score(held.X, held.y, held.weight)
             return float(check_scoring(self, self.scoring)(self, held.X, held.y, **weight))
 
     # What was learnt.

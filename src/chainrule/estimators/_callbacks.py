@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..history import Record
@@ -15,26 +16,26 @@ class SklearnCallbacks:
     """
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, epochs: int) -> None:
-        self._estimator = estimator
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._fit = estimator._init_callback_context(max_subtasks=epochs)
         self._fit.call_on_fit_task_begin(**self._data)
-        self._epoch = self._begin()
+
+    def on_epoch_begin(self, run: Run) -> None:
+        self.begin_epoch()
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         if self.end_epoch(lambda: {"model_": run.model()}):
             run.stop("a callback asked to stop")
 
-    def end_epoch(self, fitted: Any) -> bool:
-        """End one epoch, or iteration, and begin the next; true where a callback asks to stop."""
-        stop = self._epoch.call_on_fit_task_end(**self._data, reconstruction_attributes=fitted)
-        self._epoch = self._begin()
-        return bool(stop)
+    def begin_epoch(self) -> None:
+        """Begin an epoch, or an iteration."""
+        self._epoch = self._fit.subcontext(task_name="epoch").call_on_fit_task_begin(**self._data)
 
-    def end(self) -> None:
+    def end_epoch(self, fitted: Callable[[], dict[str, Any]]) -> bool:
+        """End it; true where a callback asks to stop. ``fitted()`` gives the attributes of a fitted copy."""
+        return bool(self._epoch.call_on_fit_task_end(**self._data, reconstruction_attributes=fitted))
+
+    def end_fit(self) -> None:
         """End the fit."""
         self._fit.call_on_fit_task_end(**self._data, reconstruction_attributes=dict)
-
-    def _begin(self) -> Any:
-        return self._fit.subcontext(task_name="epoch").call_on_fit_task_begin(**self._data)

@@ -166,9 +166,6 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """The share of right answers; with several labels a row, of rows that are right in all."""
         return float(accuracy_score(_host(y), _host(self.predict(X)), sample_weight=_host(sample_weight)))
 
-    def _own_score(self, X: Any, y: Any, sample_weight: Any) -> float:
-        return self.score(X, y, sample_weight)
-
     def _learn_targets(self, y: Any, *, fresh: bool) -> None:
         y = check_labels(y)
         known: Labels | None = vars(self).get("_labels")

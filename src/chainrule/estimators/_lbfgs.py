@@ -44,7 +44,10 @@ def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None
         iteration = next(iterations)
         if estimator.verbose and estimator.verbose != "bar":
             print(f"Iteration {iteration}, loss = {intermediate_result.fun + task.constant:.8f}")
-        if told is not None and told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
+        if told is None:
+            return
+        told.begin_epoch()
+        if told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
             raise StopIteration
 
     def fitted(x: np.ndarray) -> Model:

@@ -40,14 +40,13 @@ def hidden_sizes(given: Any) -> list[int]:
 
 def make_network(estimator: Any, n_in: int, n_out: int, output: Any = None) -> Sequential:
     """The network that the estimator's parameters describe."""
-    activation = estimator.activation
-    several = isinstance(activation, list | tuple)
-    dropout = estimator.dropout
+    several = isinstance(estimator.activation, list | tuple | np.ndarray)
+    activation, dropout = estimator.activation, estimator.dropout
     return mlp(
         [n_in, *hidden_sizes(estimator.hidden_layer_sizes), n_out],
         activation=[_named(a) for a in activation] if several else _named(activation),
         output=None if output is None else _named(output),
-        dropout=list(dropout) if isinstance(dropout, list | tuple) else dropout,
+        dropout=list(dropout) if isinstance(dropout, list | tuple | np.ndarray) else dropout,
         normalization=estimator.normalization,
         weights="glorot_uniform" if estimator.initializer is None else estimator.initializer,
     )

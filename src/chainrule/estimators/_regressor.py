@@ -83,12 +83,14 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return self._answers(X, decide, "predict")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs."""
-        return float(r2_score(_host(y), _host(self.predict(X)), sample_weight=_host(sample_weight)))
+        """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs.
 
-    def _own_score(self, X: Any, y: Any, sample_weight: Any) -> float:
-        finite = np.isfinite(_host(self.predict(X))).all()
-        return self.score(X, y, sample_weight) if finite else float("nan")
+        NaN where an answer is not finite.
+        """
+        answers = _host(self.predict(X))
+        if not np.isfinite(answers).all():
+            return float("nan")
+        return float(r2_score(_host(y), answers, sample_weight=_host(sample_weight)))
 
     def _learn_targets(self, y: Any, *, fresh: bool) -> None:
         width = self._encode(y).shape[1]
@@ -117,6 +119,12 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return found
 
     def _output_layer(self) -> Any:
+        link = self._find_loss().link
+        if self.output_activation is not None and link != "linear":
+            raise ConfigurationError(
+                f"the loss {self.loss!r} already applies {link} to the outputs, so output_activation="
+                f"{self.output_activation!r} would come on top: leave it out, or take a loss such as 'squared_error'."
+            )
         return self.output_activation
 
     def _constant(self, targets: np.ndarray, weight: np.ndarray | None) -> float:

@@ -36,6 +36,8 @@ from ._inputs import is_sparse
 from ._sparse import forward_sparse, on_sparse, place_rows
 from ._task import NON_FINITE, Task
 
+_WORTH_COMPILING = 20  # steps, of a call of partial_fit with a number of rows that has not come before
+
 
 @dataclass
 class Progress:
@@ -57,10 +59,12 @@ class Progress:
 def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, fresh: bool, incremental: bool) -> None:
     """Train the estimator's model on the task: ``max_iter`` epochs at most, or one of ``partial_fit``."""
     start(estimator, fresh=fresh, held=task.held is not None, incremental=incremental)
-    on = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
-    on = on.compiling(task.problem.parts())
     rows, epochs = len(task.rows), 1 if incremental else estimator.max_iter
     sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
+    on = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
+    on = on.compiling(task.problem.parts())
+    if incremental and len(sizes) < _WORTH_COMPILING and rows != _rows_before(estimator):
+        on = replace(on, compiled=False)
     optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
     task = replace(task, problem=replace(task.problem, optimizer=optimizer))
     progress = _resume(estimator, on, task, incremental)
@@ -110,6 +114,12 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         task.problem,
         _program_of(feed, incremental),
     )
+
+
+def _rows_before(estimator: Any) -> int:
+    """How many rows the last call of ``partial_fit`` took: as many again are worth a program."""
+    progress: Progress | None = vars(estimator).get("_progress")
+    return -1 if progress is None else len(progress.order)
 
 
 def _program_of(feed: Resident | Streamed, incremental: bool) -> Resident | None:
@@ -180,6 +190,9 @@ def _diverged(estimator: Any, error: DivergenceError) -> None:
         raise DivergenceError(
             f"{NON_FINITE} {error}", epoch=error.epoch, step=error.step, layer=error.layer, model=error.model
         ) from None
-    estimator.validation_scores_.append(float("nan"))
-    estimator.validation_loss_curve_.append(float("nan"))
-    warnings.warn(f"{NON_FINITE} {error} The best weights so far are kept.", RuntimeWarning, stacklevel=2)
+    estimator.n_iter_ += 1
+    estimator.loss_ = float("nan")
+    for curve in (estimator.loss_curve_, estimator.validation_scores_, estimator.validation_loss_curve_):
+        curve.append(float("nan"))
+    kept = "best weights so far" if estimator.n_iter_ > 1 else "initial weights"
+    warnings.warn(f"{NON_FINITE} {error} The {kept} are kept.", RuntimeWarning, stacklevel=2)

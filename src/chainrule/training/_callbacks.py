@@ -1,9 +1,10 @@
 """Callbacks: objects that the loop calls between epochs.
 
-A callback has any of ``on_train_begin(run)``, ``on_step_end(run)``, ``on_epoch_end(run, record)`` and
-``on_train_end(run)``. ``run`` (see ``Run``) says where the training is, and takes requests: ``run.stop("why")``,
-``run.scale_rate(0.5)``, ``run.snapshot()``, ``run.restore(snapshot)``. ``record`` is the epoch's numbers, already on
-the host. ``on_step_end`` reads nothing from the device, so a progress bar costs no synchronisation.
+A callback has any of ``on_train_begin(run)``, ``on_epoch_begin(run)``, ``on_step_end(run)``,
+``on_epoch_end(run, record)`` and ``on_train_end(run)``. ``run`` (see ``Run``) says where the training is, and takes
+requests: ``run.stop("why")``, ``run.scale_rate(0.5)``, ``run.snapshot()``, ``run.restore(snapshot)``. ``record`` is the
+epoch's numbers, already on the host. ``on_step_end`` reads nothing from the device, so a progress bar costs no
+synchronisation.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object]) -> None:
 def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt) -> None:
     """One epoch, its record, and its divergence if it has one."""
     on, started = run.backend, time.perf_counter()
+    _call(callbacks, "on_epoch_begin", run)
     kept = _begin(run)
     plan.feed.begin(plan.order(run.epoch))
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend

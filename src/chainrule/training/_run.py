@@ -79,7 +79,7 @@ class Run:
         """Raise ConfigurationError unless the history will have this column."""
         if name.startswith("val_") and len(self.columns) == 1:
             raise ConfigurationError(
-                f"{name!r} needs a validation set: give cr.fit validation=(X, y), or an estimator's fit X_val and y_val, "
+                f"{name!r} needs a validation set: give cr.fit validation=(X, y), an estimator's fit X_val and y_val; "
                 "or monitor 'loss'."
             )
         if name not in self.columns:
