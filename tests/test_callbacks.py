@@ -78,8 +78,12 @@ def test_hooks_are_called_in_order() -> None:
     assert called == [("begin", 0), *epochs[0], *epochs[1], ("end", 2)]
 
 
-def test_a_callback_needs_no_hook() -> None:
-    assert fit(object()) == fit()
+def test_a_callback_without_a_hook_is_refused_and_one_hook_is_enough() -> None:
+    with pytest.raises(cr.ConfigurationError, match="has one of on_train_begin, on_epoch_begin"):
+        fit(object())
+    began: list[int] = []
+    fit(type("Begins", (), {"on_epoch_begin": lambda self, run: began.append(run.epoch)})(), epochs=3)
+    assert began == [1, 2, 3]
 
 
 def test_callbacks_are_called_one_after_the_other() -> None:

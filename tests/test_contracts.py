@@ -1137,7 +1137,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "a rate that is a flag": lambda: optimizers.Adam(True),
     "b1 1": lambda: optimizers.Adam(b1=1.0),
     "mu below 0": lambda: optimizers.Momentum(mu=-0.1),
-    "mu 1": lambda: optimizers.VelocityMomentum(mu=1.0),
+    "mu 2": lambda: optimizers.VelocityMomentum(mu=2.0),
     "beta 1": lambda: optimizers.AveragedMomentum(beta=1.0),
     "rho 1": lambda: optimizers.RMSProp(rho=1.0),
     "epsilon 0": lambda: optimizers.Adagrad(epsilon=0.0),

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 
@@ -68,6 +69,10 @@ class DivergenceError(ChainruleError, FloatingPointError, ValueError):
         self.step = step
         self.layer = layer
         self.model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of another process
+        known = {"epoch": self.epoch, "step": self.step, "layer": self.layer, "model": self.model}
+        return partial(DivergenceError, **known), (str(self),)
 
 
 class InterruptedTraining(UserWarning):

@@ -106,7 +106,7 @@ class VelocityMomentum:
     def __post_init__(self) -> None:
         check_numbers(self)
         as_schedule(self.learning_rate)
-        _check_decay("mu", self.mu)
+        require(0 <= self.mu <= 1, f"mu must be in [0, 1], got {self.mu}.")
 
     def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
         return (backend.zeros(theta.shape),)

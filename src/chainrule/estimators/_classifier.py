@@ -18,7 +18,7 @@ from .._errors import ConfigurationError
 from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
-from ._labels import Labels, check_known_classes, check_labels, check_same_classes
+from ._labels import Labels, check_labels, check_same_classes, class_weights
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -130,6 +130,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             raise ConfigurationError(
                 "class_weight='balanced' needs all labels, and partial_fit sees some: give a dict, or sample_weight."
             )
+        classes = _host(classes)
         if _check_partial_fit_first_call(self, classes):
             self.__dict__.pop("_labels", None)  # those of a fit before
             self._named_classes = classes
@@ -173,15 +174,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             self._labels = Labels.of(y, self.__dict__.pop("_named_classes", None))
         elif self.warm_start:
             check_same_classes(y, known)
-        else:
-            check_known_classes(y, known)
         self.classes_ = self._labels.classes
         self.n_outputs_ = self._labels.outputs
 
     def _encode(self, y: Any) -> np.ndarray:
-        y = check_labels(y)
-        check_known_classes(y, self._labels)
-        return self._labels.encode(y)
+        return self._labels.encode(check_labels(y))
 
     def _find_loss(self) -> LossFunction:
         link = "softmax" if self._labels.kind == "multiclass" else "sigmoid"
@@ -198,7 +195,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
-        by_class = compute_sample_weight(self.class_weight, y.toarray() if hasattr(y, "toarray") else y)
+        if isinstance(self.class_weight, dict) and self._labels.kind != "multilabel":
+            # By the classes, not by the labels at hand, which in partial_fit may be some of them.
+            by_class = class_weights(self.class_weight, self._labels.classes)[self._labels.index(check_labels(y))]
+        else:
+            by_class = compute_sample_weight(self.class_weight, y.toarray() if hasattr(y, "toarray") else y)
         product: np.ndarray = by_class if weight is None else by_class * weight
         return product
 

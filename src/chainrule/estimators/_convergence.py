@@ -27,12 +27,14 @@ class Convergence:
         *,
         rows: int,
         constant: float,
+        held_constant: float,
         score: Callable[[Run, Record], float] | None,
         incremental: bool,
         best: Snapshot | None,
     ) -> None:
-        self._estimator, self._rows, self._constant = estimator, rows, constant
+        self._estimator, self._rows, self._constant, self._held_constant = estimator, rows, constant, held_constant
         self._score, self._incremental, self.best = score, incremental, best
+        self.ended = False  # whether the calls of partial_fit have come to their end
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         estimator = self._estimator
@@ -71,7 +73,7 @@ class Convergence:
         estimator = self._estimator
         record["val_score"] = score
         estimator.validation_scores_.append(score)
-        estimator.validation_loss_curve_.append(record["val_loss"] + self._constant)
+        estimator.validation_loss_curve_.append(record["val_loss"] + self._held_constant)
         self._say(f"Validation score: {score:f}")
         if not estimator.early_stopping:
             return
@@ -93,9 +95,11 @@ class Convergence:
                 return  # whoever calls partial_fit decides when to end
             self._say(f"{reason} Stopping.")
             run.stop(reason)
+            self.ended = self._incremental
         elif rate <= 1e-6:
             self._say(f"{reason} Learning rate too small. Stopping.")
             run.stop(f"{reason} Learning rate too small.")
+            self.ended = self._incremental
         else:
             run.scale_rate(0.2)
             self._say(f"{reason} Setting learning rate to {rate / 5:f}")
@@ -109,6 +113,17 @@ class Convergence:
             print(line)
 
 
+# What an epoch notes, which a solver without epochs does not have.
+NOTED = (
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "best_validation_score_",
+    "_no_improvement_count",
+)
+
+
 def start(estimator: Any, *, fresh: bool, held: bool, incremental: bool) -> None:
     """The attributes before the first epoch of a fit; those of earlier epochs stay where a fit goes on."""
     if fresh or not hasattr(estimator, "loss_curve_"):
@@ -117,6 +132,9 @@ def start(estimator: Any, *, fresh: bool, held: bool, incremental: bool) -> None
         estimator.validation_scores_ = estimator.validation_loss_curve_ = None
     elif incremental and estimator.stopped_ is not None:
         estimator._no_improvement_count = 0
+    for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
+        curve = getattr(estimator, name)
+        setattr(estimator, name, None if curve is None else list(curve))  # a call that fails leaves the one before
     if held and estimator.validation_scores_ is None:
         estimator.validation_scores_, estimator.validation_loss_curve_ = [], []
     if estimator.early_stopping and estimator.best_validation_score_ is None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
 
-from .._backend import library_of, to_host
+from .._backend import Backend, library_of, to_host
 from .._errors import DataError
+from ..data import Batch, check_inputs
 
 
 def is_sparse(X: Any) -> bool:
@@ -33,6 +35,12 @@ def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
             f"Expected 2D array, got an array of shape {tuple(X.shape)} instead: for one feature use "
             "X.reshape(-1, 1), for one example X.reshape(1, -1)."
         )
+    for axis, what in enumerate(("sample", "feature")):
+        if X.shape[axis] == 0:
+            raise DataError(
+                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required by "
+                f"{type(estimator).__name__}."
+            )
     return validate_data(estimator, X, skip_check_array=True, reset=reset)
 
 
@@ -65,11 +73,13 @@ def check_weight(sample_weight: Any, rows: int) -> np.ndarray | None:
 def take_rows(X: Any, index: np.ndarray) -> Any:
     """The rows of these numbers, of whatever X is."""
     owner = library_of(X)
-    if owner is not None:
-        xp = owner.load()
-        return xp.take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
-    if hasattr(X, "iloc"):
-        return X.iloc[index]
-    if is_sparse(X):
-        return X.tocsr()[index]
-    return [X[i] for i in index] if isinstance(X, list | tuple) else X[index]
+    if owner is None:
+        return _safe_indexing(X.tocsr() if is_sparse(X) else X, index)
+    return owner.load().take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
+
+
+def place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Batch:
+    """The examples on the backend; a sparse X stays where it is."""
+    x = X if is_sparse(X) else check_inputs(on, X, X.shape[1])
+    y = on.asarray(targets, on.xp.int32 if targets.dtype.kind == "i" else None)
+    return Batch(x, y, None if weight is None else on.asarray(weight.reshape(-1, 1)))

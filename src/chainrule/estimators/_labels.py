@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from .._backend import library_of, to_host
+from .._errors import require
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 
@@ -42,12 +43,30 @@ class Labels:
         return 1 if self.kind == "binary" else len(self.classes)
 
     def encode(self, y: Any) -> np.ndarray:
-        """What is trained on: class indices ``(rows, 1)``, int32, of multiclass labels; else zeros and ones."""
+        """What is trained on: class indices ``(rows, 1)``, int32, of multiclass labels; else zeros and ones.
+
+        Raises ValueError for labels that are not among the classes.
+        """
         if self.kind == "multilabel":
             dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+            if dense.ndim != 2 or dense.shape[1] != len(self.classes):
+                raise self._unknown(unique_labels(y))
             return np.asarray(dense != 0, dtype=np.float32)
-        index = np.searchsorted(self.classes, np.asarray(y)).reshape(-1, 1)
+        index = self.index(y).reshape(-1, 1)
         return index.astype(np.int32 if self.kind == "multiclass" else np.float32)
+
+    def index(self, y: Any) -> np.ndarray:
+        """The number of each label's class, ``(rows,)``."""
+        y = np.asarray(y)
+        index = np.searchsorted(self.classes, y) if y.ndim == 1 else None
+        if index is None or (self.classes[np.minimum(index, len(self.classes) - 1)] != y).any():
+            raise self._unknown(unique_labels(y))
+        return index
+
+    def _unknown(self, classes: np.ndarray) -> ValueError:
+        return ValueError(
+            f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes}. 'y' has {classes}."
+        )
 
     def decode(self, answers: Any) -> Any:
         """Labels for a model's answers (class indices, or zeros and ones), in the answers' library where numbers."""
@@ -76,13 +95,12 @@ def check_same_classes(y: Any, labels: Labels) -> None:
         )
 
 
-def check_known_classes(y: Any, labels: Labels) -> None:
-    """Raise ValueError where y has a class that the first call to partial_fit did not name."""
-    classes = unique_labels(y)
-    if len(np.setdiff1d(classes, labels.classes)):
-        raise ValueError(
-            f"`y` has classes not in `self.classes_`. `self.classes_` has {labels.classes}. 'y' has {classes}."
-        )
+def class_weights(given: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
+    """What each class weighs, ``(k,)``, 1 unless given. Raises ConfigurationError for a label that is no class."""
+    names = classes.tolist()
+    unknown = [label for label in given if label not in names]
+    require(not unknown, f"class_weight must name labels among {names}, got {unknown} too.")
+    return np.asarray([float(given.get(name, 1.0)) for name in names])
 
 
 def _indicators(answers: Any, sparse: bool) -> Any:

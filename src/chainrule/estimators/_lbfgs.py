@@ -137,6 +137,6 @@ class Objective:
             yield data
             return
         for first in range(0, rows, _BLOCK):
-            part = slice(first, first + _BLOCK)
+            part = slice(first, min(first + _BLOCK, rows))
             x = place_rows(self._on, data.x, part) if self._sparse else data.x[part, :]
             yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from .._errors import require
+from .._options import whole_number
 from .._typing import Array, Namespace
 from ..activations import ACTIVATIONS, Elementwise, Sigmoid
 from ..layers import Activate, Dense, Layer
@@ -33,9 +35,9 @@ OUT_ACTIVATIONS: dict[Link, str] = {
 def hidden_sizes(given: Any) -> list[int]:
     """``hidden_layer_sizes`` as a list; a number is one layer. Raises ValueError for a size that is not > 0."""
     sizes = list(given) if hasattr(given, "__iter__") else [given]
-    if any(size <= 0 for size in sizes):
+    if any(isinstance(size, Real) and size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return [int(size) for size in sizes]
+    return [whole_number("hidden_layer_sizes: each", size, least=1) for size in sizes]
 
 
 def make_network(estimator: Any, n_in: int, n_out: int, output: Any = None) -> Sequential:

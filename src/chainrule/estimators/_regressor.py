@@ -10,12 +10,12 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._backend import library_of, to_host
 from .._errors import ConfigurationError, DataError
 from ..losses import LossFunction, Poisson, find_loss
-from ..prediction import decide
+from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
 from ._network import ACTIVATION_NAMES
 
@@ -80,7 +80,9 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
     def predict(self, X: Any) -> Any:
         """Numbers ``(rows,)`` or ``(rows, outputs)``, in the library of X."""
-        return self._answers(X, decide, "predict")
+        check_is_fitted(self)
+        fractions = self.model_.loss.link == "sigmoid"  # which a classifier would round to 0 or 1
+        return self._answers(X, apply_link if fractions else decide, "predict")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs.

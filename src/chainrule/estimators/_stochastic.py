@@ -27,6 +27,7 @@ from ..training import (
     State,
     Streamed,
     batch_sizes,
+    copy_state,
     fresh_state,
     place_state,
     train,
@@ -34,9 +35,8 @@ from ..training import (
 from ._convergence import Convergence, start
 from ._inputs import is_sparse
 from ._sparse import forward_sparse, on_sparse, place_rows
-from ._task import NON_FINITE, Task
-
-_WORTH_COMPILING = 20  # steps, of a call of partial_fit with a number of rows that has not come before
+from ._task import NON_FINITE, Split, Task
+from ._validation import make_score
 
 
 @dataclass
@@ -44,11 +44,12 @@ class Progress:
     """What ``partial_fit`` goes on from. It pickles: arrays come to the host, and the compiled step is left out."""
 
     state: State
-    order: np.ndarray
+    problem: Problem
+    order: np.ndarray  # of the training rows, in the last epoch
     rate_scale: float = 1.0
     best: Snapshot | None = None
     ended: bool = False  # whether early stopping has ended the calls of partial_fit
-    problem: Problem | None = None
+    split: Split | None = None  # the last fit's, so that no row that it trained on is validated on
     feed: Resident | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,8 +64,6 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
     on = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
     on = on.compiling(task.problem.parts())
-    if incremental and len(sizes) < _WORTH_COMPILING and rows != _rows_before(estimator):
-        on = replace(on, compiled=False)
     optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
     task = replace(task, problem=replace(task.problem, optimizer=optimizer))
     progress = _resume(estimator, on, task, incremental)
@@ -73,7 +72,8 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         estimator,
         rows=rows,
         constant=task.constant,
-        score=None if task.held is None else partial(estimator._score_held, task.held),
+        score=None if task.held is None else make_score(estimator, task.held),
+        held_constant=0.0 if task.held is None else task.held.constant,
         incremental=incremental,
         best=progress.best,
     )
@@ -103,23 +103,16 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     try:
         train(run, Plan(feed, sizes, order, _measure(on, task)), listeners)
     except DivergenceError as error:
-        _diverged(estimator, error)
-    estimator.model_, estimator.stopped_ = run.model(), run.stopped
-    estimator._progress = Progress(
-        run.state,
-        progress.order,
-        run.rate_scale,
-        convergence.best,
-        incremental and run.stopped is not None,
-        task.problem,
-        _program_of(feed, incremental),
-    )
-
-
-def _rows_before(estimator: Any) -> int:
-    """How many rows the last call of ``partial_fit`` took: as many again are worth a program."""
-    progress: Progress | None = vars(estimator).get("_progress")
-    return -1 if progress is None else len(progress.order)
+        _diverged(estimator, error, run, convergence)
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    finally:  # whatever a callback raises, nothing that was trained is lost
+        # Copied, since the program's own arrays are the next call's too.
+        progress.state = copy_state(on, run.state) if incremental else run.state
+        progress.problem, progress.rate_scale = task.problem, run.rate_scale
+        progress.best, progress.ended = convergence.best, convergence.ended
+        progress.split, progress.feed = progress.split if incremental else task.split, _program_of(feed, incremental)
+        estimator.model_, estimator.stopped_, estimator._progress = run.model(), run.stopped, progress
 
 
 def _program_of(feed: Resident | Streamed, incremental: bool) -> Resident | None:
@@ -148,17 +141,18 @@ def _resume(estimator: Any, on: Backend, task: Task, incremental: bool) -> Progr
     if before is None or not _goes_on(before.problem, task.problem):
         random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in task.network.layers)
         seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
-        return Progress(fresh_state(on, task.problem, theta, buffers, seed), np.arange(len(task.rows)))
-    state = place_state(on, before.state)._replace(theta=theta, buffers=buffers)
+        return Progress(fresh_state(on, task.problem, theta, buffers, seed), task.problem, np.arange(len(task.rows)))
+    # Copied, since a step owns what it is given, and a call that fails must leave what there was.
+    state = copy_state(on, place_state(on, before.state))._replace(theta=theta, buffers=buffers)
     order = before.order if len(before.order) == len(task.rows) else np.arange(len(task.rows))
     best = None if before.best is None else Snapshot(*place_state(on, before.best))
-    same = before.problem == task.problem
-    return Progress(state, order, before.rate_scale, best, False, task.problem, before.feed if same else None)
+    feed = before.feed if before.problem == task.problem else None
+    return Progress(state, task.problem, order, before.rate_scale, best, False, before.split, feed)
 
 
-def _goes_on(before: Problem | None, now: Problem) -> bool:
+def _goes_on(before: Problem, now: Problem) -> bool:
     """Whether the moments of one problem's optimizer can be the other's."""
-    return before is not None and type(before.optimizer) is type(now.optimizer)
+    return type(before.optimizer) is type(now.optimizer)
 
 
 def _feed(on: Backend, task: Task, progress: Progress) -> Resident | Streamed:
@@ -170,7 +164,10 @@ def _feed(on: Backend, task: Task, progress: Progress) -> Resident | Streamed:
 
 
 def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
-    held, forward = task.held, ForwardPass(on, task.problem.network)
+    held = task.held
+    if held is not None and is_sparse(held.batch.x):
+        on = on_sparse(on)
+    forward = ForwardPass(on, task.problem.network)
 
     def measure(state: State) -> dict[str, Array]:
         if held is None:
@@ -183,10 +180,9 @@ def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
     return measure
 
 
-def _diverged(estimator: Any, error: DivergenceError) -> None:
+def _diverged(estimator: Any, error: DivergenceError, run: Run, convergence: Convergence) -> None:
     """As in scikit-learn: an error, or under early stopping NaN as the last score, the best weights and a warning."""
     if not estimator.early_stopping:
-        estimator.model_ = error.model
         raise DivergenceError(
             f"{NON_FINITE} {error}", epoch=error.epoch, step=error.step, layer=error.layer, model=error.model
         ) from None
@@ -194,5 +190,9 @@ def _diverged(estimator: Any, error: DivergenceError) -> None:
     estimator.loss_ = float("nan")
     for curve in (estimator.loss_curve_, estimator.validation_scores_, estimator.validation_loss_curve_):
         curve.append(float("nan"))
-    kept = "best weights so far" if estimator.n_iter_ > 1 else "initial weights"
+    run.stop("training diverged")
+    convergence.ended = True
+    if convergence.best is not None:
+        run.restore(convergence.best)
+    kept = "last good weights" if convergence.best is None else "best weights so far"
     warnings.warn(f"{NON_FINITE} {error} The {kept} are kept.", RuntimeWarning, stacklevel=2)

@@ -22,6 +22,9 @@ NON_FINITE = (
 )
 
 
+Split = tuple[np.ndarray, np.ndarray]  # the numbers of the rows to train on, and to validate on
+
+
 @dataclass(frozen=True)
 class Held:
     """The validation set: as the user gave it, for scores, and on the device, for losses."""
@@ -30,6 +33,7 @@ class Held:
     y: Any
     weight: np.ndarray | None
     batch: Batch
+    constant: float  # added to its losses
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Task:
     held: Held | None
     flat: bool
     constant: float
+    split: Split | None = None
 
     def model(self, theta: Array, buffers: Array, history: History) -> Model:
         """The network with these numbers."""

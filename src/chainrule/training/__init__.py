@@ -4,6 +4,7 @@ from ._callbacks import CSVLogger as CSVLogger
 from ._callbacks import EarlyStopping as EarlyStopping
 from ._callbacks import ProgressBar as ProgressBar
 from ._callbacks import ReduceOnPlateau as ReduceOnPlateau
+from ._callbacks import check_callbacks as check_callbacks
 from ._feed import Resident as Resident
 from ._feed import Streamed as Streamed
 from ._fit import batch_sizes as batch_sizes
@@ -14,6 +15,7 @@ from ._run import Run as Run
 from ._run import Snapshot as Snapshot
 from ._step import Problem as Problem
 from ._step import State as State
+from ._step import copy_state as copy_state
 from ._step import fresh_state as fresh_state
 from ._step import initial_state as initial_state
 from ._step import make_epoch_step as make_epoch_step

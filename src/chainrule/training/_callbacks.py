@@ -12,15 +12,33 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from .._errors import ConfigurationError, FileError, MissingExtraError, require
+from .._options import as_list, check_instance
 from ..history import Record
 from ..metrics import HIGHER_IS_BETTER, METRICS
 from ._run import Run, Snapshot
 
 Mode = Literal["auto", "min", "max"]
+
+
+HOOKS = ("on_train_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_train_end")
+
+
+def check_callbacks(callbacks: Iterable[object]) -> list[object]:
+    """The callbacks as a list. Raises ConfigurationError for what has none of the hooks, or is a class."""
+    listeners = as_list(callbacks, name="callbacks", example="cr.EarlyStopping()")
+    for callback in listeners:
+        check_instance(callback, object, expected="a callback", write="an object with on_epoch_end(run, record)")
+        if not any(hasattr(callback, hook) for hook in HOOKS):
+            raise ConfigurationError(
+                f"a callback has one of {', '.join(HOOKS)}, got {callback!r}, which has none"
+                + (": give it to the estimator's set_callbacks." if hasattr(callback, "on_fit_task_end") else ".")
+            )
+    return listeners
 
 
 class EarlyStopping:
@@ -138,14 +156,14 @@ class ProgressBar:
 
     def __init__(self, console: Any = None) -> None:
         try:
-            import rich.progress
+            import rich.progress  # noqa: F401  # to say so before training, not in it
         except ImportError as error:
             raise MissingExtraError("a progress bar needs rich: pip install 'chainrule[cli]'.") from error
-        self._rich = rich.progress
         self._console = console
 
     def on_train_begin(self, run: Run) -> None:
-        bar = self._rich
+        import rich.progress as bar
+
         self._started = time.perf_counter()
         self._progress = bar.Progress(
             bar.TextColumn("epoch"),
@@ -167,6 +185,7 @@ class ProgressBar:
 
     def on_train_end(self, run: Run) -> None:
         self._progress.stop()
+        del self._progress  # which holds a lock, and could not be copied or pickled
 
 
 def _direction(monitor: str, mode: Mode) -> int:

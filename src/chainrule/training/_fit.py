@@ -12,7 +12,7 @@ import numpy as np
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError
 from .._kernels import backend as choose_backend
-from .._options import as_list, check_instance, whole_number
+from .._options import check_instance, whole_number
 from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, is_flat, prepare
@@ -25,6 +25,7 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
+from ._callbacks import check_callbacks
 from ._feed import Resident
 from ._loop import Plan, train
 from ._run import Run
@@ -96,9 +97,7 @@ def fit(
     before = network if isinstance(network, Model) else None
     net, found_loss = _what(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
-    listeners = as_list(callbacks, name="callbacks", example="cr.EarlyStopping()")
-    for callback in listeners:
-        check_instance(callback, object, expected="a callback", write="an object with on_epoch_end(run, record)")
+    listeners = check_callbacks(callbacks)
     if penalty is not None:
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     if clip is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -48,7 +48,8 @@ Step = Callable[[State, Batch], tuple[State, Array]]
 class Problem:
     """What is trained and how: all that a step needs besides arrays.
 
-    ``network`` ends in what ``loss`` is computed from (``logits_part``).
+    ``network`` ends in what ``loss`` is computed from (``logits_part``). An epoch's cost is the mean of its batches' by
+    their ``weights``, the sums of the examples', or by their numbers of ``rows``, which is scikit-learn's.
     """
 
     network: Sequential
@@ -56,6 +57,7 @@ class Problem:
     optimizer: Optimizer
     penalty: Penalty | None = None
     clip: Clip | None = None
+    epoch_mean: Literal["weights", "rows"] = "weights"
 
     def parts(self) -> Iterator[object]:
         """Everything that a step calls."""
@@ -136,7 +138,8 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> Step:
             moments = tuple(xp.where(live, new, old) for new, old in zip(moments, kept.moments, strict=True))
             buffers = xp.where(live, buffers, kept.buffers) if problem.network.buffer_layout.size else buffers
         counters = state.step, state.cursor, state.cost, state.weight
-        count, cursor, total, seen = backend.run(advance, counters, value, batch.x.shape[-2], weight)
+        by = weight if problem.epoch_mean == "weights" else None
+        count, cursor, total, seen = backend.run(advance, counters, value, batch.x.shape[-2], by)
         return State(theta, moments, buffers, count, cursor, state.key, state.scale, total, seen), value
 
     return step

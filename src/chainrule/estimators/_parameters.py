@@ -1,0 +1,124 @@
+"""The estimators' parameters: scikit-learn's and ours, their defaults, and what each may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+
+from .._errors import ConfigurationError
+from .._options import check_instance
+from ..optimizers import Clip
+from ..schedules import Schedule
+from ..training import check_callbacks
+from ._network import ACTIVATION_NAMES, SOLVER_NAMES
+
+_NOT_NEGATIVE, _FRACTION = Interval(Real, 0, None, closed="left"), Interval(Real, 0, 1, closed="left")
+_COUNT = Interval(Integral, 1, None, closed="left")
+_ACTIVATION = [StrOptions(set(ACTIVATION_NAMES)), HasMethods(["value", "derivative"]), HasMethods(["forward", "apply"])]
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Parameters:
+    """The parameters of both estimators, which ``MLPClassifier`` documents; scikit-learn's, then ours."""
+
+    # scikit-learn's
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+    solver: Any = "adam"
+    alpha: float = 0.0001
+    batch_size: Any = "auto"
+    learning_rate: Any = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: Any = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: float = 10
+    max_fun: int = 15000
+    # ours
+    backend: str | None = None
+    device: Any = None
+    dtype: str | None = None
+    initializer: Any = None
+    dropout: Any = 0.0
+    normalization: str | None = None
+    clip: Any = None
+    scoring: Any = None
+    callbacks: Any = None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", _COUNT],
+        "activation": [*_ACTIVATION, "array-like"],
+        "solver": [StrOptions(set(SOLVER_NAMES)), HasMethods(["init", "update"])],
+        "alpha": [_NOT_NEGATIVE],
+        "batch_size": [StrOptions({"auto"}), _COUNT],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}), HasMethods(["rate", "planned"])],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [_NOT_NEGATIVE],
+        "max_iter": [_COUNT],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [_NOT_NEGATIVE],
+        "verbose": ["verbose", StrOptions({"bar"})],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [_FRACTION],
+        "beta_1": [_FRACTION],
+        "beta_2": [_FRACTION],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
+        "max_fun": [_COUNT],
+        "backend": [str, None],
+        "device": [object],
+        "dtype": [StrOptions({"float32", "float64"}), None],
+        "initializer": [str, HasMethods("draw"), None],
+        "dropout": [_FRACTION, "array-like"],
+        "normalization": [StrOptions({"batch", "layer"}), None],
+        "clip": [Clip, None],
+        "scoring": [str, callable, None],
+        "callbacks": ["array-like", None],
+    }
+
+    def _check_parts(self) -> None:
+        """Refuse a clip or a callback that is none, which the constraints above let through."""
+        if self.clip is not None:
+            check_instance(self.clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
+        check_callbacks(self.callbacks or ())
+
+    def _check_lbfgs(self, X_val: Any) -> None:
+        """L-BFGS minimises one fixed function of the weights, without epochs; refuse what has no meaning there."""
+        activations = np.ravel(np.asarray(self.activation, dtype=object))
+        refused = {
+            "dropout": np.any(np.asarray(self.dropout) > 0),
+            "activation='randomized_leaky_relu'": "randomized_leaky_relu" in activations.tolist(),
+            "normalization='batch'": self.normalization == "batch",
+            "a schedule as learning_rate": isinstance(self.learning_rate, Schedule),
+            "clip": self.clip is not None,
+            "batch_size": self.batch_size != "auto",
+            "scoring": self.scoring is not None,
+            "callbacks": bool(self.callbacks),
+            "verbose='bar'": self.verbose == "bar",
+            "X_val": X_val is not None,
+        }
+        for name, given in refused.items():
+            if given:
+                raise ConfigurationError(
+                    f"solver='lbfgs' takes all examples at once, without batches, epochs or random steps, so it cannot "
+                    f"use {name}: leave it out, or take a stochastic solver such as 'adam'."
+                )

@@ -1,0 +1,77 @@
+"""The validation set: the user's own, or rows held out for early stopping; and the score of a network on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
+
+from .._errors import DataError
+from ..history import Record
+from ..training import Run
+from ._inputs import check_weight, check_x_y, place, take_rows
+from ._task import Held, Split, Task
+
+Validation = tuple[Any, Any, Any]  # X, y, sample_weight, or None for each
+
+
+def check_validation(validation: Validation) -> None:
+    """Raise DataError for half a validation set."""
+    X, y, weight = validation
+    if (X is None) != (y is None) or (X is None and weight is not None):
+        raise DataError("a validation set is X_val and y_val, with or without sample_weight_val: give both or none.")
+
+
+def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
+    """The task with the user's validation set."""
+    X, y = check_x_y(estimator, *validation[:2], reset=False, numeric=estimator._numeric)
+    weight, targets = check_weight(validation[2], X.shape[0]), estimator._encode(y)
+    batch, constant = place(task.backend, X, targets, weight), estimator._constant(targets, weight)
+    return replace(task, held=Held(*validation[:2], weight, batch, constant))
+
+
+def with_held_out(
+    estimator: Any, task: Task, split: Split, given: tuple[Any, Any], targets: np.ndarray, weight: np.ndarray | None
+) -> Task:
+    """The task with some of its rows held out. Their weights are the user's: ``class_weight`` is for training."""
+    rows, held = split
+    kept = None if weight is None else weight[held]
+    batch = place(task.backend, take_rows(task.data.x, held), targets[held], kept)
+    X_held, y_held = (take_rows(part, held) for part in given)
+    shown = Held(X_held, y_held, kept, batch, estimator._constant(targets[held], kept))
+    trained = estimator._constant(targets[rows], None if weight is None else weight[rows])
+    return replace(task, rows=rows, held=shown, constant=trained, split=split)
+
+
+def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
+    """scikit-learn's split, from the same draws."""
+    rows, held = train_test_split(
+        np.arange(len(targets)),
+        random_state=random_state,
+        test_size=estimator.validation_fraction,
+        stratify=estimator._strata(targets),
+    )
+    if len(held) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    return rows, held
+
+
+def make_score(estimator: Any, held: Held) -> Callable[[Run, Record], float]:
+    """The score of the weights as they are, by which early stopping goes: ``scoring``, or the estimator's own."""
+    weight = {} if held.weight is None else {"sample_weight": held.weight}
+    scorer = None if estimator.scoring in (None, "loss") else check_scoring(estimator, estimator.scoring)
+
+    def score(run: Run, record: Record) -> float:
+        if estimator.scoring == "loss":
+            return -(record["val_loss"] + held.constant)
+        estimator.model_ = run.model()
+        with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
+            if scorer is None:
+                return float(estimator.score(held.X, held.y, **weight))
+            return float(scorer(estimator, held.X, held.y, **weight))
+
+    return score

@@ -1,0 +1,69 @@
+"""``coefs_`` and ``intercepts_``: the layers' weights and biases as scikit-learn shows them, read from a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .._backend import to_host
+from .._errors import DataError
+from .._typing import Array
+from ..layers import Dense
+from ..model import Model
+
+
+def weights_of(model: Model) -> tuple[Array, ...]:
+    """Each Dense layer's W ``(n_in, n_out)``; on NumPy read-only, since a write would be lost on compiled passes."""
+    return tuple(pieces[0] for pieces in _dense(model))
+
+
+def biases_of(model: Model) -> tuple[Array, ...]:
+    """Each Dense layer's b ``(n_out,)``; zeros for a layer in front of a normalisation, which has none."""
+    on = model.backend
+    return tuple(
+        on.xp.reshape(pieces[1], (-1,)) if len(pieces) > 1 else on.zeros((pieces[0].shape[1],))
+        for pieces in _dense(model)
+    )
+
+
+def with_weights(model: Model, given: Any) -> Model:
+    """The model with these weights in place of its own."""
+    return _with(model, 0, _checked(given, weights_of(model)))
+
+
+def with_biases(model: Model, given: Any) -> Model:
+    """The model with these biases in place of its own. Raises DataError for some other than 0 where there are none."""
+    arrays = _checked(given, biases_of(model))
+    for pieces, array in zip(_dense(model), arrays, strict=True):
+        if len(pieces) == 1 and array.any():
+            raise DataError("a layer in front of a normalisation has no biases: expected zeros for it.")
+    return _with(model, 1, arrays)
+
+
+def _dense(model: Model) -> list[tuple[Array, ...]]:
+    theta = model.theta
+    if isinstance(theta, np.ndarray):
+        theta = theta.view()
+        theta.flags.writeable = False
+    groups = model.network.layout.split(model.backend, theta)
+    return [pieces for layer, pieces in zip(model.network.layers, groups, strict=True) if isinstance(layer, Dense)]
+
+
+def _checked(given: Any, like: Sequence[Array]) -> list[np.ndarray]:
+    arrays, shapes = [to_host(array) for array in given], [tuple(array.shape) for array in like]
+    if [array.shape for array in arrays] != shapes:
+        raise DataError(f"expected arrays of shapes {shapes}, got {[array.shape for array in arrays]}.")
+    return arrays
+
+
+def _with(model: Model, which: int, arrays: Sequence[np.ndarray]) -> Model:
+    theta = np.array(model.backend.to_numpy(model.theta))
+    layers = zip(model.network.layers, model.network.layout.groups, strict=True)
+    groups = [group for layer, group in layers if isinstance(layer, Dense)]
+    for group, array in zip(groups, arrays, strict=True):
+        if len(group) > which:
+            theta[group[which].start : group[which].stop] = array.reshape(-1)
+    return replace(model, theta=model.backend.asarray(theta))
