@@ -183,9 +183,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "solver": (
             "More names, and objects. `lbfgs`: the gradient for several outputs is the cost's own (there it is as many "
             "times too long, [#8349](" + ISSUES + "8349)), so that such fits differ; `batch_size`, dropout, batch "
-            "normalisation, schedules and `clip` are refused by name (there `batch_size` is ignored); weights stay "
-            "float32 where X is (there they become float64). `early_stopping` has no effect with it, as there; nor "
-            "have `X_val`, `scoring` and `callbacks=`."
+            "normalisation, schedules, `clip`, `X_val`, `scoring` and `callbacks=` are refused by name (there "
+            "`batch_size` is ignored); weights stay float32 where X is (there they become float64). `early_stopping` "
+            "has no effect with it, as there."
         ),
         "batch_size": "Same. `lbfgs` refuses it.",
         "learning_rate": "Also a schedule, for every solver that is named; the three names are for `sgd`, as there.",
@@ -195,7 +195,6 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "Same. Parameters that now ask for another network are refused; there a new activation is taken over, and "
             "new sizes are ignored or fail later."
         ),
-        "momentum": "In [0, 1). There 1.0 is allowed: a velocity that never decays.",
         "early_stopping": (
             "Same split (stratified for two classes alone: a scorer that needs all of several may want `X_val`) and "
             "scores. Also in `partial_fit`. A divergence ends training at once, with a warning, NaN as the last score "
@@ -204,16 +203,14 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     },
     "attributes": {
         "coefs_": (
-            "Same numbers, as arrays of the backend. The list is made anew each time and its arrays are read-only: "
-            "assign a whole list to replace them, `est.coefs_ = [...]`; `est.coefs_[0] = W` changes nothing."
+            "Same numbers, as a tuple of arrays of the backend, on NumPy read-only. Assign all of them to replace "
+            "them: `est.coefs_ = [...]`."
         ),
         "intercepts_": "Same, and as `coefs_`. Zeros in front of a normalisation, whose layers have no bias.",
         "loss": "Of the classifier: a parameter here.",
         "loss_": (
-            "Same without weights. With `sample_weight` it is the weighted mean over the epoch; there it is the mean "
-            "of the batches' means by their number of rows, so that training without early stopping can end some "
-            "epochs sooner or later. Computed from the pre-activations; there probabilities are clipped at eps, so "
-            "that no example's loss exceeds 36 (16 in float32)."
+            "Same. Computed from the pre-activations; there probabilities are clipped at eps, so that no example's "
+            "loss exceeds 36 (16 in float32). A loss that overflows is a divergence; there it is infinity."
         ),
         "loss_curve_": "Same; what `loss_` says holds here too.",
         "best_loss_": "Same; what `loss_` says holds here too.",
@@ -225,13 +222,14 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "fit": (
             "Also `X_val`, `y_val`, `sample_weight_val`. `sample_weight` must be >= 0, which there it "
             "need not be. A divergence is the same ValueError, raised in the epoch in which it happens, and `model_` "
-            "keeps the last finite weights. Ctrl-C ends after the step in flight, with a warning of its own class."
+            "keeps the last finite weights. A fit that is refused leaves the one before as it was. Ctrl-C ends after "
+            "the step in flight, with a warning of its own class."
         ),
         "partial_fit": (
             "As `fit`. k calls on the same rows give what `fit` gives with `max_iter=k`, also when rows are shuffled "
-            "(there the order starts again at each call); under early stopping the held-out rows are others than those "
-            "of `fit`, unless `X_val` is given. Settings of the solver that `set_params` changes between calls take "
-            "effect. With `lbfgs` neither estimator has it; there the regressor has, and it runs all of `fit`."
+            "(there the order starts again at each call); after a `fit` as many rows again are held out as they were "
+            "there. Settings of the solver that `set_params` changes between calls take effect. A call that fails "
+            "changes nothing. With `lbfgs` neither estimator has it; there the regressor has, and it runs all of `fit`."
         ),
         "predict": "Same answers, in the library and on the device of X; labels that are text in NumPy.",
         "predict_proba": "Same answers, in the library and on the device of X, in the dtype that was trained in.",
@@ -333,7 +331,7 @@ def alike(a: Any, b: Any) -> bool:
     """Whether two values are the same, numbers up to a millionth."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(alike, a, b))
     x, y = np.asarray(a), np.asarray(b)
     if x.shape != y.shape:

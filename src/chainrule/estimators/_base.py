@@ -76,6 +76,14 @@ class Perceptron(
     @abstractmethod
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
+    @abstractmethod
+    def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
+        """``score``, from what the network said."""
+
+    def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
+        """What makes answers of pre-activations."""
+        return decide
+
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         return weight
 

@@ -167,6 +167,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """The share of right answers; with several labels a row, of rows that are right in all."""
         return float(accuracy_score(_host(y), _host(self.predict(X)), sample_weight=_host(sample_weight)))
 
+    def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
+        return float(accuracy_score(_host(y), self._labels.decode(answers), sample_weight=weight))
+
     def _learn_targets(self, y: Any, *, fresh: bool) -> None:
         y = check_labels(y)
         known: Labels | None = vars(self).get("_labels")

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._backend import Backend
-from .._errors import DataError
+from .._errors import DataError, InterruptedTraining
 from .._random import step_key
 from .._typing import Array
 from ..backpropagation import value_and_gradient
@@ -20,6 +20,7 @@ from ..history import History
 from ..losses import LossFunction
 from ..model import Model
 from ..network import Sequential
+from ..training import deferred_interrupt
 from ._callbacks import SklearnCallbacks
 from ._inputs import is_sparse
 from ._sparse import on_sparse, place_rows
@@ -44,24 +45,30 @@ def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None
         iteration = next(iterations)
         if estimator.verbose and estimator.verbose != "bar":
             print(f"Iteration {iteration}, loss = {intermediate_result.fun + task.constant:.8f}")
-        if told is None:
-            return
-        told.begin_epoch()
-        if told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
+        if told is not None:
+            told.begin_epoch()
+            if told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
+                raise StopIteration
+        if interrupt.asked:
             raise StopIteration
 
     def fitted(x: np.ndarray) -> Model:
         return task.model(task.backend.copy(task.backend.asarray(x)), model.buffers, History())
 
     iterations = count(1)
-    found = minimize(
-        objective,
-        start,
-        method="L-BFGS-B",
-        jac=True,
-        callback=report,
-        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
-    )
+    with deferred_interrupt() as interrupt:
+        found = minimize(
+            objective,
+            start,
+            method="L-BFGS-B",
+            jac=True,
+            callback=report,
+            options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
+        )
+    if interrupt.asked:
+        warnings.warn(
+            f"interrupted in iteration {found.nit}: the network so far is kept.", InterruptedTraining, stacklevel=2
+        )
     if not found.success and found.status != 99:  # 99: a callback asked to stop
         warnings.warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "

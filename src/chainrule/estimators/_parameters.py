@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.metrics import get_scorer
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
 from .._errors import ConfigurationError
@@ -96,7 +97,9 @@ class Parameters:
     }
 
     def _check_parts(self) -> None:
-        """Refuse a clip or a callback that is none, which the constraints above let through."""
+        """Refuse a clip, a callback or a scorer that is none, which the constraints above let through."""
+        if isinstance(self.scoring, str) and self.scoring != "loss":
+            get_scorer(self.scoring)
         if self.clip is not None:
             check_instance(self.clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
         check_callbacks(self.callbacks or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +13,9 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from .._backend import library_of, to_host
+from .._backend import Backend, library_of, to_host
 from .._errors import ConfigurationError, DataError
+from .._typing import Array
 from ..losses import LossFunction, Poisson, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
@@ -81,18 +83,22 @@ class MLPRegressor(RegressorMixin, Perceptron):
     def predict(self, X: Any) -> Any:
         """Numbers ``(rows,)`` or ``(rows, outputs)``, in the library of X."""
         check_is_fitted(self)
-        fractions = self.model_.loss.link == "sigmoid"  # which a classifier would round to 0 or 1
-        return self._answers(X, apply_link if fractions else decide, "predict")
+        return self._answers(X, self._finish(self.model_.loss), "predict")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs.
 
         NaN where an answer is not finite.
         """
-        answers = _host(self.predict(X))
+        return self._score_of(y, _host(self.predict(X)), _host(sample_weight))
+
+    def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
         if not np.isfinite(answers).all():
             return float("nan")
-        return float(r2_score(_host(y), answers, sample_weight=_host(sample_weight)))
+        return float(r2_score(_host(y), answers, sample_weight=weight))
+
+    def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
+        return apply_link if loss.link == "sigmoid" else decide  # which would round fractions to 0 or 1
 
     def _learn_targets(self, y: Any, *, fresh: bool) -> None:
         width = self._encode(y).shape[1]

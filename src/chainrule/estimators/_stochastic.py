@@ -16,7 +16,6 @@ from .._typing import Array
 from ..layers import Dropout, RandomizedLeakyReLU
 from ..model import evaluate
 from ..optimizers import planned
-from ..prediction import ForwardPass
 from ..training import (
     Plan,
     Problem,
@@ -34,9 +33,9 @@ from ..training import (
 )
 from ._convergence import Convergence, start
 from ._inputs import is_sparse
-from ._sparse import forward_sparse, on_sparse, place_rows
+from ._sparse import on_sparse, place_rows
 from ._task import NON_FINITE, Split, Task
-from ._validation import make_score
+from ._validation import HeldForward, make_score
 
 
 @dataclass
@@ -72,7 +71,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         estimator,
         rows=rows,
         constant=task.constant,
-        score=None if task.held is None else make_score(estimator, task.held),
+        score=None if task.held is None else make_score(estimator, on, task),
         held_constant=0.0 if task.held is None else task.held.constant,
         incremental=incremental,
         best=progress.best,
@@ -165,17 +164,13 @@ def _feed(on: Backend, task: Task, progress: Progress) -> Resident | Streamed:
 
 def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
     held = task.held
-    if held is not None and is_sparse(held.batch.x):
-        on = on_sparse(on)
-    forward = ForwardPass(on, task.problem.network)
+    if held is None:
+        return lambda state: {}
+    forward = HeldForward(on, task.problem.network, held.batch)
 
     def measure(state: State) -> dict[str, Array]:
-        if held is None:
-            return {}
-        loaded: Callable[[Array], Array] = forward.load(state.theta, state.buffers)
-        if is_sparse(held.batch.x):
-            loaded = partial(forward_sparse, on, loaded)
-        return {"val_loss": evaluate(on, loaded, task.problem.loss, held.batch, {})["loss"]}
+        loaded = forward.load(state.theta, state.buffers)
+        return {"val_loss": evaluate(on, lambda x: loaded(), task.problem.loss, held.batch, {})["loss"]}
 
     return measure
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
+from .._backend import Backend
 from .._errors import DataError
+from .._typing import Array
+from ..data import Batch
 from ..history import Record
+from ..network import Sequential
+from ..prediction import Finish, ForwardPass
 from ..training import Run
-from ._inputs import check_weight, check_x_y, place, take_rows
+from ._inputs import check_weight, check_x_y, is_sparse, place, take_rows
+from ._sparse import forward_sparse, on_sparse
 from ._task import Held, Split, Task
 
 Validation = tuple[Any, Any, Any]  # X, y, sample_weight, or None for each
@@ -60,18 +67,41 @@ def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
     return rows, held
 
 
-def make_score(estimator: Any, held: Held) -> Callable[[Run, Record], float]:
+class HeldForward:
+    """The network's answers on the validation set, by the weights that were loaded last."""
+
+    def __init__(self, on: Backend, network: Sequential, batch: Batch, finish: Finish | None = None) -> None:
+        self._x = batch.x
+        self._on = on_sparse(on) if is_sparse(batch.x) else on
+        self._forward = ForwardPass(self._on, network, finish)
+
+    def load(self, theta: Array, buffers: Array) -> HeldForward:
+        """Take these weights from now on."""
+        self._forward.load(theta, buffers)
+        return self
+
+    def __call__(self) -> Array:
+        """The pre-activations ``(rows, n)``, or what they were finished to."""
+        return forward_sparse(self._on, self._forward, self._x) if is_sparse(self._x) else self._forward(self._x)
+
+
+def make_score(estimator: Any, on: Backend, task: Task) -> Callable[[Run, Record], float]:
     """The score of the weights as they are, by which early stopping goes: ``scoring``, or the estimator's own."""
+    held = task.held
+    assert held is not None, "there is a validation set"
+    if estimator.scoring == "loss":
+        return lambda run, record: -(record["val_loss"] + held.constant)
     weight = {} if held.weight is None else {"sample_weight": held.weight}
-    scorer = None if estimator.scoring in (None, "loss") else check_scoring(estimator, estimator.scoring)
+    scorer = None if estimator.scoring is None else check_scoring(estimator, estimator.scoring)
+    forward = HeldForward(on, task.problem.network, held.batch, partial(estimator._finish(task.loss), task.loss))
 
     def score(run: Run, record: Record) -> float:
-        if estimator.scoring == "loss":
-            return -(record["val_loss"] + held.constant)
-        estimator.model_ = run.model()
         with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
             if scorer is None:
-                return float(estimator.score(held.X, held.y, **weight))
+                answers = on.to_numpy(forward.load(run.state.theta, run.state.buffers)())
+                answers = answers.reshape(-1) if task.flat else answers
+                return float(estimator._score_of(held.y, answers, held.weight))
+            estimator.model_ = run.model()
             return float(scorer(estimator, held.X, held.y, **weight))
 
     return score

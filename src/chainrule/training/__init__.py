@@ -9,6 +9,7 @@ from ._feed import Resident as Resident
 from ._feed import Streamed as Streamed
 from ._fit import batch_sizes as batch_sizes
 from ._fit import fit as fit
+from ._interrupt import deferred_interrupt as deferred_interrupt
 from ._loop import Plan as Plan
 from ._loop import train as train
 from ._run import Run as Run
