@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -121,10 +122,22 @@ def test_the_weights_of_examples_are_theirs() -> None:
                 np.testing.assert_allclose(got, want, rtol=0, atol=1e-9)
 
 
+def test_weighted_trainings_of_several_batches_end_where_theirs_do() -> None:
+    weight = np.random.default_rng(0).exponential(size=330) ** 2
+    settings = {"batch_size": 16, "tol": 1e-3, "n_iter_no_change": 2, "max_iter": 200, "learning_rate_init": 0.01}
+    for problem in ("binary", "regression"):
+        name, X, y = PROBLEMS[problem]
+        a, b = both(name, random_state=0, **settings)
+        a.fit(X, y, sample_weight=weight)
+        b.fit(X, y, sample_weight=weight)
+        assert_same(a, b, X, rtol=1e-6)
+        assert b.n_iter_ < 200
+
+
 def test_poisson_counts_are_theirs() -> None:
     counts = np.random.default_rng(0).poisson(np.exp(NUMBERS[:, 0] / 2)).astype(float)
-    for solver in ("adam", "lbfgs"):
-        a, b = both("MLPRegressor", loss="poisson", max_iter=3, random_state=0, solver=solver)
+    for settings in ({"solver": "adam"}, {"solver": "lbfgs"}, {"early_stopping": True}):
+        a, b = both("MLPRegressor", loss="poisson", max_iter=3, random_state=0, **settings)
         assert_same(a.fit(NUMBERS, counts), b.fit(NUMBERS, counts), NUMBERS)
 
 
@@ -368,6 +381,110 @@ def test_under_early_stopping_divergence_is_a_last_score_of_nan() -> None:
     np.testing.assert_allclose(est.predict(NUMBERS), again.fit(NUMBERS, NUMBER / 100.0).predict(NUMBERS))
 
 
+class Raises:
+    """A callback that raises at the end of an epoch."""
+
+    def __init__(self, error: BaseException, epoch: int) -> None:
+        self.error, self.epoch = error, epoch
+
+    def on_epoch_end(self, run: Any, record: Any) -> None:
+        if run.epoch == self.epoch:
+            raise self.error
+
+
+def test_what_was_trained_is_kept_where_a_callback_raises() -> None:
+    want = cr.MLPClassifier(max_iter=3, random_state=0).fit(DIGITS, DIGIT)
+    est = cr.MLPClassifier(max_iter=9, random_state=0, callbacks=[Raises(KeyboardInterrupt(), 3)])
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        est.fit(DIGITS, DIGIT)
+    np.testing.assert_array_equal(est.coefs_[0], want.coefs_[0])
+    est.set_params(callbacks=[Raises(OSError("disk full"), 3)])
+    with pytest.raises(OSError, match="disk full"):
+        est.fit(DIGITS, DIGIT)
+    np.testing.assert_array_equal(est.coefs_[0], want.coefs_[0])
+    assert est.n_iter_ == len(est.loss_curve_) == 3
+
+
+def test_ctrl_c_ends_lbfgs_with_the_network_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = importlib.import_module("chainrule.estimators._lbfgs").Objective
+    call, calls = objective.__call__, []
+
+    def interrupting(self: Any, theta: np.ndarray) -> Any:
+        calls.append(theta)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return call(self, theta)
+
+    monkeypatch.setattr(objective, "__call__", interrupting)
+    est = cr.MLPClassifier(solver="lbfgs", max_iter=500, random_state=0)
+    with pytest.warns(cr.InterruptedTraining, match="interrupted in iteration"):
+        est.fit(DIGITS, DIGIT)
+    assert 2 <= est.n_iter_ < 10
+    assert est.score(DIGITS, DIGIT) > 0.3
+
+
+def test_a_divergence_in_the_first_epoch_under_early_stopping_leaves_lists_of_one_length() -> None:
+    est = cr.MLPRegressor(solver="sgd", learning_rate_init=1e9, activation="identity", early_stopping=True)
+    with pytest.warns(RuntimeWarning, match="non-finite"):
+        est.fit(NUMBERS, NUMBER)
+    curves = (est.loss_curve_, est.validation_scores_, est.validation_loss_curve_)
+    assert [len(curve) for curve in curves] == [est.n_iter_] * 3
+    assert est.stopped_ == "training diverged"
+
+
+def test_partial_fit_validates_on_the_rows_that_fit_held_out() -> None:
+    est = cr.MLPClassifier(max_iter=3, early_stopping=True, random_state=0, n_iter_no_change=50).fit(DIGITS, DIGIT)
+    held = est._progress.split[1]
+    seen: list[Any] = []
+    est.set_params(scoring=lambda e, X, y: seen.append(X) or 0.5).partial_fit(DIGITS, DIGIT)
+    np.testing.assert_array_equal(seen[0], DIGITS[held])
+
+
+def test_a_solver_without_epochs_leaves_nothing_of_the_fit_before() -> None:
+    est = cr.MLPClassifier(max_iter=3, early_stopping=True, random_state=0).fit(DIGITS, DIGIT)
+    est.set_params(solver="lbfgs", early_stopping=False).fit(DIGITS, DIGIT)
+    assert not {"validation_scores_", "best_validation_score_", "loss_curve_"} & set(vars(est))
+    assert est.stopped_ is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip": cr.ClipNorm}, "got the class ClipNorm: write an object"),
+        ({"solver": cr.Adam}, "got the class Adam: write an object"),
+        ({"callbacks": [object()]}, "has one of on_train_begin"),
+        ({"scoring": "acuracy"}, "acuracy"),
+        ({"hidden_layer_sizes": (10.7,)}, "hidden_layer_sizes: each must be a whole number"),
+        ({"class_weight": {77: 2.0}}, r"class_weight must name labels among .* got \[77\] too"),
+        ({"learning_rate": cr.CosineDecay(0.1), "solver": cr.Adam()}, "with a rate of its own"),
+        ({"dropout": [0.1, 0.2]}, "dropout must have one entry for each of 1 hidden layers, got 2"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cr.MLPClassifier(**settings).fit(DIGITS, DIGIT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "y", "message"),
+    [
+        ({"loss": "poisson"}, NUMBER, "y must lie between 0 and inf"),
+        ({"loss": cr.SigmoidCrossEntropy()}, NUMBER, "y must lie between 0 and 1"),
+        ({"loss": cr.SoftmaxCrossEntropy()}, NUMBER, "is a loss for classes: use MLPClassifier"),
+        ({"loss": "poisson", "output_activation": "softplus"}, NUMBER**2, "would come on top"),
+    ],
+)
+def test_a_regression_that_cannot_be_is_refused(settings: dict[str, Any], y: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cr.MLPRegressor(**settings).fit(NUMBERS, y)
+
+
+@pytest.mark.parametrize("given", ["X_val", "y_val", "sample_weight_val"])
+def test_half_a_validation_set_is_refused(given: str) -> None:
+    with pytest.raises(cr.DataError, match="give both or none"):
+        cr.MLPClassifier().fit(DIGITS, DIGIT, **{given: DIGITS})
+
+
 CHECKS = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -468,6 +585,13 @@ def test_a_fitted_estimator_moves(library: Target) -> None:
     assert library_of(est.coefs_[0]) is on.library
 
 
+def test_lbfgs_runs_on_any_array(library: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.estimators._lbfgs._BLOCK", 100)  # 330 rows are four blocks
+    est = cr.MLPClassifier(solver="lbfgs", max_iter=15, random_state=0).fit(library.array(DIGITS), DIGIT)
+    assert library_of(est.coefs_[0]) is library.backend.library
+    assert est.score(library.array(DIGITS), DIGIT) > 0.9
+
+
 def test_where_there_is_no_float64_float32_is_used_and_a_warning_says_so(open_target: Callable[..., Target]) -> None:
     device = open_target("no-float64").backend.device_name
     est = cr.MLPRegressor(max_iter=1, backend="array-api-strict", device=device)
@@ -539,6 +663,13 @@ def test_on_numpy_sparse_rows_are_never_made_dense(monkeypatch: pytest.MonkeyPat
     for settings in ({"max_iter": 1}, {"max_iter": 2, "solver": "lbfgs"}):
         est = cr.MLPClassifier(hidden_layer_sizes=(3,), **settings).fit(X, np.arange(300) % 2)
         assert est.predict(X).shape == (300,)
+
+
+def test_an_arrow_table_is_trained_on() -> None:
+    arrow = find_library("pyarrow")
+    table = arrow.table({"a": NUMBERS[:, 0], "b": NUMBERS[:, 1]})
+    est = cr.MLPRegressor(max_iter=2, random_state=0, early_stopping=True).fit(table, NUMBER)
+    assert est.predict(table).shape == (330,)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
