@@ -114,12 +114,11 @@ def test_the_weights_of_examples_are_theirs() -> None:
     weight = np.random.default_rng(0).uniform(0.1, 2.0, 330)
     for problem in ("multiclass", "regression"):
         name, X, y = PROBLEMS[problem]
-        for solver in ("sgd", "adam", "lbfgs"):
-            a, b = both(name, max_iter=3, random_state=0, solver=solver, alpha=0.1)
+        for settings in ({"solver": "sgd"}, {"solver": "adam"}, {"solver": "lbfgs"}, {"early_stopping": True}):
+            a, b = both(name, max_iter=3, random_state=0, alpha=0.1, **settings)
             a.fit(X, y, sample_weight=weight)
             b.fit(X, y, sample_weight=weight)
-            for want, got in zip(a.coefs_, b.coefs_, strict=True):
-                np.testing.assert_allclose(got, want, rtol=0, atol=1e-9)
+            assert_same(a, b, X)
 
 
 def test_weighted_trainings_of_several_batches_end_where_theirs_do() -> None:
@@ -171,6 +170,24 @@ def test_calls_of_partial_fit_are_theirs_where_nothing_is_drawn() -> None:
                 assert_same(a, b, X)
 
 
+def test_calls_of_partial_fit_lower_the_rate_as_one_fit_does() -> None:
+    settings = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 0.1, "tol": 1e-2, "random_state": 3}
+    want = cr.MLPClassifier(**settings, max_iter=40, n_iter_no_change=1).fit(DIGITS, DIGIT)
+    got = cr.MLPClassifier(**settings, n_iter_no_change=1)
+    for _ in range(want.n_iter_):
+        got.partial_fit(DIGITS, DIGIT, classes=range(10))
+    assert got._progress.rate_scale == want._progress.rate_scale < 0.05
+    np.testing.assert_array_equal(got.coefs_[0], want.coefs_[0])
+
+
+def test_what_is_dropped_depends_on_the_random_state() -> None:
+    keys = [
+        cr.MLPClassifier(dropout=0.5, max_iter=1, random_state=seed).fit(DIGITS, DIGIT)._progress.state.key.tolist()
+        for seed in (1, 1, 2)
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_a_shared_random_state_is_drawn_from_as_theirs_is() -> None:
     a, b = (np.random.RandomState(5) for _ in range(2))
     for _ in range(2):
@@ -213,6 +230,13 @@ def test_lbfgs_has_the_right_gradient_for_several_outputs(monkeypatch: pytest.Mo
     for i, step in enumerate(np.eye(len(theta)) * 1e-5):
         numeric[i] = (objective(theta + step)[0] - objective(theta - step)[0]) / 2e-5
     np.testing.assert_allclose(gradient, numeric, rtol=0, atol=1e-8)
+
+
+def test_lbfgs_shows_the_mean_over_the_outputs_too() -> None:
+    est = cr.MLPRegressor(solver="lbfgs", hidden_layer_sizes=(4,), alpha=5.0, max_iter=20, random_state=0)
+    error = est.fit(NUMBERS, TARGETS).predict(NUMBERS) - TARGETS
+    penalty = 5.0 / (2 * 330) * sum(float((w * w).sum()) for w in est.coefs_)
+    assert est.loss_ == pytest.approx(0.5 * (error**2).mean() + penalty, rel=1e-9)
 
 
 def test_lbfgs_finds_their_minimum() -> None:
