@@ -234,3 +234,53 @@ def test_backends_says_when_the_blas_passes_over_avx_512(kernels: str, flags: li
     assert first == f"numpy's products: openblas 0.3.31, {kernels} kernels"
     assert [("OPENBLAS_CORETYPE=SKYLAKEX" in hint) for hint in hints] == [True] * said
     assert lines({"internal_api": "mkl", "version": "2024.2"}, ["avx512f"]) == ["numpy's products: mkl 2024.2"]
+
+
+def test_a_training_that_was_killed_goes_on_with_resume(
+    houses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (houses, "--target", "price", "--dropout", "0.1", "--checkpoint", "0 s")
+    assert train(*words, "--out", tmp_path / "whole") == 0
+    want = cr.load(tmp_path / "whole" / "model.safetensors")
+
+    class KilledError(BaseException):
+        """Nobody catches it."""
+
+    def dies(self: object, run: object, record: dict[str, float]) -> None:
+        if record["epoch"] == 11:
+            raise KilledError
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("chainrule.training.CSVLogger.on_epoch_end", dies)
+        with pytest.raises(KilledError):
+            train(*words, "--out", out)
+    capsys.readouterr()
+    assert train(*words, "--out", out) == 1
+    assert f"{out} has a training that was not finished: go on with --resume" in capsys.readouterr().err
+    assert train(*words, "--out", out, "--resume", "--seed", 3) == 1
+    assert "another training's: seed was 0, now 3" in capsys.readouterr().err
+    assert train(*words, "--out", out, "--resume") == 0
+    np.testing.assert_array_equal(cr.load(out / "model.safetensors").theta, want.theta)
+    assert len((out / "history.csv").read_text().splitlines()) == len(want.history) + 1
+    assert train(*words, "--out", out) == 0, "a finished training makes room for the next"
+
+
+def test_a_model_that_cannot_be_written_is_put_elsewhere(
+    houses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = cr.Model.save
+
+    def full(self: cr.Model, path: Path, **settings: bool) -> None:
+        if Path(path).is_relative_to(tmp_path / "run"):
+            raise cr.FileError(f"cannot write {path}: No space left on device.")
+        save(self, path, **settings)
+
+    monkeypatch.setattr(cr.Model, "save", full)
+    assert train(houses, "--target", "price", "--out", tmp_path / "run") == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("No space left on device. Training goes on") == 1
+    error = " ".join(printed.err.split())
+    elsewhere = re.search(r"written to (\S+model\.safetensors) instead: move it from there", error)
+    assert elsewhere
+    assert len(cr.load(elsewhere[1]).history) > 0

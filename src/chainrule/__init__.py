@@ -103,6 +103,7 @@ from .schedules import ExponentialDecay as ExponentialDecay
 from .schedules import InverseScaling as InverseScaling
 from .schedules import OneCycle as OneCycle
 from .schedules import StepDecay as StepDecay
+from .training import Checkpoint as Checkpoint
 from .training import CSVLogger as CSVLogger
 from .training import EarlyStopping as EarlyStopping
 from .training import ProgressBar as ProgressBar

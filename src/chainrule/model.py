@@ -124,19 +124,25 @@ class Model:
         theta, buffers = (target.copy(target.asarray(numbers[part])) for part in ("theta", "buffers"))
         return replace(self, theta=theta, buffers=buffers, backend=target)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
         """Write one ``.safetensors`` file with everything in it.
 
-        Raises FileError where it cannot be written, ConfigurationError for a part of your own that has no name.
+        ``lenient`` writes null for a part of your own, which has no name in a file: such a file keeps the numbers, and
+        ``load`` refuses it.
+
+        Raises FileError where it cannot be written, ConfigurationError for a part of your own.
         """
-        description = {
-            "network": serialization.encode(self.network),
-            "loss": serialization.encode(self.loss),
+        serialization.write(path, self._numbers(), self.description(lenient=lenient))
+
+    def description(self, *, lenient: bool = False) -> dict[str, Any]:
+        """Everything but the arrays, in JSON. ``lenient``: a part of your own becomes null, which cannot be loaded."""
+        return {
+            "network": serialization.encode(self.network, lenient=lenient),
+            "loss": serialization.encode(self.loss, lenient=lenient),
             "flat": self.flat,
             "history": list(self.history.records),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_json(),
         }
-        serialization.write(path, self._numbers(), description)
 
     def _numbers(self) -> dict[str, np.ndarray]:
         return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}

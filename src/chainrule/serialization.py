@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import activations, initializers, layers, losses
+from . import activations, initializers, layers, losses, optimizers, penalties, schedules
 from ._errors import ChainruleError, ConfigurationError, FileError, ModelFileError
 from .network import Sequential
 
@@ -25,7 +25,7 @@ _KEY = "chainrule"
 
 _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
-    for module in (activations, initializers, layers, losses)
+    for module in (activations, initializers, layers, losses, optimizers, penalties, schedules)
     for cls in vars(module).values()
     if dataclasses.is_dataclass(cls) and isinstance(cls, type) and cls.__module__.startswith("chainrule.")
 } | {"Sequential": Sequential}
@@ -33,20 +33,22 @@ for _custom in ("Activation", "Loss"):  # they hold functions of the user's
     del _CLASSES[_custom]
 
 
-def encode(value: Any) -> Any:
-    """A frozen dataclass of ours, or a plain value, as JSON types."""
+def encode(value: Any, *, lenient: bool = False) -> Any:
+    """A frozen dataclass of ours, or a plain value, as JSON types; ``lenient`` makes null of anything else."""
     if isinstance(value, Sequential):
-        return {"type": "Sequential", "layers": [encode(layer) for layer in value.layers]}
+        return {"type": "Sequential", "layers": [encode(layer, lenient=lenient) for layer in value.layers]}
     if isinstance(value, tuple):
-        return [encode(item) for item in value]
+        return [encode(item, lenient=lenient) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if _CLASSES.get(type(value).__name__) is not type(value):
+        if lenient:
+            return None
         raise ConfigurationError(
             f"{value!r} is not part of chainrule, so a model file cannot name it: keep it in your code, save the "
             "arrays model.theta and model.buffers, and build the model again from them with cr.Model."
         )
-    fields = {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    fields = {field.name: encode(getattr(value, field.name), lenient=lenient) for field in dataclasses.fields(value)}
     return {"type": type(value).__name__, **fields}
 
 

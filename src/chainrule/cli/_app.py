@@ -78,6 +78,12 @@ def train(
     backend: BackendName = "auto",
     device: DeviceName = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    checkpoint: Annotated[
+        str, typer.Option(help="How often the training's state is kept: '30 s', '5 min', '1 h'.")
+    ] = "1 min",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training that was broken off there.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> int:
@@ -108,6 +114,8 @@ def train(
             backend=backend,
             device=_device(device),
             dtype=dtype,
+            checkpoint=checkpoint,
+            resume=resume,
             out=out or Path("runs") / Path(data).stem,
         ),
         Console(highlight=False, soft_wrap=True, quiet=False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +16,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._errors import ConfigurationError, InterruptedTraining, require
+from .._errors import ConfigurationError, FileError, InterruptedTraining, require
 from .._kernels import backend as choose_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
@@ -24,7 +26,7 @@ from ..optimizers import OPTIMIZERS, ClipNorm, Optimizer, find_optimizer
 from ..penalties import Penalty
 from ..plots import plot_history
 from ..tables import Preprocessing, Table, read_table, split
-from ..training import CSVLogger, EarlyStopping, ProgressBar, fit
+from ..training import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, fit, has_unfinished
 from ._options import check_folder, hidden_widths
 
 # Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
@@ -59,6 +61,8 @@ class Options:
     backend: str
     device: str | int | None
     dtype: str
+    checkpoint: str
+    resume: bool
     out: Path
 
 
@@ -74,6 +78,7 @@ class Parts:
 def train_table(data: str, options: Options, console: Console, *, quiet: bool) -> int:
     """Train on ``data`` and write model.safetensors, history.csv and curves.png to ``options.out``."""
     check_folder(options.out)
+    checkpoint = _checkpoint(options)
     on = choose_backend(options.backend, device=options.device, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
@@ -90,8 +95,17 @@ def train_table(data: str, options: Options, console: Console, *, quiet: bool) -
     if not quiet:
         callbacks.append(ProgressBar(console))
     batch_size = min(options.batch_size, len(parts.train))
-    with warnings.catch_warnings(record=True) as caught, _blas_threads(network, batch_size):
-        warnings.simplefilter("always", InterruptedTraining)
+    interrupted: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, InterruptedTraining):
+            interrupted.append(str(message))  # said after the bar
+        else:
+            console.print(f"warning: {message}", markup=False)
+
+    with warnings.catch_warnings(), _blas_threads(network, batch_size):
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
         model = fit(
             network,
             X[parts.train],
@@ -105,9 +119,10 @@ def train_table(data: str, options: Options, console: Console, *, quiet: bool) -
             penalty=Penalty(l2=options.l2) if options.l2 else None,
             clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
             callbacks=callbacks,
+            checkpoint=checkpoint,
+            resume=options.resume,
             backend=on,
         )
-    interrupted = [str(w.message) for w in caught if issubclass(w.category, InterruptedTraining)]
     model = replace(model, preprocessing=prepared)
     console.print(f"trained {len(model.history)} epochs in {time.perf_counter() - started:.1f} s")
     for message in interrupted:
@@ -115,6 +130,18 @@ def train_table(data: str, options: Options, console: Console, *, quiet: bool) -
     _report(console, model, X[parts.test], y[parts.test])
     _write(console, model, options.out)
     return 130 if interrupted else 0
+
+
+def _checkpoint(options: Options) -> Checkpoint:
+    """Where the training's state is kept. What a finished training left there makes room; one that is not does not."""
+    kept = Checkpoint(options.out / "checkpoints", every=options.checkpoint)
+    if not options.resume:
+        if has_unfinished(kept.folder):
+            raise ConfigurationError(
+                f"{options.out} has a training that was not finished: go on with --resume, or give another --out."
+            )
+        shutil.rmtree(kept.folder, ignore_errors=True)
+    return kept
 
 
 def load_table(data: str, options: Options) -> Table:
@@ -209,7 +236,12 @@ def _report(console: Console, model: Model, X: np.ndarray, y: np.ndarray) -> Non
 
 
 def _write(console: Console, model: Model, out: Path) -> None:
-    model.save(out / "model.safetensors")
+    try:
+        model.save(out / "model.safetensors")
+    except FileError as error:
+        elsewhere = Path(tempfile.mkdtemp(prefix="chainrule-")) / "model.safetensors"
+        model.save(elsewhere)
+        raise FileError(f"{error} The model was written to {elsewhere} instead: move it from there.") from error
     if len(model.history):
         plot_history(model.history).savefig(out / "curves.png", dpi=150)
     console.print("wrote " + ", ".join(str(out / name) for name in ("model.safetensors", "history.csv", "curves.png")))

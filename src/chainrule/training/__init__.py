@@ -5,6 +5,8 @@ from ._callbacks import EarlyStopping as EarlyStopping
 from ._callbacks import ProgressBar as ProgressBar
 from ._callbacks import ReduceOnPlateau as ReduceOnPlateau
 from ._callbacks import check_callbacks as check_callbacks
+from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import has_unfinished as has_unfinished
 from ._feed import Resident as Resident
 from ._feed import Streamed as Streamed
 from ._fit import batch_sizes as batch_sizes

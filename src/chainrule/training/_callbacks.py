@@ -5,6 +5,9 @@ A callback has any of ``on_train_begin(run)``, ``on_epoch_begin(run)``, ``on_ste
 requests: ``run.stop("why")``, ``run.scale_rate(0.5)``, ``run.snapshot()``, ``run.restore(snapshot)``. ``record`` is the
 epoch's numbers, already on the host. ``on_step_end`` reads nothing from the device, so a progress bar costs no
 synchronisation.
+
+A callback that a resumed training must find as it was has ``state()``, a dictionary of numbers, strings and snapshots,
+and ``resume(state)``, which is called after ``on_train_begin``.
 """
 
 from __future__ import annotations
@@ -88,6 +91,13 @@ class EarlyStopping:
         if self._snapshot is not None:
             run.restore(self._snapshot)
 
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "snapshot": self._snapshot}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
+        self._snapshot = state["snapshot"]
+
 
 class ReduceOnPlateau:
     """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
@@ -125,6 +135,12 @@ class ReduceOnPlateau:
             run.scale_rate(max(self.factor, self.minimum / run.rate_scale))
             self._waited = 0
 
+    def state(self) -> dict[str, Any]:
+        return {"best": self._best, "waited": self._waited}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self._best, self._waited = state["best"], state["waited"]
+
 
 class CSVLogger:
     """Write the history to a CSV file after every epoch. The file is opened before training starts.
@@ -136,7 +152,7 @@ class CSVLogger:
         self.path = Path(path)
 
     def on_train_begin(self, run: Run) -> None:
-        self._write("")
+        self._write(run.history.to_csv() if len(run.history) else "")
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         self._write(run.history.to_csv())

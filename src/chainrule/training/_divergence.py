@@ -38,14 +38,19 @@ def is_finite(backend: Backend, state: State) -> Array:
     return xp.reshape(xp.astype(good, backend.dtype), (1,))
 
 
-def locate(backend: Backend, problem: Problem, start: State, feed: Feed, sizes: Sequence[int]) -> Divergence:
-    """Replay the epoch that began in ``start``, and that ``feed`` is at, and find its first step that is not finite."""
+def locate(
+    backend: Backend, problem: Problem, start: State, feed: Feed, sizes: Sequence[int], done: int = 0
+) -> Divergence:
+    """Replay the epoch that began in ``start``, and that ``feed`` is at, and find its first step that is not finite.
+
+    ``start`` is the state after the first ``done`` steps.
+    """
     # As it was trained, to the last bit; but a compilation that takes long is for the training alone.
     compiles = backend.library.COMPILES
     step = backend.compile(make_step, problem) if compiles else make_step(backend, problem)
     state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be the answer
-    first = 0
-    for number, rows in enumerate(sizes, 1):
+    first = sum(sizes[:done])
+    for number, rows in enumerate(sizes[done:], done + 1):
         good = copy_state(backend, state)
         batch = feed.batch(first, rows)
         first += rows

@@ -16,8 +16,8 @@ from ._step import Problem, State, make_epoch_step, make_step
 class Feed(Protocol):
     """The examples of a training, and the step on some of them."""
 
-    def begin(self, order: np.ndarray) -> None:
-        """Start an epoch that takes the examples in this order, ``(rows,)``."""
+    def begin(self, order: np.ndarray, first: int = 0) -> None:
+        """Start an epoch that takes the examples in this order, ``(rows,)``, from the ``first`` on."""
 
     def step(self, state: State, rows: int) -> State:
         """The state after a step on the epoch's next ``rows`` examples. Donates the state."""
@@ -46,7 +46,7 @@ class Resident:
         """Let go of the examples, and keep the program for the next ones."""
         self.data = Batch(None, None, None)  # type: ignore[arg-type]  # until it takes others
 
-    def begin(self, order: np.ndarray) -> None:
+    def begin(self, order: np.ndarray, first: int = 0) -> None:  # the state's cursor says where it is
         self._order = self._on.asarray(order, self._on.xp.int32)
 
     def step(self, state: State, rows: int) -> State:
@@ -74,8 +74,8 @@ class Streamed:
         self._on, self.data, self._place = backend, data, place
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
-    def begin(self, order: np.ndarray) -> None:
-        self._order, self._first = order, 0
+    def begin(self, order: np.ndarray, first: int = 0) -> None:
+        self._order, self._first = order, first
 
     def step(self, state: State, rows: int) -> State:
         state, _ = self._program(state, self.batch(self._first, rows))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._backend import Backend, dtype_name
-from .._errors import ConfigurationError
+from .._errors import ConfigurationError, require
 from .._kernels import backend as choose_backend
 from .._options import check_instance, whole_number
 from .._random import host_generator
@@ -26,7 +29,18 @@ from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
 from ._callbacks import check_callbacks
+from ._checkpoint import (
+    Checkpoint,
+    Keeper,
+    as_checkpoint,
+    find_checkpoint,
+    fingerprint,
+    has_checkpoints,
+    identify,
+    resumed,
+)
 from ._feed import Resident
+from ._lock import FolderLock
 from ._loop import Plan, train
 from ._run import Run
 from ._step import Problem, State, fresh_state
@@ -51,6 +65,8 @@ def fit(
     penalty: Penalty | None = None,
     clip: Clip | None = None,
     callbacks: Iterable[object] = (),
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    resume: bool = False,
     backend: str | Backend = "auto",
     device: Any = None,
     dtype: Any = None,
@@ -74,6 +90,10 @@ def fit(
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient.
         callbacks: see ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.ProgressBar``, ``cr.CSVLogger``.
+        checkpoint: a folder that keeps the whole state of the training after every epoch, or ``cr.Checkpoint``.
+        resume: go on from the checkpoint, where there is one: bit for bit as if nothing had happened, on one machine,
+            with the same versions and number of threads. A finished training gives its model back; with more epochs it
+            goes on.
         backend: the array library; ``"auto"`` is that of X. See ``cr.backend``.
         device: where; default the device of X, or the library's own choice.
         dtype: ``"float32"`` (default) or ``"float64"``.
@@ -81,6 +101,7 @@ def fit(
 
     Raises:
         DataError, DTypeError, ConfigurationError, BackendError: before anything is trained.
+        FileError: the folder of the checkpoints cannot be written to, or another process trains in it.
         DivergenceError: training turned NaN or infinite; its ``model`` has the last good weights.
 
     Ctrl-C ends the training after the step in flight: the model so far is returned and a warning says so. A second
@@ -139,8 +160,49 @@ def fit(
         # Drawn on the host and keyed by the seed and the epoch: the same on every backend.
         return host_generator(seed, "order", epoch).permutation(rows) if shuffle else np.arange(rows)
 
-    train(run, Plan(Resident(on, problem, data), sizes, order, measure), listeners)
+    plan = Plan(Resident(on, problem, data), sizes, order, measure)
+    kept = as_checkpoint(checkpoint)
+    require(not resume or kept is not None, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
+    if kept is None:
+        train(run, plan, listeners)
+        return run.model()
+    identity = {
+        "network": identify(net),
+        "loss": identify(found_loss),
+        "optimizer": identify(find_optimizer(optimizer)),
+        "penalty": identify(penalty),
+        "clip": identify(clip),
+        "seed": seed,
+        "batch_size": sizes[0],
+        "shuffle": shuffle,
+        "dtype": dtype_name(on.dtype),
+        "data": fingerprint(on, data),
+        "validation": fingerprint(on, held),
+        "start": None if before is None else fingerprint(on, Batch(state.theta, state.buffers)),
+    }
+    _train_kept(run, plan, listeners, kept, resume, identity)
     return run.model()
+
+
+def _train_kept(
+    run: Run, plan: Plan, listeners: list[object], kept: Checkpoint, resume: bool, identity: dict[str, Any]
+) -> None:
+    """Train with checkpoints, from the newest one if asked to."""
+    identity = json.loads(json.dumps(identity))  # as it will be read back
+    lock = FolderLock(Path(kept.folder))
+    lock.acquire()
+    try:
+        found = find_checkpoint(kept.folder) if resume else None
+        if not resume and has_checkpoints(kept.folder):
+            raise ConfigurationError(
+                f"{kept.folder} has the checkpoints of a training: go on with resume=True, or give another folder."
+            )
+        before = None if found is None else resumed(run.backend, run.state, *found, identity)
+        if before is not None:
+            run.state, run.history, run.rate_scale = before.state, before.history, before.rate_scale
+        train(run, plan, [*listeners, Keeper(kept, identity, listeners)], before)
+    finally:
+        lock.release()
 
 
 def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple[Sequential, LossFunction]:
