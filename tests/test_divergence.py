@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -175,3 +176,58 @@ def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_target: Cal
     found = locate(on, problem, start, feed, [len(X)])
     assert found.layer == "no layer: the replay stayed finite"
     np.testing.assert_array_equal(found.good.theta, theta)
+
+
+# -------------------------------------------------------------------------------------------------- what becomes of it
+
+
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_a_training_may_end_with_the_last_good_weights(id: str, open_target: Callable[..., Target]) -> None:
+    target = open_target(id)
+    net, ones = cr.Sequential(cr.Dense(1, 1, weights="zeros"), BOOM), target.array(np.ones((24, 1)))
+    settings: dict[str, Any] = {"loss": UPHILL, "optimizer": cr.SGD(0.5), "batch_size": 8, "epochs": 40}
+    with pytest.warns(UserWarning, match=r"epoch 3, step 2 of 3: .*\. Training ends with the last good weights\.$"):
+        model = cr.fit(net, ones, ones, on_divergence="stop", backend=target.backend, **settings)
+    assert target.host(model.theta).tolist() == [3.5, 3.5]
+    assert model.history["epoch"] == [1, 2]
+
+
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_a_training_may_recover_at_half_the_rate(id: str, open_target: Callable[..., Target]) -> None:
+    target = open_target(id)
+    net, x = cr.mlp([3, 8, 1], activation="linear"), target.array(X)
+    settings: dict[str, Any] = {"loss": "squared_error", "batch_size": 8, "backend": target.backend}
+    with pytest.warns(UserWarning, match="The epoch starts again at half the rate") as caught:
+        model = cr.fit(net, x, target.array(Y), optimizer=cr.SGD(20.0), epochs=30, on_divergence="recover", **settings)
+    assert 2 <= len(caught) <= 10
+    assert len(model.history) == 30
+    assert model.history["rate"][-1] == 20.0 * 0.5 ** len(caught)
+    assert model.history["loss"][-1] < 1e-3
+
+
+def test_a_recovery_is_the_epoch_that_half_the_rate_would_have_given() -> None:
+    settings: dict[str, Any] = {"batch_size": 8, "epochs": 1, "seed": 2}
+    net = cr.mlp([3, 8, 1], activation="tanh", dropout=0.2)
+
+    def steep(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
+        return xp.sum((z - y) ** 2, axis=-1, keepdims=True), xp.where(z > 3.0, z * np.nan, z - y)
+
+    settings["loss"] = cr.Loss(steep)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        got = cr.fit(net, X, Y, optimizer=cr.SGD(4.0), on_divergence="recover", **settings)
+    assert 1 <= len(caught) < 10
+    want = cr.fit(net, X, Y, optimizer=cr.SGD(4.0 / 2 ** len(caught)), **settings)
+    np.testing.assert_array_equal(got.theta, want.theta)
+
+
+def test_what_no_rate_can_cure_is_raised_in_the_end() -> None:
+    always = cr.Loss(lambda xp, z, y: (xp.sum(z - z, axis=-1, keepdims=True), z * np.nan))
+    with pytest.warns(UserWarning, match="half the rate") as caught, pytest.raises(cr.DivergenceError):
+        cr.fit(cr.mlp([3, 1]), X, Y, loss=always, on_divergence="recover")
+    assert len(caught) == 10
+
+
+def test_another_word_for_it_is_refused() -> None:
+    with pytest.raises(cr.ConfigurationError, match="unknown on_divergence 'recovr': did you mean 'recover'"):
+        cr.fit(cr.mlp([3, 1]), X, Y, loss="squared_error", on_divergence="recovr")  # type: ignore[arg-type]

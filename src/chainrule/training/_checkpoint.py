@@ -26,6 +26,7 @@ from .._options import whole_number
 from ..data import Batch
 from ..history import History, Record
 from ..model import Model
+from ._divergence import is_finite
 from ._run import Run, Snapshot
 from ._step import State
 
@@ -93,6 +94,7 @@ class Resumed(NamedTuple):
     state: State
     history: History
     rate_scale: float
+    recoveries: int
     stopped: str | None
     callbacks: list[tuple[str, dict[str, Any]]]
 
@@ -199,6 +201,8 @@ def write_checkpoint(
 ) -> None:
     """Write the run as it is."""
     on, state = run.backend, run.state
+    if place.step and not on.to_numpy(is_finite(on, state))[0]:
+        return  # a training on its way to the end of a lost epoch; the checkpoint before is a good one
     arrays = {"theta": state.theta, "buffers": state.buffers}
     arrays |= {f"training.{name}": getattr(state, name) for name in _FIELDS}
     arrays |= {f"training.moments.{i}": moment for i, moment in enumerate(state.moments)}
@@ -217,6 +221,7 @@ def write_checkpoint(
         "epoch": place.epoch,
         "step": place.step,
         "rate_scale": run.rate_scale,
+        "recoveries": run.recoveries,
         "stopped": None if run.stopped == "interrupted" else run.stopped,
         "finished": place == Place(run.last_epoch) or run.stopped not in (None, "interrupted"),
         "callbacks": stored,
@@ -263,7 +268,9 @@ def resumed(
         callbacks.append((stored["type"], own | _snapshots(backend, arrays, stored["index"])))
     place = Place(training["epoch"], training["step"])
     history = History(tuple(description["history"]))
-    return Resumed(place, state, history, training["rate_scale"], training["stopped"], callbacks)
+    return Resumed(
+        place, state, history, training["rate_scale"], training["recoveries"], training["stopped"], callbacks
+    )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

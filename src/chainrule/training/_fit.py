@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend, dtype_name
-from .._errors import ConfigurationError, require
+from .._errors import ConfigurationError, require, unknown_name
 from .._kernels import backend as choose_backend
 from .._options import check_instance, whole_number
 from .._random import host_generator
@@ -41,7 +41,7 @@ from ._checkpoint import (
 )
 from ._feed import Resident
 from ._lock import FolderLock
-from ._loop import Plan, train
+from ._loop import OnDivergence, Plan, train
 from ._run import Run
 from ._step import Problem, State, fresh_state
 
@@ -67,6 +67,7 @@ def fit(
     callbacks: Iterable[object] = (),
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
+    on_divergence: OnDivergence = "raise",
     backend: str | Backend = "auto",
     device: Any = None,
     dtype: Any = None,
@@ -94,6 +95,9 @@ def fit(
         resume: go on from the checkpoint, where there is one: bit for bit as if nothing had happened, on one machine,
             with the same versions and number of threads. A finished training gives its model back; with more epochs it
             goes on.
+        on_divergence: of a training that turns NaN or infinite: ``"raise"``; ``"stop"`` returns the last good weights
+            with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the lowest loss
+            so far, and where they fail too from the first ones, with a warning each time, ten times at most.
         backend: the array library; ``"auto"`` is that of X. See ``cr.backend``.
         device: where; default the device of X, or the library's own choice.
         dtype: ``"float32"`` (default) or ``"float64"``.
@@ -121,6 +125,8 @@ def fit(
     listeners = check_callbacks(callbacks)
     if penalty is not None:
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
+    if on_divergence not in ("raise", "stop", "recover"):
+        raise unknown_name("on_divergence", on_divergence, ["raise", "stop", "recover"])
     if clip is not None:
         check_instance(clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
     on = _choose(backend, X, device, dtype, compile, before)
@@ -160,7 +166,7 @@ def fit(
         # Drawn on the host and keyed by the seed and the epoch: the same on every backend.
         return host_generator(seed, "order", epoch).permutation(rows) if shuffle else np.arange(rows)
 
-    plan = Plan(Resident(on, problem, data), sizes, order, measure)
+    plan = Plan(Resident(on, problem, data), sizes, order, measure, on_divergence)
     kept = as_checkpoint(checkpoint)
     require(not resume or kept is not None, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
     if kept is None:
@@ -199,7 +205,8 @@ def _train_kept(
             )
         before = None if found is None else resumed(run.backend, run.state, *found, identity)
         if before is not None:
-            run.state, run.history, run.rate_scale = before.state, before.history, before.rate_scale
+            run.state, run.history = before.state, before.history
+            run.rate_scale, run.recoveries = before.rate_scale, before.recoveries
         train(run, plan, [*listeners, Keeper(kept, identity, listeners)], before)
     finally:
         lock.release()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Literal
 
 import numpy as np
 
@@ -20,17 +23,22 @@ from ._interrupt import Interrupt, deferred_interrupt
 from ._run import Run
 from ._step import State, copy_state
 
+OnDivergence = Literal["raise", "stop", "recover"]
+_KEPT = " The error's .model has the last good weights."
+_RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which something else is wrong
+
 
 @dataclass(frozen=True)
 class Plan:
     """What every epoch does: ``order(epoch)`` are its rows in turn, ``sizes`` says how many of them each step takes,
-    and ``measure`` what is read at the end.
+    ``measure`` what is read at the end, and ``on_divergence`` what becomes of a training that turns NaN or infinite.
     """
 
     feed: Feed
     sizes: Sequence[int]
     order: Callable[[int], np.ndarray]
     measure: Callable[[State], dict[str, Array]]
+    on_divergence: OnDivergence = "raise"
 
 
 def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | None = None) -> None:
@@ -46,6 +54,8 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | 
                 resume_callbacks(callbacks, resumed.callbacks)
                 first_epoch, first_step = resumed.place.epoch + 1, resumed.place.step
                 run.epoch, run.step, run.stopped = resumed.place.epoch, run.steps_per_epoch, resumed.stopped
+            if plan.on_divergence == "recover":
+                run.good = [copy_state(run.backend, run.state)]
             for epoch in range(first_epoch, run.last_epoch + 1):
                 if run.stopped is not None:
                     break
@@ -63,18 +73,20 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | 
 
 def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt, done: int) -> None:
     """One epoch, but for the steps that are ``done``, its record, and its divergence if it has one."""
-    on, started = run.backend, time.perf_counter()
+    started = time.perf_counter()
     _call(callbacks, "on_epoch_begin", run)
-    kept = _begin(run, done)
-    plan.feed.begin(plan.order(run.epoch), sum(plan.sizes[:done]))
-    with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        _steps(run, plan, callbacks, interrupt, done)
-        loss = run.state.cost / run.state.weight
-        arrays = {"finite": is_finite(on, run.state), "loss": loss, **plan.measure(run.state)}
-        numbers = on.to_numpy(on.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
-    measured = dict(zip(arrays, map(float, numbers), strict=True))
-    if not measured.pop("finite"):
-        raise _divergence(run, kept, plan, done)
+    kept, order = _begin(run, done), plan.order(run.epoch)
+    for attempt in count(1):
+        plan.feed.begin(order, sum(plan.sizes[:done]))
+        measured = _steps(run, plan, callbacks, interrupt, done)
+        if measured.pop("finite"):
+            break
+        error = _divergence(run, kept, plan, done)
+        if attempt == 2:
+            run.good = run.good[:1]  # the best epoch's end was on its way to infinity already
+        if not _go_on(run, plan, error):
+            return
+        done = 0
     if interrupt.asked:
         run.stop("interrupted")
         if run.step < len(plan.sizes):
@@ -82,6 +94,8 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
             return
     seconds = time.perf_counter() - started
     record: Record = {"epoch": run.epoch, **measured, "rate": _rate(run), "seconds": seconds}
+    if plan.on_divergence == "recover" and record["loss"] <= min(run.history["loss"], default=math.inf):
+        run.good = [run.good[0], copy_state(run.backend, run.state)]
     run.history = History((*run.history.records, record))
     _call(callbacks, "on_epoch_end", run, record)
 
@@ -91,19 +105,47 @@ def _begin(run: Run, done: int) -> State:
     on = run.backend
     if done:
         return copy_state(on, run.state)
-    cursor, cost, weight = on.zeros((1,), on.xp.int32), on.zeros(run.state.cost.shape), on.zeros((1,))
-    run.state = run.state._replace(cursor=cursor, cost=cost, weight=weight)
+    _zero_sums(run)
     return copy_state(on, run.state)
 
 
-def _steps(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt, done: int) -> None:
-    """The epoch's steps; ends early after the step in flight when Ctrl-C was pressed."""
+def _zero_sums(run: Run) -> None:
+    on = run.backend
+    cursor, cost, weight = on.zeros((1,), on.xp.int32), on.zeros(run.state.cost.shape), on.zeros((1,))
+    run.state = run.state._replace(cursor=cursor, cost=cost, weight=weight)
+
+
+def _steps(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt, done: int) -> dict[str, float]:
+    """The epoch's steps, and what is measured after them; ends after the step in flight when Ctrl-C was pressed."""
+    on = run.backend
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
-    for run.step, rows in enumerate(plan.sizes[done:], done + 1):
-        run.state = plan.feed.step(run.state, rows)
-        _call(listeners, "on_step_end", run)
-        if interrupt.asked:
-            break
+    with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
+        for run.step, rows in enumerate(plan.sizes[done:], done + 1):
+            run.state = plan.feed.step(run.state, rows)
+            _call(listeners, "on_step_end", run)
+            if interrupt.asked:
+                break
+        loss = run.state.cost / run.state.weight
+        arrays = {"finite": is_finite(on, run.state), "loss": loss, **plan.measure(run.state)}
+        numbers = on.to_numpy(on.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
+    return dict(zip(arrays, map(float, numbers), strict=True))
+
+
+def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
+    """Take the epoch again, from good weights at half the rate: True. Or end the training: False. Or raise."""
+    what = str(error).removesuffix(_KEPT)
+    if plan.on_divergence == "stop":
+        warnings.warn(f"{what} Training ends with the last good weights.", stacklevel=5)
+        run.stop("training diverged")
+        return False
+    if plan.on_divergence == "raise" or run.recoveries == _RECOVERIES:
+        raise error
+    run.recoveries += 1
+    run.state = copy_state(run.backend, run.good[-1])
+    _zero_sums(run)
+    run.scale_rate(0.5)
+    warnings.warn(f"{what} The epoch starts again at half the rate, {_rate(run):.3g}.", stacklevel=5)
+    return True
 
 
 def _divergence(run: Run, kept: State, plan: Plan, done: int) -> DivergenceError:
@@ -112,7 +154,7 @@ def _divergence(run: Run, kept: State, plan: Plan, done: int) -> DivergenceError
     run.state = found.good
     return DivergenceError(
         f"training diverged in epoch {run.epoch}, step {found.step} of {run.steps_per_epoch}: the first number that is "
-        f"not finite came from {found.layer}; {found.cause}. The error's .model has the last good weights.",
+        f"not finite came from {found.layer}; {found.cause}.{_KEPT}",
         epoch=run.epoch,
         step=found.step,
         layer=found.layer,

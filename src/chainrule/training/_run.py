@@ -28,8 +28,10 @@ class Run:
     """What a callback is handed.
 
     ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``;
-    ``steps_before`` is how many steps an optimizer that is taken over has taken;
-    ``rate_scale`` is what the scheduled rate is multiplied by; ``history`` has the epochs so far.
+    ``rate_scale`` is what the scheduled rate is multiplied by; ``steps_before`` is how many steps an optimizer that is
+    taken over has taken; ``recoveries`` counts the epochs that were started again after a divergence, and ``good`` is
+    what they start from: the first state, and the end of the epoch with the lowest loss; ``history`` has the epochs so
+    far.
     """
 
     backend: Backend
@@ -45,6 +47,8 @@ class Run:
     step: int = 0
     rate_scale: float = 1.0
     steps_before: int = 0
+    recoveries: int = 0
+    good: list[State] = field(default_factory=list)
     stopped: str | None = None
 
     @property
