@@ -23,6 +23,7 @@ from .losses import LossFunction, cost
 from .metrics import METRICS, HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import ForwardPass, apply_link, decide
+from .streams import open_rows, rows_in_window
 from .tables import Preprocessing
 
 
@@ -75,7 +76,7 @@ class Model:
 
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers."""
-        return self._answer(self._forward(decide)(self._inputs(X)), X)
+        return self._ask(decide, X)
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
@@ -87,7 +88,7 @@ class Model:
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        return self._answer(self._forward(apply_link)(self._inputs(X)), X)
+        return self._ask(apply_link, X)
 
     def evaluate(
         self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
@@ -146,6 +147,15 @@ class Model:
 
     def _numbers(self) -> dict[str, np.ndarray]:
         return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
+
+    def _ask(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
+        """The answers for X; for rows that are not in memory a window at a time."""
+        rows = open_rows(X)
+        if rows is None:
+            return self._answer(self._forward(finish)(self._inputs(X)), X)
+        length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
+        starts = range(0, max(length, 1), at_a_time)
+        return np.concatenate([self._ask(finish, np.array(rows[i : min(i + at_a_time, length)])) for i in starts])
 
     def _inputs(self, X: Any) -> Array:
         return check_inputs(self.backend, X, self.network.n_in)

@@ -145,5 +145,5 @@ class Objective:
             return
         for first in range(0, rows, _BLOCK):
             part = slice(first, min(first + _BLOCK, rows))
-            x = place_rows(self._on, data.x, part) if self._sparse else data.x[part, :]
+            x = place_rows(self._on, data.x[part]) if self._sparse else data.x[part, :]
             yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

@@ -24,9 +24,21 @@ def on_sparse(backend: Backend) -> Backend:
     return equip_sparse(backend) if backend.name == "numpy" else backend
 
 
-def place_rows(backend: Backend, X: Any, index: Any) -> Array:
-    """The rows of a CSR matrix for a step: CSR on NumPy, whose first layer multiplies by it, else a dense array."""
-    rows = X[index]
+class SparseRows:
+    """The rows of a CSR matrix in an epoch's order."""
+
+    def __init__(self, X: Any) -> None:
+        self._X = X
+
+    def begin(self, order: np.ndarray) -> None:
+        self._order = order
+
+    def take(self, first: int, rows: int) -> Any:
+        return self._X[self._order[first : first + rows]]
+
+
+def place_rows(backend: Backend, rows: Any) -> Array:
+    """Rows of a CSR matrix for a step: CSR on NumPy, whose first layer multiplies by it, else a dense array."""
     if backend.name == "numpy":
         placed: Array = rows.astype(backend.dtype)
         return placed
@@ -48,4 +60,4 @@ def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Back
 
 def _chunks(backend: Backend, X: Any) -> Iterator[Array]:
     for first in range(0, X.shape[0], _CHUNK):
-        yield place_rows(backend, X, slice(first, first + _CHUNK))
+        yield place_rows(backend, X[first : first + _CHUNK])

@@ -33,7 +33,7 @@ from ..training import (
 )
 from ._convergence import Convergence, start
 from ._inputs import is_sparse
-from ._sparse import on_sparse, place_rows
+from ._sparse import SparseRows, on_sparse, place_rows
 from ._task import NON_FINITE, Split, Task
 from ._validation import HeldForward, make_score
 
@@ -156,7 +156,7 @@ def _goes_on(before: Problem, now: Problem) -> bool:
 
 def _feed(on: Backend, task: Task, progress: Progress) -> Resident | Streamed:
     if is_sparse(task.data.x):
-        return Streamed(on, task.problem, task.data, partial(place_rows, on))
+        return Streamed(on, task.problem, task.data, SparseRows(task.data.x), partial(place_rows, on))
     if progress.feed is not None and progress.feed.takes(on, task.data):
         return progress.feed
     return Resident(on, task.problem, task.data)

@@ -109,7 +109,8 @@ def fingerprint(backend: Backend, data: Batch | None) -> str | None:
             continue
         rows = array.shape[0]
         step = max(1, rows * int(np.prod(array.shape[1:])) // 2**24)
-        part = backend.to_numpy(array[::step, ...])
+        part = array[::step, ...]
+        part = backend.to_numpy(part) if backend.library.owns(part) else np.asarray(part)
         digest.update(f"{array.shape} {part.dtype}".encode())
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()

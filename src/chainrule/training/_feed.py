@@ -62,20 +62,28 @@ class Resident:
         return self._windows[rows]
 
 
-class Streamed:
-    """Examples on the host: ``place(index)`` brings the rows of these numbers to the device.
+class Source(Protocol):
+    """Inputs on the host, in an epoch's order."""
 
-    Targets and weights lie on the device; ``data.x`` is whatever ``place`` takes them from.
-    """
+    def begin(self, order: np.ndarray) -> None:
+        """Take the rows in this order from now on."""
+
+    def take(self, first: int, rows: int) -> Any:
+        """The ``rows`` of the order from its ``first`` one on, as ``place`` takes them to the device."""
+
+
+class Streamed:
+    """Inputs on the host: ``place`` brings a batch's to the device. Targets and weights lie there already."""
 
     def __init__(
-        self, backend: Backend, problem: Problem, data: Batch, place: Callable[[Any, np.ndarray], Array]
+        self, backend: Backend, problem: Problem, data: Batch, source: Source, place: Callable[[Any], Array]
     ) -> None:
-        self._on, self.data, self._place = backend, data, place
+        self._on, self.data, self._source, self._place = backend, data, source, place
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
     def begin(self, order: np.ndarray, first: int = 0) -> None:
         self._order, self._first = order, first
+        self._source.begin(order)
 
     def step(self, state: State, rows: int) -> State:
         state, _ = self._program(state, self.batch(self._first, rows))
@@ -83,10 +91,9 @@ class Streamed:
         return state
 
     def batch(self, first: int, rows: int) -> Batch:
-        xp, index = self._on.xp, self._order[first : first + rows]
-        there = self._on.asarray(index, xp.int32)
-        weight = None if self.data.weight is None else xp.take(self.data.weight, there, axis=0)
-        return Batch(self._place(self.data.x, index), xp.take(self.data.y, there, axis=0), weight)
+        xp, index = self._on.xp, self._on.asarray(self._order[first : first + rows], self._on.xp.int32)
+        weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
+        return Batch(self._place(self._source.take(first, rows)), xp.take(self.data.y, index, axis=0), weight)
 
 
 def has_zero_weights(on: Backend, data: Batch) -> bool:

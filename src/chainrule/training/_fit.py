@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from .._kernels import backend as choose_backend
 from .._options import check_instance, whole_number
 from .._random import host_generator
 from .._typing import Array
-from ..data import Batch, is_flat, prepare
+from ..data import Batch, is_flat, prepare, prepare_streamed
 from ..history import History
 from ..layers import BatchNorm
 from ..losses import LossFunction, find_loss
@@ -28,6 +29,7 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
+from ..streams import Windows, open_rows, rows_in_window, shuffled_in_windows
 from ._callbacks import check_callbacks
 from ._checkpoint import (
     Checkpoint,
@@ -39,7 +41,7 @@ from ._checkpoint import (
     identify,
     resumed,
 )
-from ._feed import Resident
+from ._feed import Feed, Resident, Streamed
 from ._lock import FolderLock
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
@@ -77,7 +79,9 @@ def fit(
 
     Args:
         network: what to train; a Model is trained further, from its own weights, for its own loss.
-        X: examples, ``(rows, features)``, an array of any library.
+        X: examples, ``(rows, features)``, an array of any library; or rows that need not fit in memory: the path of a
+            .npy file, a memory map, anything with a shape and slices (HDF5, Zarr), read a window at a time and shuffled
+            within windows that are drawn from all over it.
         y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``.
         loss: by name or object; required for a network.
         optimizer: by name or object; a schedule without a length gets the length of this training.
@@ -132,7 +136,10 @@ def fit(
     on = _choose(backend, X, device, dtype, compile, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     on = on.compiling(problem.parts())
-    data = prepare(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
+    streamed, y = open_rows(X), y if open_rows(y) is None else np.asarray(open_rows(y))
+    take = prepare if streamed is None else prepare_streamed
+    X = X if streamed is None else streamed
+    data = take(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
     held = None if validation is None else _validation(on, validation, net, found_loss)
     found_metrics = find_metrics(metrics, found_loss)
     rows = data.x.shape[0]
@@ -162,31 +169,41 @@ def fit(
         values = evaluate(on, forward.load(state.theta, state.buffers), found_loss, held, found_metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
+    window = rows if streamed is None else rows_in_window(X, sizes[0])
+
     def order(epoch: int) -> np.ndarray:
         # Drawn on the host and keyed by the seed and the epoch: the same on every backend.
-        return host_generator(seed, "order", epoch).permutation(rows) if shuffle else np.arange(rows)
+        generator = host_generator(seed, "order", epoch)
+        return shuffled_in_windows(generator, rows, window, sizes[0]) if shuffle else np.arange(rows)
 
-    plan = Plan(Resident(on, problem, data), sizes, order, measure, on_divergence)
+    windows = Windows(X, window, dtype_name(on.dtype)) if streamed is not None else None
+    feed: Feed = Streamed(on, problem, data, windows, on.asarray) if windows else Resident(on, problem, data)
+    plan = Plan(feed, sizes, order, measure, on_divergence)
     kept = as_checkpoint(checkpoint)
     require(not resume or kept is not None, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
-    if kept is None:
-        train(run, plan, listeners)
-        return run.model()
-    identity = {
-        "network": identify(net),
-        "loss": identify(found_loss),
-        "optimizer": identify(find_optimizer(optimizer)),
-        "penalty": identify(penalty),
-        "clip": identify(clip),
-        "seed": seed,
-        "batch_size": sizes[0],
-        "shuffle": shuffle,
-        "dtype": dtype_name(on.dtype),
-        "data": fingerprint(on, data),
-        "validation": fingerprint(on, held),
-        "start": None if before is None else fingerprint(on, Batch(state.theta, state.buffers)),
-    }
-    _train_kept(run, plan, listeners, kept, resume, identity)
+    identity = (
+        {}
+        if kept is None
+        else {
+            "network": identify(net),
+            "loss": identify(found_loss),
+            "optimizer": identify(find_optimizer(optimizer)),
+            "penalty": identify(penalty),
+            "clip": identify(clip),
+            "seed": seed,
+            "batch_size": sizes[0],
+            "shuffle": shuffle,
+            "dtype": dtype_name(on.dtype),
+            "data": fingerprint(on, data),
+            "validation": fingerprint(on, held),
+            "start": None if before is None else fingerprint(on, Batch(state.theta, state.buffers)),
+        }
+    )
+    with nullcontext() if windows is None else closing(windows):
+        if kept is None:
+            train(run, plan, listeners)
+        else:
+            _train_kept(run, plan, listeners, kept, resume, identity)
     return run.model()
 
 

@@ -1,0 +1,133 @@
+"""Rows that are not in memory: a .npy file, a memory map, or anything that gives its rows by slices (HDF5, Zarr).
+
+They are read a window at a time, the next one while the steps of this one run, so memory holds two windows whatever the
+length of the file. An order that suits this is shuffled on two levels (``shuffled_in_windows``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._backend import library_of
+from ._errors import DataError, FileError
+
+_WINDOW_BYTES = 2**26
+
+
+def open_rows(X: Any) -> Any | None:
+    """X as something with ``shape`` and slices that is read piece by piece; None for what is in memory already.
+
+    Raises FileError for a path that cannot be read, DataError for one that is not a .npy file.
+    """
+    if isinstance(X, str | os.PathLike):
+        if Path(X).suffix != ".npy":
+            raise DataError(f"expected an array or the path of a .npy file, got {str(X)!r}: save it with np.save.")
+        try:
+            return np.load(X, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise FileError(f"cannot read {X}: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise DataError(f"{X} is no .npy file of numbers ({error}).") from error
+    if isinstance(X, np.memmap):
+        return X
+    in_memory = ("__array_namespace__", "iloc", "tocsr", "__dataframe__")
+    if library_of(X) is not None or any(hasattr(X, name) for name in in_memory):
+        return None
+    return X if hasattr(X, "shape") and hasattr(X, "__getitem__") else None
+
+
+def rows_in_window(X: Any, batch_size: int) -> int:
+    """How many rows are read at a time: 64 MB of float64, in whole batches."""
+    each = 8 * int(np.prod(X.shape[1:]))
+    return max(1, _WINDOW_BYTES // (each * batch_size)) * batch_size
+
+
+def shuffled_in_windows(generator: np.random.Generator, rows: int, window: int, batch_size: int) -> np.ndarray:
+    """A permutation of the rows whose every window is made of eight runs of neighbours, drawn from all over the file.
+
+    A run is an eighth of a window, in whole batches; runs come in random order, the last, shorter one last; the rows of
+    a window are shuffled among themselves. Read in this order a file is read in long pieces. Rows that make one window
+    are shuffled as rows in memory are.
+    """
+    if rows <= window:
+        return generator.permutation(rows)
+    run = max(1, window // (8 * batch_size)) * batch_size
+    starts = np.arange(0, rows - run + 1, run)
+    pieces = [np.arange(start, start + run, dtype=np.int64) for start in generator.permutation(starts)]
+    order = np.concatenate([*pieces, np.arange(len(starts) * run, rows, dtype=np.int64)])
+    for first in range(0, rows, window):
+        generator.shuffle(order[first : first + window])
+    return order
+
+
+class Windows:
+    """The rows of X in an epoch's order, a window at a time, the next one read ahead by a thread."""
+
+    def __init__(self, X: Any, window: int, dtype: str) -> None:
+        self._X, self._window, self._dtype = X, window, dtype
+        self._reader: ThreadPoolExecutor | None = None
+        self._here: tuple[int, np.ndarray] | None = None
+        self._ahead: tuple[int, Future[np.ndarray]] | None = None
+
+    def begin(self, order: np.ndarray) -> None:
+        """Take the rows in this order from now on."""
+        self._order, self._here, self._ahead = order, None, None
+
+    def take(self, first: int, rows: int) -> np.ndarray:
+        """The ``rows`` of the order from its ``first`` one on."""
+        parts = []
+        while rows > 0:
+            number, offset = divmod(first, self._window)
+            part = self._get(number)[offset : offset + rows]
+            parts.append(part)
+            first, rows = first + len(part), rows - len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+            self._reader = None
+
+    def _get(self, number: int) -> np.ndarray:
+        if self._here is not None and self._here[0] == number:
+            return self._here[1]
+        ahead, self._ahead = self._ahead, None
+        rows = ahead[1].result() if ahead is not None and ahead[0] == number else self._read(number)
+        self._here = number, rows
+        if (number + 1) * self._window < len(self._order):
+            if self._reader is None:
+                self._reader = ThreadPoolExecutor(1, thread_name_prefix="chainrule-rows")
+            self._ahead = number + 1, self._reader.submit(self._read, number + 1)
+        return rows
+
+    def _read(self, number: int) -> np.ndarray:
+        """A window's rows, read run by run and put in their order. Raises DataError for NaN, infinity, or too large."""
+        wanted = self._order[number * self._window : (number + 1) * self._window]
+        by_place = np.argsort(wanted, kind="stable")
+        ordered = wanted[by_place]
+        gathered = np.empty((len(wanted), *self._X.shape[1:]), self._dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start, stop in _runs(ordered):
+                gathered[by_place[start:stop]] = self._X[int(ordered[start]) : int(ordered[stop - 1]) + 1]
+            if np.isfinite(gathered.sum()):  # a sum that is finite has finite terms
+                return gathered
+        bad = np.sort(wanted[~np.isfinite(gathered).all(axis=1)])
+        if len(bad):
+            listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+            raise DataError(
+                f"X holds NaN, infinity or numbers too large for {self._dtype} in rows {listed}: drop or scale them."
+            )
+        return gathered
+
+
+def _runs(ordered: np.ndarray) -> Iterator[tuple[int, int]]:
+    """The stretches of neighbours in sorted row numbers."""
+    breaks = np.flatnonzero(np.diff(ordered) != 1) + 1
+    yield from zip([0, *breaks], [*breaks, len(ordered)], strict=True)
