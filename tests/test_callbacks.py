@@ -365,3 +365,28 @@ def test_a_progress_bar_without_rich_says_how_to_get_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "rich.progress", None)
     with pytest.raises(cr.MissingExtraError, match=r"needs rich: pip install 'chainrule\[cli\]'"):
         cr.ProgressBar()
+
+
+# --------------------------------------------------------------------------------------------------------------- Watch
+
+
+def test_a_watch_says_once_what_a_layer_suffers_from_and_keeps_every_look() -> None:
+    rows = np.random.default_rng(0).normal(size=(80, 4))
+    dead = cr.Sequential(cr.Dense(4, 8, biases=cr.Constant(-50.0)), cr.ReLU(), cr.Dense(8, 1))
+    watch = cr.Watch(rows, rows[:, 0], every=3)
+    with pytest.warns(UserWarning, match=r"^epoch 1: layer 1 \(dead\): Dead units learn nothing") as caught:
+        cr.fit(dead, rows, rows[:, 0], loss="squared_error", epochs=8, callbacks=[watch])
+    assert len(caught) == 1
+    assert list(watch.diagnoses) == [1, 4, 7]
+    assert watch.diagnoses[7].rows[0].dead == 8
+
+
+def test_a_watch_is_silent_over_healthy_layers_and_changes_nothing() -> None:
+    rows = np.random.default_rng(0).normal(size=(80, 4))
+    net, settings = cr.mlp([4, 8, 1]), {"loss": "squared_error", "epochs": 4}
+    watch = cr.Watch(rows[:20], rows[:20, 0], every=1)
+    watched = cr.fit(net, rows, rows[:, 0], callbacks=[watch], **settings)
+    np.testing.assert_array_equal(watched.theta, cr.fit(net, rows, rows[:, 0], **settings).theta)
+    assert len(watch.diagnoses) == 4
+    with pytest.raises(cr.ConfigurationError, match="every must be a whole number >= 1, got 0"):
+        cr.Watch(rows, rows[:, 0], every=0)

@@ -108,6 +108,7 @@ from .training import CSVLogger as CSVLogger
 from .training import EarlyStopping as EarlyStopping
 from .training import ProgressBar as ProgressBar
 from .training import ReduceOnPlateau as ReduceOnPlateau
+from .training import Watch as Watch
 from .training import fit as fit
 
 if _TYPE_CHECKING:
