@@ -36,6 +36,9 @@ class SparseRows:
     def take(self, first: int, rows: int) -> Any:
         return self._X[self._order[first : first + rows]]
 
+    def close(self) -> None:
+        """Nothing reads."""
+
 
 def place_rows(backend: Backend, rows: Any) -> Array:
     """Rows of a CSR matrix for a step: CSR on NumPy, whose first layer multiplies by it, else a dense array."""

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._backend import Backend
+from .._backend import Backend, dtype_name
+from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, gather, make_window
+from ..streams import Windows, rows_in_window, shuffled_in_windows
 from ._step import Problem, State, make_epoch_step, make_step
 
 
@@ -24,6 +26,9 @@ class Feed(Protocol):
 
     def batch(self, first: int, rows: int) -> Batch:
         """The ``rows`` examples from the epoch's ``first`` one on."""
+
+    def close(self) -> None:
+        """Let go of what reads the examples."""
 
 
 class Resident:
@@ -56,6 +61,9 @@ class Resident:
         cursor = self._on.asarray(np.asarray([first]), self._on.xp.int32)
         return gather(self._on, self.data, self._order, cursor, self._window(rows))
 
+    def close(self) -> None:
+        """Nothing reads."""
+
     def _window(self, rows: int) -> Array:
         if rows not in self._windows:
             self._windows[rows] = make_window(self._on, rows)
@@ -70,6 +78,9 @@ class Source(Protocol):
 
     def take(self, first: int, rows: int) -> Any:
         """The ``rows`` of the order from its ``first`` one on, as ``place`` takes them to the device."""
+
+    def close(self) -> None:
+        """Let go of what reads them."""
 
 
 class Streamed:
@@ -94,6 +105,29 @@ class Streamed:
         xp, index = self._on.xp, self._on.asarray(self._order[first : first + rows], self._on.xp.int32)
         weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
         return Batch(self._place(self._source.take(first, rows)), xp.take(self.data.y, index, axis=0), weight)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def make_feed(
+    on: Backend, problem: Problem, data: Batch, batch_size: int, seed: int | None
+) -> tuple[Resident | Streamed, Callable[[int], np.ndarray]]:
+    """The feed of this data, and ``order(epoch)``: without a seed the rows as they are.
+
+    An order is drawn on the host and keyed by the seed and the epoch: the same on every backend.
+    """
+    rows, in_memory = data.x.shape[0], on.library.owns(data.x) and not isinstance(data.x, np.memmap)
+    window = rows if in_memory else rows_in_window(data.x, batch_size)
+
+    def order(epoch: int) -> np.ndarray:
+        if seed is None:
+            return np.arange(rows)
+        return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, batch_size)
+
+    if in_memory:
+        return Resident(on, problem, data), order
+    return Streamed(on, problem, data, Windows(data.x, window, dtype_name(on.dtype)), on.asarray), order
 
 
 def has_zero_weights(on: Backend, data: Batch) -> bool:

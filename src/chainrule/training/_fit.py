@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError, require, unknown_name
 from .._kernels import backend as choose_backend
 from .._options import check_instance, whole_number
-from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, is_flat, prepare, prepare_streamed
 from ..history import History
@@ -29,20 +26,11 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
-from ..streams import Windows, open_rows, rows_in_window, shuffled_in_windows
+from ..streams import open_rows
 from ._callbacks import check_callbacks
-from ._checkpoint import (
-    Checkpoint,
-    Keeper,
-    as_checkpoint,
-    find_checkpoint,
-    fingerprint,
-    has_checkpoints,
-    identify,
-    resumed,
-)
-from ._feed import Feed, Resident, Streamed
-from ._lock import FolderLock
+from ._checkpoint import Checkpoint, as_checkpoint
+from ._feed import make_feed
+from ._kept import identity_of, train_kept
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
 from ._step import Problem, State, fresh_state
@@ -126,27 +114,20 @@ def fit(
     before = network if isinstance(network, Model) else None
     net, found_loss = _what(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
-    listeners = check_callbacks(callbacks)
-    if penalty is not None:
-        check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
-    if on_divergence not in ("raise", "stop", "recover"):
-        raise unknown_name("on_divergence", on_divergence, ["raise", "stop", "recover"])
-    if clip is not None:
-        check_instance(clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
+    listeners, kept = check_callbacks(callbacks), as_checkpoint(checkpoint)
+    _check_options(penalty, clip, on_divergence, resume and kept is None)
     on = _choose(backend, X, device, dtype, compile, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     on = on.compiling(problem.parts())
-    streamed, y = open_rows(X), y if open_rows(y) is None else np.asarray(open_rows(y))
-    take = prepare if streamed is None else prepare_streamed
-    X = X if streamed is None else streamed
-    data = take(on, X, y, sample_weight, n_in=net.n_in, n_out=net.n_out, loss=found_loss)
+    y = y if open_rows(y) is None else np.asarray(open_rows(y))
+    data = _examples(on, X, y, sample_weight, net, found_loss)
     held = None if validation is None else _validation(on, validation, net, found_loss)
     found_metrics = find_metrics(metrics, found_loss)
-    rows = data.x.shape[0]
-    sizes = batch_sizes(rows, batch_size, net)
-    problem = replace(problem, optimizer=planned(problem.optimizer, epochs * len(sizes)))
+    sizes = batch_sizes(data.x.shape[0], batch_size, net)
     history, flat = History() if before is None else before.history, is_flat(y)
     state = _start(on, problem, before, seed, len(history))
+    identity = {} if kept is None else identity_of(on, net, problem, data, held, seed, sizes, shuffle, before)
+    problem = replace(problem, optimizer=planned(problem.optimizer, epochs * len(sizes)))
     run = Run(
         backend=on,
         problem=problem,
@@ -160,73 +141,47 @@ def fit(
         ),
         history=history,
     )
+    feed, order = make_feed(on, problem, data, sizes[0], seed if shuffle else None)
+    plan = Plan(feed, sizes, order, _measure(on, problem, held, found_metrics), on_divergence)
+    with closing(feed):
+        if kept is None:
+            train(run, plan, listeners)
+        else:
+            train_kept(run, plan, listeners, kept, resume, identity)
+    return run.model()
 
+
+def _check_options(penalty: Any, clip: Any, on_divergence: Any, resumes_nothing: bool) -> None:
+    if penalty is not None:
+        check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
+    if clip is not None:
+        check_instance(clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
+    if on_divergence not in ("raise", "stop", "recover"):
+        raise unknown_name("on_divergence", on_divergence, ["raise", "stop", "recover"])
+    require(not resumes_nothing, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
+
+
+def _examples(on: Backend, X: Any, y: Any, sample_weight: Any, network: Sequential, loss: LossFunction) -> Batch:
+    """X, y and weights on the backend; an X that is not in memory stays where it is."""
+    rows, n_in, n_out = open_rows(X), network.n_in, network.n_out
+    if rows is None:
+        return prepare(on, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=loss)
+    return prepare_streamed(on, rows, y, sample_weight, n_in=n_in, n_out=n_out, loss=loss)
+
+
+def _measure(
+    on: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None]
+) -> Callable[[State], dict[str, Array]]:
+    """What is measured on the validation set at an epoch's end, still on the device."""
     forward = ForwardPass(on, problem.network)
 
     def measure(state: State) -> dict[str, Array]:
         if held is None:
             return {}
-        values = evaluate(on, forward.load(state.theta, state.buffers), found_loss, held, found_metrics)
+        values = evaluate(on, forward.load(state.theta, state.buffers), problem.loss, held, metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
-    window = rows if streamed is None else rows_in_window(X, sizes[0])
-
-    def order(epoch: int) -> np.ndarray:
-        # Drawn on the host and keyed by the seed and the epoch: the same on every backend.
-        generator = host_generator(seed, "order", epoch)
-        return shuffled_in_windows(generator, rows, window, sizes[0]) if shuffle else np.arange(rows)
-
-    windows = Windows(X, window, dtype_name(on.dtype)) if streamed is not None else None
-    feed: Feed = Streamed(on, problem, data, windows, on.asarray) if windows else Resident(on, problem, data)
-    plan = Plan(feed, sizes, order, measure, on_divergence)
-    kept = as_checkpoint(checkpoint)
-    require(not resume or kept is not None, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
-    identity = (
-        {}
-        if kept is None
-        else {
-            "network": identify(net),
-            "loss": identify(found_loss),
-            "optimizer": identify(find_optimizer(optimizer)),
-            "penalty": identify(penalty),
-            "clip": identify(clip),
-            "seed": seed,
-            "batch_size": sizes[0],
-            "shuffle": shuffle,
-            "dtype": dtype_name(on.dtype),
-            "data": fingerprint(on, data),
-            "validation": fingerprint(on, held),
-            "start": None if before is None else fingerprint(on, Batch(state.theta, state.buffers)),
-        }
-    )
-    with nullcontext() if windows is None else closing(windows):
-        if kept is None:
-            train(run, plan, listeners)
-        else:
-            _train_kept(run, plan, listeners, kept, resume, identity)
-    return run.model()
-
-
-def _train_kept(
-    run: Run, plan: Plan, listeners: list[object], kept: Checkpoint, resume: bool, identity: dict[str, Any]
-) -> None:
-    """Train with checkpoints, from the newest one if asked to."""
-    identity = json.loads(json.dumps(identity))  # as it will be read back
-    lock = FolderLock(Path(kept.folder))
-    lock.acquire()
-    try:
-        found = find_checkpoint(kept.folder) if resume else None
-        if not resume and has_checkpoints(kept.folder):
-            raise ConfigurationError(
-                f"{kept.folder} has the checkpoints of a training: go on with resume=True, or give another folder."
-            )
-        before = None if found is None else resumed(run.backend, run.state, *found, identity)
-        if before is not None:
-            run.state, run.history = before.state, before.history
-            run.rate_scale, run.recoveries = before.rate_scale, before.recoveries
-        train(run, plan, [*listeners, Keeper(kept, identity, listeners)], before)
-    finally:
-        lock.release()
+    return measure
 
 
 def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple[Sequential, LossFunction]:

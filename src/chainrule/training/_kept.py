@@ -1,0 +1,70 @@
+"""A training with checkpoints: from the newest one, or from the start, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .._backend import Backend, dtype_name
+from .._errors import ConfigurationError
+from ..data import Batch
+from ..model import Model
+from ..network import Sequential
+from ._checkpoint import Checkpoint, Keeper, find_checkpoint, fingerprint, has_checkpoints, identify, resumed
+from ._lock import FolderLock
+from ._loop import Plan, train
+from ._run import Run
+from ._step import Problem
+
+
+def identity_of(
+    on: Backend,
+    network: Sequential,
+    problem: Problem,
+    data: Batch,
+    held: Batch | None,
+    seed: int,
+    sizes: Sequence[int],
+    shuffle: bool,
+    before: Model | None,
+) -> dict[str, Any]:
+    """What must be the same for a training to be gone on with, in JSON."""
+    parts = {
+        "network": identify(network),
+        "loss": identify(problem.loss),
+        "optimizer": identify(problem.optimizer),
+        "penalty": identify(problem.penalty),
+        "clip": identify(problem.clip),
+        "seed": seed,
+        "batch_size": sizes[0],
+        "shuffle": shuffle,
+        "dtype": dtype_name(on.dtype),
+        "data": fingerprint(on, data),
+        "validation": fingerprint(on, held),
+        "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),
+    }
+    made: dict[str, Any] = json.loads(json.dumps(parts))  # as it will be read back
+    return made
+
+
+def train_kept(
+    run: Run, plan: Plan, listeners: list[object], kept: Checkpoint, resume: bool, identity: dict[str, Any]
+) -> None:
+    """Train with checkpoints, from the newest one if asked to."""
+    lock = FolderLock(Path(kept.folder))
+    lock.acquire()
+    try:
+        if not resume and has_checkpoints(kept.folder):
+            raise ConfigurationError(
+                f"{kept.folder} has the checkpoints of a training: go on with resume=True, or give another folder."
+            )
+        found = find_checkpoint(kept.folder) if resume else None
+        before = None if found is None else resumed(run.backend, run.state, *found, identity)
+        if before is not None:
+            run.state, run.history = before.state, before.history
+            run.rate_scale, run.recoveries = before.rate_scale, before.recoveries
+        train(run, plan, [*listeners, Keeper(kept, identity, listeners)], before)
+    finally:
+        lock.release()
