@@ -250,7 +250,7 @@ def page(results: dict[str, Any], stem: str) -> str:
 def main() -> None:
     """Write the page."""
     results = (ROOT / "benchmarks" / "results").glob("*.json")
-    files = sorted(path for path in results if path.stem != "scikit-learn")  # which scikit_learn.py reads
+    files = sorted(path for path in results if not path.stem.startswith(("scikit-learn", "fuzz")))  # no machines
     machines = [page(json.loads(path.read_text()), path.stem) for path in files]
     PAGE.write_text("\n".join([INTRODUCTION, networks(), *machines]).rstrip() + "\n")
     print(f"wrote {PAGE.relative_to(ROOT)} from {len(files)} files")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -194,15 +195,11 @@ def load(
     Raises FileError where the file cannot be read, ModelFileError where it is no model, was altered, or is newer.
     """
     arrays, description = serialization.read(path)
-    network, loss = serialization.decode(description.get("network")), serialization.decode(description.get("loss"))
-    if not isinstance(network, Sequential) or not isinstance(loss, LossFunction):
-        raise ModelFileError(f"{path}: the description must have a network and a loss, got {network!r} and {loss!r}.")
-    for name, size in (("theta", network.size), ("buffers", network.buffer_layout.size)):
-        _check_numbers(path, name, arrays.get(name), size)
-    flat, records = description.get("flat"), description.get("history")
-    if not isinstance(flat, bool) or not _are_records(records):
-        raise ModelFileError(f"{path}: the description's flat and history are not of the form that save writes.")
-    prepared = description.get("preprocessing")
+    try:
+        network, loss, prepared = _parts(description)
+        _check_arrays(arrays, network, "training" in description)
+    except ModelFileError as error:
+        raise serialization.refusal(path, error) from error
     target = choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
     return Model(
         network,
@@ -210,21 +207,79 @@ def load(
         target.asarray(arrays["buffers"]),
         loss,
         target,
-        flat=flat,
-        history=History(tuple(records)),
-        preprocessing=None if prepared is None else Preprocessing.from_json(prepared),
+        flat=description["flat"],
+        history=History(tuple(description["history"])),
+        preprocessing=prepared,
     )
 
 
-def _check_numbers(path: str | os.PathLike[str], name: str, array: np.ndarray | None, size: int) -> None:
-    got = "nothing" if array is None else f"{array.dtype} {array.shape}"
-    if array is None or array.shape != (size,) or array.dtype.name not in DTYPES:
-        raise ModelFileError(f"{path}: {name} must be float32 or float64 of shape ({size},), got {got}.")
+_PARTS = {"network", "loss", "flat", "history", "preprocessing"}
+_BESIDE = {"format", "versions", "training"}
+
+
+def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Preprocessing | None]:
+    """Network, loss and preprocessing, if these and the rest are, field by field, what ``save`` writes for them.
+
+    A field that is added to a layer or a loss must be put into descriptions of this format before they are compared,
+    with the value that it has for all models of before.
+    """
+    network, loss = (serialization.decode(description.get(name)) for name in ("network", "loss"))
+    if not isinstance(network, Sequential) or not isinstance(loss, LossFunction):
+        got = f"{type(network).__name__} and {type(loss).__name__}"
+        raise ModelFileError(f"the description must have a network and a loss, got {got}")
+    unknown = sorted(description.keys() - _PARTS - _BESIDE)
+    if unknown:
+        raise ModelFileError(f"the description has {reprlib.repr(unknown[0])}, which this version of chainrule lacks")
+    complete = description.keys() >= _PARTS
+    if not complete or not isinstance(description["flat"], bool) or not _are_records(description["history"]):
+        raise ModelFileError("the description's flat, history or preprocessing is not of the form that save writes")
+    stored = description["preprocessing"]
+    prepared = None if stored is None else Preprocessing.from_json(stored)
+    written = {
+        "network": serialization.encode(network),
+        "loss": serialization.encode(loss),
+        "preprocessing": None if prepared is None else prepared.to_json(),
+    }
+    for name, value in written.items():
+        place = serialization.difference(description[name], value, name)
+        if place:
+            raise ModelFileError(f"the description's {place} is not of the form that save writes")
+    if prepared is not None:
+        _check_fit(network, prepared)
+    return network, loss, prepared
+
+
+def _check_fit(network: Sequential, prepared: Preprocessing) -> None:
+    """The columns are the network's inputs, and the classes its outputs; one output can tell two classes."""
+    classes = len(prepared.classes)
+    fits = network.n_out == max(classes, 1) or (network.n_out, classes) == (1, 2)
+    if network.n_in != prepared.n_features or not fits:
+        raise ModelFileError(
+            f"the preprocessing makes {prepared.n_features:,} inputs and has {classes:,} classes, which do not fit "
+            f"{network!r}"
+        )
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], network: Sequential, checkpoint: bool) -> None:
+    """The arrays are the network's; beside them a checkpoint's own."""
+    for name, size in (("theta", network.size), ("buffers", network.buffer_layout.size)):
+        array = arrays.get(name)
+        got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+        if array is None or array.shape != (size,) or array.dtype.name not in DTYPES:
+            shape = f"({size},)" if size < 2**63 else "that no file can hold"
+            raise ModelFileError(f"{name} must be float32 or float64 of shape {shape}, got {got}")
+    if arrays["theta"].dtype != arrays["buffers"].dtype:
+        got = f"{arrays['theta'].dtype} and {arrays['buffers'].dtype}"
+        raise ModelFileError(f"theta and buffers must be of one dtype, got {got}")
+    more = [name for name in arrays if name not in ("theta", "buffers")]
+    if any(not (checkpoint and name.startswith("training.")) for name in more):
+        raise ModelFileError(f"it has arrays that no model has: {', '.join(more)!r}")
 
 
 def _are_records(records: object) -> TypeGuard[list[Record]]:
     return isinstance(records, list) and all(
-        isinstance(record, dict) and all(isinstance(value, int | float) for value in record.values())
+        isinstance(record, dict)
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in record.values())
         for record in records
     )
 

@@ -8,7 +8,7 @@ from .._backend import Backend
 from .._layout import Pieces
 from .._random import Key
 from .._typing import Array
-from ..activations import Elementwise
+from ..activations import Elementwise, find_activation
 from ._contract import Buffer, Parameter
 
 
@@ -17,6 +17,9 @@ class Activate:
     """a = g(z), delta = dC/da * g'(z). ``Sequential`` wraps an activation in this layer by itself."""
 
     activation: Elementwise
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activation", find_activation(self.activation))
 
     def width(self, n_in: int) -> int:
         return n_in

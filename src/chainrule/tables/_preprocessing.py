@@ -93,6 +93,11 @@ class Preprocessing:
         return tuple(name for column in self.columns for name in column.feature_names)
 
     @property
+    def n_features(self) -> int:
+        """The width of X."""
+        return sum(len(c.categories) if isinstance(c, CategoricalColumn) else 1 for c in self.columns)
+
+    @property
     def categorical(self) -> tuple[str, ...]:
         """What to hand to ``read_table`` so that codes such as 007 are read as they were in training."""
         named = [column.name for column in self.columns if isinstance(column, CategoricalColumn)]
