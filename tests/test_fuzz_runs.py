@@ -65,7 +65,6 @@ def test_a_bound_that_float32_does_not_have_clips_nothing() -> None:
     assert cr.fit(call.network, call.X, call.y, **call.options, clip=cr.ClipNorm(1e39)) == free
 
 
-@pytest.mark.xfail(strict=True, reason="serialization.write sorts the keys of the records")
 def test_a_loaded_history_has_its_columns_in_order(tmp_path: Path) -> None:
     call = runs.plain_call()
     model = cr.fit(call.network, call.X, call.y, validation=(call.X, call.y), **call.options)

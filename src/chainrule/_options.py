@@ -19,7 +19,9 @@ def check_numbers(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value, name = getattr(settings, field.name), f"{type(settings).__name__}: {field.name}"
         if field.type == "int" or (field.type == "int | None" and value is not None):
-            object.__setattr__(settings, field.name, whole_number(name, value))
+            whole = whole_number(name, value)
+            require(whole < 2**63, f"{name} must be below 2**63, got a number of {whole.bit_length()} bits.")
+            object.__setattr__(settings, field.name, whole)
         elif field.type == "float" or (field.type != "bool" and isinstance(value, Real)):
             object.__setattr__(settings, field.name, real_number(name, value))
 
@@ -34,11 +36,22 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
     return int(value)
 
 
-def real_number(name: str, value: Any) -> float:
-    """``value`` as a float."""
+def real_number(name: str, value: Any, *, nan: bool = False) -> float:
+    """``value`` as a float; NaN is a number where it is said."""
     real = isinstance(value, Real) and not isinstance(value, bool)
-    require(real and not math.isnan(value), f"{name} must be a number, got {value!r}.")
-    return float(value)
+    try:
+        number = float(value) if real else math.nan
+    except OverflowError:
+        raise ConfigurationError(f"{name} must be a number below 1.8e308, got one of more digits.") from None
+    require(real and (nan or not math.isnan(number)), f"{name} must be a number, got {value!r:.60}.")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """``value`` as a bool."""
+    given = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's too
+    require(given, f"{name} must be True or False, got {value!r:.60}.")
+    return bool(value)
 
 
 def check_instance(value: object, protocol: type, *, expected: str, write: str) -> None:

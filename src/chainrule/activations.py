@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from ._errors import ConfigurationError, require, unknown_name
-from ._options import check_instance, check_numbers, real_number
+from ._options import as_list, check_instance, check_numbers, real_number
 from ._typing import Array, Namespace
 
 
@@ -46,6 +46,10 @@ class Activation:
     f: Callable[[Namespace, Array], Array]
     df: Callable[[Namespace, Array], Array]
     name: str = "custom"
+
+    def __post_init__(self) -> None:
+        both = callable(self.f) and callable(self.df)
+        require(both, f"Activation: expected two functions of (xp, z), got {self.f!r} and {self.df!r}.")
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return self.f(xp, z)
@@ -303,8 +307,9 @@ class Polynomial:
     coefficients: tuple[float, ...] = (0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        require(len(self.coefficients) > 0, "a polynomial needs at least one coefficient, got none.")
-        plain = tuple(real_number("Polynomial: a coefficient", c) for c in self.coefficients)
+        given = as_list(self.coefficients, name="Polynomial: coefficients", example="0.0, 0.0, 1.0")
+        require(len(given) > 0, "a polynomial needs at least one coefficient, got none.")
+        plain = tuple(real_number("Polynomial: a coefficient", c) for c in given)
         object.__setattr__(self, "coefficients", plain)
 
     def value(self, xp: Namespace, z: Array) -> Array:

@@ -126,7 +126,7 @@ def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Arr
 
 def is_flat(y: Any) -> bool:
     """Whether y is one number a row, ``(rows,)``, so that predictions come back in the same shape."""
-    return len(np.shape(y) if library_of(y) is None else y.shape) == 1
+    return len(_shape(y)) == 1
 
 
 def _check_together(*arrays: Any) -> None:
@@ -145,6 +145,8 @@ def _check_together(*arrays: Any) -> None:
 
 def _numeric(x: Any, what: str) -> Any:
     """An array of booleans, integers or real numbers, still where it was."""
+    if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
+        raise DataError(f"{what} has masked entries, which would be trained on: fill them in with {what}.filled(...).")
     if library_of(x) is None and not hasattr(x, "toarray"):
         x = to_host(x)
     if hasattr(x, "toarray"):
@@ -161,10 +163,19 @@ def _numeric(x: Any, what: str) -> Any:
 
 
 def _length(y: Any) -> int:
-    shape = np.shape(y) if library_of(y) is None else y.shape
+    shape = _shape(y)
     if len(shape) == 0:
         raise DataError(f"y must have one entry a row, got the single value {y!r}.")
     return int(shape[0])
+
+
+def _shape(y: Any) -> tuple[int, ...]:
+    if library_of(y) is not None:
+        return tuple(y.shape)
+    try:
+        return np.shape(y)
+    except ValueError:
+        raise DataError("y must have as many entries in every row, got rows of several lengths.") from None
 
 
 def _finite(backend: Backend, x: Any, what: str) -> Array:
@@ -180,7 +191,8 @@ def _finite(backend: Backend, x: Any, what: str) -> Array:
         bad = np.flatnonzero(~finite)
         listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         dtype = dtype_name(backend.dtype)
-        overflowed = np.isfinite(to_host(x)[bad].astype(float)).all()
+        with np.errstate(over="ignore"):
+            overflowed = np.isfinite(to_host(x)[bad].astype(float)).all()
         remedy = f"scale {what}, or use dtype='float64'" if overflowed else "drop these rows or fill the values in"
         raise DataError(
             f"{what} holds {'numbers too large for' if overflowed else 'NaN or infinity in'} {dtype} "

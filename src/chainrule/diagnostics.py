@@ -19,6 +19,7 @@ from ._backend import Backend
 from ._errors import ConfigurationError, DataError, require
 from ._kernels import backend as find_backend
 from ._layout import Pieces
+from ._options import whole_number
 from ._random import Key, host_generator, member_key
 from ._typing import Array
 from .data import check_inputs, prepare
@@ -180,10 +181,14 @@ def diagnose(
         'collapsed'
     """
     if not isinstance(network, Sequential):
+        require(
+            hasattr(network, "theta"), f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1])."
+        )
         model = network
         network, loss = model.network, model.loss if loss is None else loss
         theta, buffers = model.theta if theta is None else theta, model.buffers if buffers is None else buffers
         backend = model.backend if backend == "auto" else backend
+    seed = whole_number("seed", seed, least=0)
     require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
     found = None if loss is None else find_loss(loss)
     network = network if found is None else logits_part(network, found)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._backend import Backend
+from ._backend import Backend, to_host
 from ._errors import DataError, require
 from ._kernels import backend as find_backend
+from ._options import check_instance, real_number, whole_number
 from ._random import Key, host_generator, member_key
 from ._typing import Array
 from .backpropagation import value_and_gradient
@@ -138,8 +139,13 @@ def check_gradients(
         >>> check.passed, check.suspects
         (False, ('layer 2 (cube)',))
     """
+    check_instance(network, Sequential, expected="a network", write="cr.mlp([4, 8, 1]), or model.network of a model")
+    epsilon, seed = real_number("epsilon", epsilon), whole_number("seed", seed, least=0)
     require(epsilon > 0, f"epsilon must be > 0, got {epsilon}.")
-    require(max_parameters is None or max_parameters >= 1, f"max_parameters must be >= 1, got {max_parameters}.")
+    if max_parameters is not None:
+        whole_number("max_parameters", max_parameters, least=1)
+    if penalty is not None:
+        check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     loss = find_loss(loss)
     network = logits_part(network, loss)
     backend = find_backend("numpy", dtype="float64")
@@ -153,9 +159,10 @@ def check_gradients(
         prepare(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss, training=False),
         _key(seed),
     )
-    rows = tuple(_compare(point, epsilon, max_parameters, seed))
-    found = GradientCheck(rows)
-    return found if found.passed else GradientCheck(rows, tuple(_suspects(point, epsilon, seed)))
+    with np.errstate(all="ignore"):  # what is not finite is shown as such
+        rows = tuple(_compare(point, epsilon, max_parameters, seed))
+        found = GradientCheck(rows)
+        return found if found.passed else GradientCheck(rows, tuple(_suspects(point, epsilon, seed)))
 
 
 class _Point(NamedTuple):
@@ -259,7 +266,10 @@ def _theta(network: Sequential, theta: Any, seed: int) -> np.ndarray:
     if theta is None:
         start = network.initial_theta(seed)
         return start + JITTER * host_generator(seed, "gradient check", "theta").normal(size=start.shape)
-    given = np.array(theta, dtype=np.float64)
+    try:
+        given = np.array(to_host(theta), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"theta must be numbers, got {theta!r:.60}.") from None
     if given.shape != (network.size,):
         raise DataError(f"theta must have shape ({network.size},) for this network, got {given.shape}.")
     return given

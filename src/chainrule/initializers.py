@@ -64,7 +64,8 @@ class Uniform:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        require(self.low <= self.high, f"low must be <= high, got {self.low} and {self.high}.")
+        finite = math.isfinite(self.low) and math.isfinite(self.high)
+        require(finite and self.low <= self.high, f"low must be <= high, both finite, got {self.low} and {self.high}.")
 
     def draw(self, generator: np.random.Generator, shape: Shape) -> np.ndarray:
         return self.high - (self.high - self.low) * generator.random(shape)
@@ -80,7 +81,7 @@ class VarianceScaling:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        require(self.scale > 0, f"scale must be > 0, got {self.scale}.")
+        require(0 < self.scale < math.inf, f"scale must be a finite number > 0, got {self.scale}.")
         require(self.fan in ("in", "average"), f"fan must be 'in' or 'average', got {self.fan!r}.")
         require(
             self.distribution in ("normal", "uniform"),

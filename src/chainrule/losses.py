@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from ._backend import Backend
 from ._errors import require, unknown_name
@@ -213,8 +213,22 @@ class Loss:
     link: Link = "linear"
     target: Target = "numbers"
 
+    def __post_init__(self) -> None:
+        require(callable(self.f), f"Loss: expected a function f(xp, z, y), got {self.f!r}.")
+        for name, known in (("link", get_args(Link)), ("target", get_args(Target))):
+            if getattr(self, name) not in known:
+                raise unknown_name(f"{name} of a loss", getattr(self, name), known)
+
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
-        return self.f(xp, z, y)
+        found = self.f(xp, z, y)
+        wanted = [(*z.shape[:-1], 1), tuple(z.shape)]
+        got = (
+            [tuple(getattr(part, "shape", ())) for part in found]
+            if isinstance(found, tuple)
+            else [type(found).__name__]
+        )
+        require(got == wanted, f"your loss must return (values, dL/dz) of shapes {wanted}, got {got}.")
+        return found
 
 
 LOSSES: Mapping[str, LossFunction] = MappingProxyType(

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._backend import Backend
-from ._errors import ConfigurationError, unknown_name
-from ._options import as_list
+from ._errors import ConfigurationError, DataError, unknown_name
+from ._options import as_list, whole_number
 from ._typing import Array
 from .losses import LossFunction
 
@@ -85,18 +85,34 @@ def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction)
         if isinstance(metric, str):
             if metric not in METRICS:
                 raise unknown_name("metric", metric, METRICS)
+            if metric != "accuracy" and loss.link == "softmax":
+                raise ConfigurationError(
+                    f"{metric!r} compares numbers, and this network answers classes: use accuracy."
+                )
             found[metric] = None
         elif callable(metric):
-            found[_host_name(metric)] = metric
+            name = _host_name(metric)
+            if name in found:
+                raise ConfigurationError(f"two metrics are named {name!r}: give their functions names of their own.")
+            found[name] = metric
         else:
             raise ConfigurationError(f"a metric is a name or a function of (y, predictions), got {metric!r}.")
     return found
 
 
 def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
-    """Counts ``(classes, classes)``: row the true class, column the predicted one. Class indices on the host."""
+    """Counts ``(classes, classes)``: row the true class, column the predicted one. Class indices on the host.
+
+    Raises DataError for indices that are not 0 to classes - 1, or not as many true as predicted ones.
+    """
+    classes, pair = whole_number("classes", classes, least=1), (np.asarray(y), np.asarray(predicted))
+    if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
+        raise DataError(f"expected as many true classes as predicted ones, got {pair[0].shape} and {pair[1].shape}.")
+    for indices in pair:
+        if len(indices) and (indices.dtype.kind not in "iub" or indices.min() < 0 or indices.max() >= classes):
+            raise DataError(f"class indices must be whole numbers from 0 to {classes - 1}, got {indices!r:.60}.")
     matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (np.asarray(y), np.asarray(predicted)), 1)
+    np.add.at(matrix, tuple(indices.astype(np.int64) for indices in pair), 1)
     return matrix
 
 
@@ -104,7 +120,7 @@ def _host_name(metric: HostMetric) -> str:
     name = getattr(metric, "__name__", type(metric).__name__)
     if name in METRICS or name == "loss":
         raise ConfigurationError(f"your metric {name!r} has the name of one of chainrule's: rename the function.")
-    return str(name)
+    return str(name).strip("<>")  # of a lambda
 
 
 def _mean(backend: Backend, terms: Array, weight: Array | None) -> Array:

@@ -17,6 +17,7 @@ from . import serialization
 from ._backend import DTYPES, Backend, dtype_name, library_of
 from ._errors import ConfigurationError, ModelFileError
 from ._kernels import backend as choose_backend
+from ._options import real_number
 from ._typing import Array
 from .data import Batch, check_inputs, prepare
 from .history import History, Record
@@ -153,7 +154,8 @@ class Model:
         """The answers for X; for rows that are not in memory a window at a time."""
         rows = open_rows(X)
         if rows is None:
-            return self._answer(self._forward(finish)(self._inputs(X)), X)
+            with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which the answer shows
+                return self._answer(self._forward(finish)(self._inputs(X)), X)
         length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
         starts = range(0, max(length, 1), at_a_time)
         return np.concatenate([self._ask(finish, np.array(rows[i : min(i + at_a_time, length)])) for i in starts])
@@ -314,7 +316,7 @@ def evaluate(
             true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
             # Most metrics refuse NaN; a training that diverges must reach the message that says so.
             value = metric(true, answers) if np.isfinite(answers).all() else math.nan
-            values[name] = backend.asarray([value])
+            values[name] = backend.asarray([real_number(f"what the metric {name!r} answers", value, nan=True)])
     return values
 
 

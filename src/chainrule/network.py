@@ -18,7 +18,18 @@ from ._random import Key, host_generator
 from ._typing import Array
 from .activations import SELU, Elementwise, Exponential, HardSigmoid, HardTanh, Linear, Sigmoid, Tanh, find_activation
 from .initializers import Initializer
-from .layers import Activate, BatchNorm, Dense, Dropout, Layer, LayerNorm, RandomizedLeakyReLU, Residual, Softmax
+from .layers import (
+    Activate,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Parameter,
+    RandomizedLeakyReLU,
+    Residual,
+    Softmax,
+)
 from .losses import Link, LossFunction
 
 LINKS: dict[Link, Layer] = {
@@ -117,11 +128,11 @@ class Sequential:
     def initial_theta(self, seed: int, member: int = 0) -> np.ndarray:
         """Theta at the start, float64 ``(p,)`` on the host: each parameter drawn by itself, keyed by seed and path."""
         pieces = [
-            p.initializer.draw(host_generator(seed, "initial weights", member, f"layers.{i}.{p.name}"), p.shape)
+            _draw(p, host_generator(seed, "initial weights", member, f"layers.{i}.{p.name}"))
             for i, layer in enumerate(self.layers)
             for p in layer.parameters()
         ]
-        return np.concatenate([piece.reshape(-1) for piece in pieces])
+        return np.concatenate(pieces)
 
     def initial_buffers(self) -> np.ndarray:
         """The buffers at the start, float64 ``(q,)`` on the host."""
@@ -167,6 +178,23 @@ class Sequential:
         for layer, ps, bs in zip(self.layers, params, buffers, strict=True):
             x = layer.apply(backend, ps, bs, x)
         return x
+
+
+def _draw(parameter: Parameter, generator: np.random.Generator) -> np.ndarray:
+    """A parameter's first values, ``(p,)``."""
+    size = math.prod(parameter.shape)
+    try:
+        if size >= 2**48:
+            raise MemoryError
+        drawn = parameter.initializer.draw(generator, parameter.shape)
+    except MemoryError:
+        need = f"{size * 8 / 2**30:.3g} GB" if size < 2**60 else "more memory than there is"
+        raise ConfigurationError(
+            f"{parameter.name} of shape {parameter.shape} needs {need}: give smaller widths."
+        ) from None
+    got = getattr(drawn, "shape", type(drawn).__name__)
+    require(got == parameter.shape, f"an initializer must draw an array of shape {parameter.shape}, got {got}.")
+    return drawn.reshape(-1)
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -264,7 +292,7 @@ def layer_name(layer: Layer) -> str:
 
 def _one_each(name: str, value: Any, hidden: int) -> list[Any]:
     """``value`` for each hidden layer: itself, or its entries."""
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple | np.ndarray):
         return [value] * hidden
     require(len(value) == hidden, f"{name} must have one entry for each of {hidden} hidden layers, got {len(value)}.")
     return list(value)

@@ -125,8 +125,8 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], descri
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     whole = {"format": FORMAT, "versions": _versions(), **description}
-    text = json.dumps(whole, allow_nan=True, sort_keys=True)
-    path = Path(path)
+    text = json.dumps(whole, allow_nan=True)
+    path = _as_path(path)
     try:
         content = save(contiguous, metadata={_KEY: text, "checksum": _checksum(contiguous, text)})
     except SafetensorError as error:  # more than the 100 MB of description that it would read
@@ -150,6 +150,12 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], descri
         raise FileError(f"cannot write {str(path)!r}: no file can have this name ({error}).") from error
 
 
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(f"expected the path of a file, got {path!r:.60}: write 'model.safetensors'.")
+    return Path(path)
+
+
 def _sync_folder(folder: Path) -> None:
     """Have the folder's new entry on the disk, so that a power cut leaves it; where folders can be opened, on POSIX."""
     if os.name != "posix":
@@ -171,6 +177,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     """(arrays, description) of a file that ``write`` made."""
     from safetensors import SafetensorError, safe_open
 
+    path = _as_path(path)
     try:
         with _opened(path) as file, safe_open(path, framework="numpy") as checked:
             # safetensors has checked that the header is one, and that its arrays fill the file and do not overlap.

@@ -552,9 +552,7 @@ MISTAKES: dict[str, Mistake] = {
     "rate NaN": with_part("optimizer", lambda: cr.SGD(float("nan"))),
     "rate infinite": with_part("optimizer", lambda: cr.Adam(float("inf"))),
     "rate negative": with_part("optimizer", lambda: cr.Lion(-1.0)),
-    "rate 1e30": with_part(
-        "optimizer", lambda: cr.SGD(1e30), refused=False, open="RuntimeWarning: an overflow in Model.predict"
-    ),
+    "rate 1e30": with_part("optimizer", lambda: cr.SGD(1e30), refused=False),
     "b1 of 1": with_part("optimizer", lambda: cr.Adam(b1=1.0)),
     "epsilon 0": with_part("optimizer", lambda: cr.RMSProp(epsilon=0.0)),
     "a schedule's class": with_part("optimizer", lambda: cr.SGD(cr.CosineDecay)),
@@ -610,14 +608,10 @@ MISTAKES: dict[str, Mistake] = {
 # Mistakes that are not answered as they should be. One that is mended loses its ``open``, and is drawn from then on.
 
 MISTAKES |= {
-    "y ragged": with_y(lambda y: [[1.0]] * (len(y) - 1) + [[1.0, 2.0]], open="ValueError of NumPy: data._length"),
-    "validation y ragged": with_validation(
-        lambda X, y: (X, [[1.0]] * (len(y) - 1) + [[1.0, 2.0]]), open="ValueError of NumPy: data._length"
-    ),
-    "X masked": with_X(lambda x: np.ma.masked_array(x, mask=x > -9), open="the mask is dropped without a word"),
-    "X long double that is no double": with_X(
-        lambda x: np.full(x.shape, np.longdouble("1e4000")), open="RuntimeWarning: data._finite, astype(float)"
-    ),
+    "y ragged": with_y(lambda y: [[1.0]] * (len(y) - 1) + [[1.0, 2.0]]),
+    "validation y ragged": with_validation(lambda X, y: (X, [[1.0]] * (len(y) - 1) + [[1.0, 2.0]])),
+    "X masked": with_X(lambda x: np.ma.masked_array(x, mask=x > -9)),
+    "X long double that is no double": with_X(lambda x: np.full(x.shape, np.longdouble("1e4000"))),
     "X of tensors that want gradients": with_X(
         in_torch(lambda t: [row.clone().requires_grad_() for row in t]), refused=False, open="RuntimeError: to_host"
     ),
@@ -630,12 +624,10 @@ MISTAKES |= {
     "X bfloat16 for NumPy": Mistake(
         lambda call: torch_data(call, lambda t: t.bfloat16(), backend="numpy"),
         refused=False,
-        open="TypeError: _torch.to_numpy",
     ),
     "X a lazy negative for NumPy": Mistake(
         lambda call: torch_data(call, lambda t: t.to("cpu").mul(1j).conj().imag, backend="numpy"),
         refused=False,
-        open="RuntimeError: _torch.to_numpy",
     ),
     "labels bfloat16": Mistake(
         lambda call: torch_data(call, lambda t: t, labels=lambda y: y.bfloat16()), open="TypeError: data._check_classes"
@@ -643,39 +635,32 @@ MISTAKES |= {
     "device meta": Mistake(
         lambda call: torch_data(call, lambda t: t, device="meta"), open="NotImplementedError: asarray"
     ),
-    "device an array": with_option("device", np.ones(3), open="ValueError: _numpy.find_device"),
-    "shuffle text": with_option("shuffle", "no", open="taken for True"),
-    "shuffle an array": with_option("shuffle", np.ones(3), open="ValueError: _fit.order"),
-    "compile text": with_option("compile", "no", open="taken for True"),
-    "compile an array": with_option("compile", np.ones(3), open="ValueError: ForwardPass"),
-    "a metric that answers text": with_metrics(lambda y, p: "a", open="ValueError: model.evaluate"),
-    "a metric that answers an array": with_metrics(lambda y, p: np.ones(3), open="ValueError: model.evaluate"),
-    "two metrics of one name": with_metrics(lambda y, p: 1.0, lambda y, p: 2.0, open="the first one is dropped"),
-    "the squared error of classes": Mistake(
-        lambda call: squared_error_of_classes(call), open="a number that means nothing: metrics.mean_squared_error"
-    ),
-    "patience text": with_part("callbacks", lambda: [cr.EarlyStopping("loss", patience="3")], open="TypeError"),
-    "patience None": with_part("callbacks", lambda: [cr.EarlyStopping("loss", patience=None)], open="TypeError"),
-    "patience 1.5": with_part("callbacks", lambda: [cr.EarlyStopping("loss", patience=1.5)], open="taken"),
-    "min_delta text": with_part("callbacks", lambda: [cr.EarlyStopping("loss", min_delta="a")], open="TypeError"),
-    "monitor a number": with_part("callbacks", lambda: [cr.EarlyStopping(3)], open="AttributeError: _direction"),
-    "factor text": with_part("callbacks", lambda: [cr.ReduceOnPlateau("loss", factor="a")], open="TypeError"),
-    "a plateau's min_delta text": with_part(
-        "callbacks", lambda: [cr.ReduceOnPlateau("loss", min_delta="a")], open="a plain TypeError in the first epoch"
-    ),
-    "a plateau's minimum text": with_part("callbacks", lambda: [cr.ReduceOnPlateau("loss", minimum="a")], open="taken"),
-    "a log without a path": with_part("callbacks", lambda: [cr.CSVLogger(None)], open="TypeError"),
-    "a log with a NUL": with_part("callbacks", lambda: [cr.CSVLogger("a\0b")], open="ValueError: CSVLogger._write"),
-    "a loss of an unknown link": with_loss(lambda: cr.Loss(squares, link="zzz"), open="KeyError: logits_part"),
-    "a loss of an unknown target": with_loss(lambda: cr.Loss(squares, target="zzz"), open="taken for numbers"),
-    "a loss that is no function": with_loss(lambda: cr.Loss(3), open="TypeError after a warning"),
-    "a loss of one value": with_loss(lambda: cr.Loss(lambda xp, z, y: z), open="ValueError: losses.cost"),
-    "a loss of wrong shape": with_loss(
-        lambda: cr.Loss(lambda xp, z, y: (xp.sum((z - y) ** 2), z - y)), open="AxisError: losses.cost"
-    ),
+    "device an array": with_option("device", np.ones(3)),
+    "shuffle text": with_option("shuffle", "no"),
+    "shuffle an array": with_option("shuffle", np.ones(3)),
+    "compile text": with_option("compile", "no"),
+    "compile an array": with_option("compile", np.ones(3)),
+    "a metric that answers text": with_metrics(lambda y, p: "a"),
+    "a metric that answers an array": with_metrics(lambda y, p: np.ones(3)),
+    "two metrics of one name": with_metrics(lambda y, p: 1.0, lambda y, p: 2.0),
+    "the squared error of classes": Mistake(lambda call: squared_error_of_classes(call)),
+    "patience text": with_part("callbacks", lambda: [cr.EarlyStopping("loss", patience="3")]),
+    "patience None": with_part("callbacks", lambda: [cr.EarlyStopping("loss", patience=None)]),
+    "patience 1.5": with_part("callbacks", lambda: [cr.EarlyStopping("loss", patience=1.5)]),
+    "min_delta text": with_part("callbacks", lambda: [cr.EarlyStopping("loss", min_delta="a")]),
+    "monitor a number": with_part("callbacks", lambda: [cr.EarlyStopping(3)]),
+    "factor text": with_part("callbacks", lambda: [cr.ReduceOnPlateau("loss", factor="a")]),
+    "a plateau's min_delta text": with_part("callbacks", lambda: [cr.ReduceOnPlateau("loss", min_delta="a")]),
+    "a plateau's minimum text": with_part("callbacks", lambda: [cr.ReduceOnPlateau("loss", minimum="a")]),
+    "a log without a path": with_part("callbacks", lambda: [cr.CSVLogger(None)]),
+    "a log with a NUL": with_part("callbacks", lambda: [cr.CSVLogger("a\0b")]),
+    "a loss of an unknown link": with_loss(lambda: cr.Loss(squares, link="zzz")),
+    "a loss of an unknown target": with_loss(lambda: cr.Loss(squares, target="zzz")),
+    "a loss that is no function": with_loss(lambda: cr.Loss(3)),
+    "a loss of one value": with_loss(lambda: cr.Loss(lambda xp, z, y: z)),
+    "a loss of wrong shape": with_loss(lambda: cr.Loss(lambda xp, z, y: (xp.sum((z - y) ** 2), z - y))),
     "an activation that is no function": with_network(
         lambda n, m: cr.Sequential(cr.Dense(n, 2), cr.Activation(3, 3), cr.Dense(2, m)),
-        open="TypeError after a warning",
     ),
     "an activation of wrong shape": with_network(
         lambda n, m: cr.Sequential(
@@ -683,33 +668,23 @@ MISTAKES |= {
         ),
         open="ValueError of a matrix product",
     ),
-    "an initializer of wrong shape": with_network(
-        lambda n, m: cr.mlp([n, m], weights=Draws(np.ones(3))), open="ValueError: Layout.split"
-    ),
-    "an initializer of nothing": with_network(
-        lambda n, m: cr.mlp([n, m], weights=Draws(None)), open="AttributeError: Sequential.initial_theta"
-    ),
+    "an initializer of wrong shape": with_network(lambda n, m: cr.mlp([n, m], weights=Draws(np.ones(3)))),
+    "an initializer of nothing": with_network(lambda n, m: cr.mlp([n, m], weights=Draws(None))),
     "weights too large for float32": with_network(
         lambda n, m: cr.mlp([n, m], weights=cr.Normal(1e300)), refused=False, open="RuntimeWarning: _start, asarray"
     ),
     "uniform over everything": with_network(
-        lambda n, m: cr.mlp([n, m], weights=cr.Uniform(-np.inf, np.inf)), refused=False, open="RuntimeWarning: draw"
+        lambda n, m: cr.mlp([n, m], weights=cr.Uniform(-np.inf, np.inf)), refused=False
     ),
     "an infinite variance": with_network(
-        lambda n, m: cr.mlp([n, m], weights=cr.VarianceScaling(np.inf)), refused=False, open="OverflowError: draw"
+        lambda n, m: cr.mlp([n, m], weights=cr.VarianceScaling(np.inf)), refused=False
     ),
-    "a polynomial of a number": with_network(
-        lambda n, m: cr.mlp([n, 2, m], activation=cr.Polynomial(3)), open="TypeError: Polynomial"
-    ),
-    "a bias that is an array": with_network(
-        lambda n, m: cr.Sequential(cr.Dense(n, m, bias=np.ones(3))), open="ValueError: Dense.parameters"
-    ),
-    "a bias that is text": with_network(lambda n, m: cr.Sequential(cr.Dense(n, m, bias="no")), open="taken for True"),
-    "dropout an array": with_network(
-        lambda n, m: cr.mlp([n, 2, m], dropout=np.asarray([0.5, 0.1])), open="ValueError: mlp"
-    ),
-    "a width that no memory holds": with_network(lambda n, m: cr.mlp([n, 10**13, m]), open="MemoryError: draw"),
-    "a width that no array has": with_network(lambda n, m: cr.mlp([n, 10**25, m]), open="ValueError: draw"),
+    "a polynomial of a number": with_network(lambda n, m: cr.mlp([n, 2, m], activation=cr.Polynomial(3))),
+    "a bias that is an array": with_network(lambda n, m: cr.Sequential(cr.Dense(n, m, bias=np.ones(3)))),
+    "a bias that is text": with_network(lambda n, m: cr.Sequential(cr.Dense(n, m, bias="no"))),
+    "dropout an array": with_network(lambda n, m: cr.mlp([n, 2, m], dropout=np.asarray([0.5, 0.1]))),
+    "a width that no memory holds": with_network(lambda n, m: cr.mlp([n, 10**13, m])),
+    "a width that no array has": with_network(lambda n, m: cr.mlp([n, 10**25, m])),
     **{
         f"a huge {what} on torch": Mistake(
             lambda call, change=change: on_torch(call, change),
@@ -725,67 +700,46 @@ MISTAKES |= {
             "coefficient": lambda call: hidden(call, cr.Polynomial((1e300, 1e300))),
         }.items()
     },
-    "a decay of many digits": with_part(
-        "optimizer", lambda: cr.SGD(cr.StepDecay(0.1, every=10**400)), refused=False, open="OverflowError: rate"
-    ),
+    "a decay of many digits": with_part("optimizer", lambda: cr.SGD(cr.StepDecay(0.1, every=10**400)), refused=False),
     "a long decay on torch": Mistake(
         lambda call: on_torch(call, lambda c: c.options.update(optimizer=cr.SGD(cr.StepDecay(0.1, every=10**30)))),
         refused=False,
-        open="OverflowError of torch: rate",
     ),
     "a long warm-up on torch": Mistake(
         lambda call: on_torch(call, lambda c: c.options.update(optimizer=cr.SGD(cr.CosineDecay(0.1, warmup=10**30)))),
         refused=False,
-        open="OverflowError of torch: rate",
     ),
-    "a rate of many digits": with_part("optimizer", lambda: cr.SGD(10**400), open="OverflowError: real_number"),
-    "evaluate ragged": then(
-        lambda model, call: model.evaluate(call.plain_x[:2], [[1], [1, 2]]), open="ValueError of NumPy: data._length"
-    ),
+    "a rate of many digits": with_part("optimizer", lambda: cr.SGD(10**400)),
+    "evaluate ragged": then(lambda model, call: model.evaluate(call.plain_x[:2], [[1], [1, 2]])),
     "predict one row back to front on torch": Mistake(
         lambda call: on_torch(call, lambda c: setattr(c, "after", lambda model, _: model.predict(back_to_front(c)))),
         refused=False,
-        open="ValueError of torch: _torch.from_numpy, ascontiguousarray leaves such a stride",
     ),
-    "save to nothing": then(lambda model, call: model.save(None), open="TypeError: serialization.write"),
-    "save to a number": then(lambda model, call: model.save(3), open="TypeError: serialization.write"),
+    "save to nothing": then(lambda model, call: model.save(None)),
+    "save to a number": then(lambda model, call: model.save(3)),
     "save to a name with a NUL": then(lambda model, call: model.save("a\0b")),
-    "load None": then(lambda model, call: cr.load(None), open="TypeError: serialization.read"),
-    "load a number": then(lambda model, call: cr.load(10**6), open="TypeError: serialization.read"),
+    "load None": then(lambda model, call: cr.load(None)),
+    "load a number": then(lambda model, call: cr.load(10**6)),
     "load a name with a NUL": then(lambda model, call: cr.load("a\0b")),
     **{
         f"check_gradients with {name}={value!r}": then(
             lambda model, call, name=name, value=value: cr.check_gradients(
                 model.network, call.plain_x, call.plain_y, **{"loss": model.loss, name: value}
             ),
-            open=what,
         )
-        for name, value, what in [
-            ("epsilon", "a", "TypeError"),
-            ("seed", -1, "ValueError: host_generator"),
-            ("theta", "a", "ValueError: gradient_check._theta"),
-            ("penalty", 3, "AttributeError"),
-            ("max_parameters", 1.5, "taken"),
-        ]
+        for name, value in [("epsilon", "a"), ("seed", -1), ("theta", "a"), ("penalty", 3), ("max_parameters", 1.5)]
     },
     "check_gradients of no network": then(
-        lambda model, call: cr.check_gradients(3, call.plain_x, call.plain_y, loss=model.loss), open="AttributeError"
+        lambda model, call: cr.check_gradients(3, call.plain_x, call.plain_y, loss=model.loss)
     ),
-    "diagnose no network": then(
-        lambda model, call: cr.diagnose(3, call.plain_x, call.plain_y, loss=model.loss), open="AttributeError"
-    ),
+    "diagnose no network": then(lambda model, call: cr.diagnose(3, call.plain_x, call.plain_y, loss=model.loss)),
     "diagnose with a negative seed": then(
         lambda model, call: cr.diagnose(model.network, call.plain_x, call.plain_y, loss=model.loss, seed=-1),
-        open="ValueError: host_generator",
     ),
-    "a confusion of more classes": then(lambda model, call: cr.confusion_matrix([0, 5], [0, 1], 2), open="IndexError"),
-    "a confusion of negative classes": then(
-        lambda model, call: cr.confusion_matrix([0, -1], [0, 1], 2), open="counted as the last class"
-    ),
-    "a confusion of text": then(lambda model, call: cr.confusion_matrix(["a"], ["b"], 2), open="IndexError"),
-    "a confusion of two lengths": then(
-        lambda model, call: cr.confusion_matrix([0, 1, 0], [0, 1], 2), open="IndexError"
-    ),
+    "a confusion of more classes": then(lambda model, call: cr.confusion_matrix([0, 5], [0, 1], 2)),
+    "a confusion of negative classes": then(lambda model, call: cr.confusion_matrix([0, -1], [0, 1], 2)),
+    "a confusion of text": then(lambda model, call: cr.confusion_matrix(["a"], ["b"], 2)),
+    "a confusion of two lengths": then(lambda model, call: cr.confusion_matrix([0, 1, 0], [0, 1], 2)),
 }
 CLOSED = sorted(name for name, mistake in MISTAKES.items() if mistake.open is None)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._errors import BackendError, DataError, DTypeError, unknown_name
+from .._errors import BackendError, ConfigurationError, DataError, DTypeError, unknown_name
 from .._typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
 from ._library import Library
@@ -83,7 +83,8 @@ class Backend:
         if self.library.owns(x):
             return self.library.place(x, dtype, self.device)
         # Converted on the host, so that half the bytes travel when float64 data becomes float32.
-        return self.library.from_numpy(np.asarray(to_host(x), dtype=dtype_name(dtype)), self.device)
+        with np.errstate(over="ignore"):  # a number too large becomes an infinity, on every backend
+            return self.library.from_numpy(np.asarray(to_host(x), dtype=dtype_name(dtype)), self.device)
 
     def copy(self, x: Array) -> Array:
         """A copy that no donated step can overwrite."""
@@ -132,6 +133,8 @@ def select(
     else:
         raise unknown_name("backend", name, ["auto", *LIBRARIES])
     xp = library.load()
+    if hasattr(device, "__len__") and not isinstance(device, str):
+        raise ConfigurationError(f"device must be an index, a name or the library's own object, got {device!r:.60}.")
     place = library.device_of(like) if device is None and owner is library else library.find_device(device)
     chosen = _find_dtype(library, xp, place, dtype)
     return Backend(library, xp, place, chosen, library.COMPILES if compile is None else compile)

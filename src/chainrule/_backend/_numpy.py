@@ -49,8 +49,11 @@ def device_of(x: Array) -> Device:
     return "cpu"
 
 
-def place(x: Array, dtype: DType, device: Device) -> Array:
-    return np.asarray(x, dtype=dtype)
+def place(x: Any, dtype: DType, device: Device) -> Array:
+    if x.dtype == dtype:
+        return np.asarray(x)
+    with np.errstate(over="ignore"):  # a number too large becomes an infinity, as on every backend
+        return np.asarray(x, dtype=dtype)
 
 
 def from_numpy(x: np.ndarray, device: Device) -> Array:

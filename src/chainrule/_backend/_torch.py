@@ -74,14 +74,23 @@ def from_numpy(x: np.ndarray, device: Device) -> Array:
     import torch
 
     # torch.tensor copies: torch's own memory is aligned, and its products change their last bits with alignment.
-    # ascontiguousarray first, since torch refuses negative strides and swapped bytes.
+    # ascontiguousarray first, since torch refuses swapped bytes and negative strides; of a single row it leaves these.
+    x = x.copy() if any(stride < 0 for stride in x.strides) else x
     tensor: Array = torch.tensor(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")), device=device)
     return tensor
 
 
 def to_numpy(x: Any) -> np.ndarray:
-    host: np.ndarray = x.detach().cpu().numpy()
+    x = x.detach().resolve_conj().resolve_neg().cpu()
+    short = x.is_floating_point() and x.element_size() < 4 and x.dtype != _torch().float16
+    host: np.ndarray = (x.float() if short else x).numpy()  # NumPy has no bfloat16, and no eight bits
     return host
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
 
 
 def compile(

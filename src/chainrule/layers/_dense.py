@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .._backend import Backend
 from .._errors import ConfigurationError
 from .._layout import Pieces
-from .._options import check_numbers, whole_number
+from .._options import check_numbers, flag, whole_number
 from .._random import Key
 from .._typing import Array
 from ..initializers import Initializer, find_initializer
@@ -39,6 +39,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        flag("Dense: bias", self.bias)
         for name in ("n_in", "n_out"):
             whole_number(f"Dense: {name}", getattr(self, name), least=1)
         find_initializer(self.weights)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._errors import ConfigurationError, FileError, MissingExtraError, require
-from .._options import as_list, check_instance
+from .._options import as_list, check_instance, real_number, whole_number
 from ..history import Record
 from ..metrics import HIGHER_IS_BETTER, METRICS
 from ._run import Run, Snapshot
@@ -64,7 +64,7 @@ class EarlyStopping:
         mode: Mode = "auto",
         restore_best: bool = True,
     ) -> None:
-        require(patience >= 1, f"patience must be at least 1 epoch, got {patience}.")
+        patience, min_delta = whole_number("patience", patience, least=1), real_number("min_delta", min_delta)
         require(min_delta >= 0, f"min_delta must be >= 0, got {min_delta}.")
         self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
         self._sign = _direction(monitor, mode)
@@ -115,8 +115,10 @@ class ReduceOnPlateau:
         minimum: float = 1e-6,
         mode: Mode = "auto",
     ) -> None:
+        factor, minimum = real_number("factor", factor), real_number("minimum", minimum)
+        patience, min_delta = whole_number("patience", patience, least=1), real_number("min_delta", min_delta)
         require(0 < factor < 1, f"factor must lie between 0 and 1, got {factor}.")
-        require(patience >= 1, f"patience must be at least 1 epoch, got {patience}.")
+        require(minimum > 0, f"minimum must be > 0, got {minimum}.")
         self.monitor, self.factor, self.patience = monitor, factor, patience
         self.min_delta, self.minimum = min_delta, minimum
         self._sign = _direction(monitor, mode)
@@ -149,6 +151,7 @@ class CSVLogger:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        require(isinstance(path, str | os.PathLike), f"expected the path of a file, got {path!r:.60}.")
         self.path = Path(path)
 
     def on_train_begin(self, run: Run) -> None:
@@ -162,6 +165,8 @@ class CSVLogger:
             self.path.write_text(text)
         except OSError as error:
             raise FileError(f"cannot write {self.path}: {error.strerror or error}.") from error
+        except ValueError as error:  # a NUL
+            raise FileError(f"cannot write {str(self.path)!r}: no file can have this name ({error}).") from error
 
 
 class ProgressBar:
@@ -206,6 +211,7 @@ class ProgressBar:
 
 def _direction(monitor: str, mode: Mode) -> int:
     """1 where smaller is better, -1 where larger is."""
+    require(isinstance(monitor, str), f"monitor must name a column of the history, got {monitor!r:.60}.")
     require(mode in ("auto", "min", "max"), f"mode must be 'auto', 'min' or 'max', got {mode!r}.")
     name = monitor.removeprefix("val_")
     if mode == "auto":

@@ -14,7 +14,7 @@ import numpy as np
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError, require, unknown_name
 from .._kernels import backend as choose_backend
-from .._options import check_instance, whole_number
+from .._options import check_instance, flag, whole_number
 from .._typing import Array
 from ..data import Batch, is_flat, prepare, prepare_streamed
 from ..history import History
@@ -115,7 +115,7 @@ def fit(
     net, found_loss = _what(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
     listeners, kept = check_callbacks(callbacks), as_checkpoint(checkpoint)
-    _check_options(penalty, clip, on_divergence, resume and kept is None)
+    _check_options(penalty, clip, on_divergence, shuffle, compile, resume and kept is None)
     on = _choose(backend, X, device, dtype, compile, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     on = on.compiling(problem.parts())
@@ -151,7 +151,12 @@ def fit(
     return run.model()
 
 
-def _check_options(penalty: Any, clip: Any, on_divergence: Any, resumes_nothing: bool) -> None:
+def _check_options(
+    penalty: Any, clip: Any, on_divergence: Any, shuffle: Any, compile: Any, resumes_nothing: bool
+) -> None:
+    flag("shuffle", shuffle)
+    if compile is not None:
+        flag("compile", compile)
     if penalty is not None:
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     if clip is not None:
