@@ -21,26 +21,18 @@ THOROUGH = settings(
 )
 
 
-def run(call: runs.Call) -> None:
-    try:
-        runs.run(call)
-    except runs.Defect as defect:
-        if not runs.OPEN.search(str(defect)):
-            raise
-
-
 @settings(THOROUGH, max_examples=292)
 @given(runs.calls(("numpy",) * 3 + ("torch",)))
 def test_every_outcome_is_a_right_answer_or_an_error_that_says_what_to_do(call: runs.Call) -> None:
     find_library("torch").set_num_threads(1)
-    run(call)
+    runs.run(call)
 
 
 @settings(THOROUGH, max_examples=8)
 @given(runs.calls(("jax",)))
 def test_the_same_on_jax_which_compiles_each_example(call: runs.Call) -> None:
     find_library("jax")
-    run(call)
+    runs.run(call)
 
 
 def known(name: str) -> Any:

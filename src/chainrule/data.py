@@ -76,8 +76,24 @@ def prepare(
     ``what`` names X in the messages; only a ``training`` set must hold two classes.
     """
     _check_together(X, y, sample_weight)
-    x = check_inputs(backend, X, n_in, what=what)
-    rows = x.shape[0]
+    return _with_targets(
+        backend, check_inputs(backend, X, n_in, what=what), y, sample_weight, n_out, loss, what, training
+    )
+
+
+def prepare_streamed(
+    backend: Backend, X: Any, y: Any, sample_weight: Any = None, *, n_in: int, n_out: int, loss: LossFunction
+) -> Batch:
+    """The same for rows that stay where they are (``streams``): the numbers in them are checked when they are read."""
+    if len(X.shape) != 2 or X.shape[1] != n_in or X.shape[0] == 0:
+        raise DataError(f"X must have shape (rows, {n_in}), the network's inputs, got {tuple(X.shape)}.")
+    return _with_targets(backend, X, y, sample_weight, n_out, loss, "X", training=True)
+
+
+def _with_targets(
+    backend: Backend, x: Any, y: Any, sample_weight: Any, n_out: int, loss: LossFunction, what: str, training: bool
+) -> Batch:
+    rows = int(x.shape[0])
     if _length(y) != rows:
         raise DataError(
             f"{what} and y must have the same number of rows, got {rows} and {_length(y)}: one target for each example."
@@ -87,23 +103,6 @@ def prepare(
         target = _check_numbers(backend, y, n_out, loss)
     weight = None if sample_weight is None else _check_weight(backend, sample_weight, rows)
     return Batch(x, target, weight)
-
-
-def prepare_streamed(
-    backend: Backend, X: Any, y: Any, sample_weight: Any = None, *, n_in: int, n_out: int, loss: LossFunction
-) -> Batch:
-    """The same for rows that stay where they are (``streams``): the numbers in them are checked when they are read."""
-    if len(X.shape) != 2 or X.shape[1] != n_in or X.shape[0] == 0:
-        raise DataError(f"X must have shape (rows, {n_in}), the network's inputs, got {tuple(X.shape)}.")
-    rows = int(X.shape[0])
-    if _length(y) != rows:
-        raise DataError(
-            f"X and y must have the same number of rows, got {rows} and {_length(y)}: one target for each example."
-        )
-    target = _check_classes(backend, y, n_out, True) if loss.target == "classes" else None
-    if target is None:
-        target = _check_numbers(backend, y, n_out, loss)
-    return Batch(X, target, None if sample_weight is None else _check_weight(backend, sample_weight, rows))
 
 
 def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Array:
