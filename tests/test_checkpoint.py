@@ -440,6 +440,7 @@ def test_no_state_that_is_not_finite_is_kept(tmp_path: Path) -> None:
     def boom(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
         return xp.sum(z - z, axis=-1, keepdims=True), z * np.nan
 
+    checkpoint = cr.Checkpoint(tmp_path, every="0 s")
     with pytest.raises(cr.DivergenceError):
-        cr.fit(cr.mlp([5, 1]), X, X[:, 0], loss=cr.Loss(boom), checkpoint=cr.Checkpoint(tmp_path, every="0 s"))
+        cr.fit(cr.mlp([5, 1]), X, X[:, 0], loss=cr.Loss(boom), batch_size=16, checkpoint=checkpoint)
     assert not list(tmp_path.glob("epoch*"))

@@ -81,7 +81,7 @@ def test_an_order_is_a_permutation_of_long_runs_from_all_over() -> None:
     window = np.sort(order[:8_000])
     assert len(np.flatnonzero(np.diff(window) != 1)) <= 8, "eight runs of neighbours"
     assert np.ptp(window) > 40_000
-    assert not np.array_equal(order[:8_000], window), "and shuffled among themselves"
+    assert np.mean(np.diff(order[:8_000]) == 1) < 0.01, "and shuffled among themselves"
     again = shuffled_in_windows(np.random.default_rng(0), 100_003, 8_000, 100)
     np.testing.assert_array_equal(order, again)
 

@@ -13,11 +13,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from .._backend import library_of, to_host
+from .._backend import library_of
 from .._errors import ConfigurationError
 from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
+from ._inputs import as_host
 from ._labels import Labels, check_labels, check_same_classes, class_weights
 
 
@@ -130,7 +131,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             raise ConfigurationError(
                 "class_weight='balanced' needs all labels, and partial_fit sees some: give a dict, or sample_weight."
             )
-        classes = _host(classes)
+        classes = as_host(classes)
         if _check_partial_fit_first_call(self, classes):
             self.__dict__.pop("_labels", None)  # those of a fit before
             self._named_classes = classes
@@ -165,10 +166,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of right answers; with several labels a row, of rows that are right in all."""
-        return float(accuracy_score(_host(y), _host(self.predict(X)), sample_weight=_host(sample_weight)))
+        return float(accuracy_score(as_host(y), as_host(self.predict(X)), sample_weight=as_host(sample_weight)))
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
-        return float(accuracy_score(_host(y), self._labels.decode(answers), sample_weight=weight))
+        return float(accuracy_score(as_host(y), self._labels.decode(answers), sample_weight=weight))
 
     def _learn_targets(self, y: Any, *, fresh: bool) -> None:
         y = check_labels(y)
@@ -213,7 +214,3 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _host(x: Any) -> Any:
-    return to_host(x) if library_of(x) is not None else x

@@ -26,6 +26,11 @@ def is_foreign(X: Any) -> bool:
     return library_of(X) is not None and not isinstance(X, np.ndarray | np.generic)
 
 
+def as_host(x: Any) -> Any:
+    """An array of any library as NumPy's; a list, a frame or None as it is."""
+    return x if library_of(x) is None else to_host(x)
+
+
 def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
     """X as a NumPy array or CSR matrix of float32 or float64, or the other library's array that it is."""
     if not is_foreign(X):

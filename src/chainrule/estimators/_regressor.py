@@ -13,12 +13,13 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from .._backend import Backend, library_of, to_host
+from .._backend import Backend
 from .._errors import ConfigurationError, DataError
 from .._typing import Array
 from ..losses import LossFunction, Poisson, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
+from ._inputs import as_host
 from ._network import ACTIVATION_NAMES
 
 REGRESSION_LOSSES = {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
@@ -90,12 +91,12 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
         NaN where an answer is not finite.
         """
-        return self._score_of(y, _host(self.predict(X)), _host(sample_weight))
+        return self._score_of(y, as_host(self.predict(X)), as_host(sample_weight))
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
         if not np.isfinite(answers).all():
             return float("nan")
-        return float(r2_score(_host(y), answers, sample_weight=weight))
+        return float(r2_score(as_host(y), answers, sample_weight=weight))
 
     def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
         return apply_link if loss.link == "sigmoid" else decide  # which would round fractions to 0 or 1
@@ -140,7 +141,3 @@ class MLPRegressor(RegressorMixin, Perceptron):
             return 0.0
         safe = np.where(targets > 0, targets, 1.0)
         return float(np.average(targets * np.log(safe) - targets, weights=weight, axis=0).sum())
-
-
-def _host(x: Any) -> Any:
-    return to_host(x) if library_of(x) is not None else x
