@@ -169,7 +169,7 @@ REQUESTS = (
     (
         "a file without pickle",
         'clf.model_.save("digits.safetensors")',
-        "what `cr.load` gives back answers with numbers of classes",
+        "what `cr.load` gives back answers in the same labels",
     ),
 )
 

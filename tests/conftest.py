@@ -7,12 +7,20 @@ array-api-strict").
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import importlib.util
 import logging
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -22,7 +30,7 @@ import pytest
 from chainrule._backend import Backend, dtype_name
 from chainrule._backend import select as backend
 from chainrule._errors import BackendError
-from chainrule._kernels import equip
+from chainrule._kernels import _cublaslt, _cupy_products, equip
 
 REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE", "").split(",") if name.strip())
 
@@ -35,7 +43,7 @@ class Spec:
     library: str
     dtype: str
     device: str | None = None
-    mode: str = "eager"  # or "readonly", "jit", "dynamo"
+    mode: str = "eager"  # or "readonly", "jit", "dynamo", "stand-in"
     kernels: str = "library"  # or "none", or "fast": with Numba's
 
 
@@ -51,6 +59,8 @@ SPECS = (
     Spec("jax-jit", "jax", "float32", mode="jit"),  # z[0] = 0, a view relied upon, a Python number frozen
     Spec("jax-jit-float64", "jax", "float64", mode="jit"),
     Spec("dynamo", "torch", "float32", "cpu", mode="dynamo"),  # a graph break: maximum(z, 0.), a branch on data
+    Spec("cupy-stand-in", "cupy", "float32", "cuda:1", mode="stand-in"),  # a NumPy array, an array left on device 0
+    Spec("cupy-stand-in-float64", "cupy", "float64", "cuda:1", mode="stand-in"),
     Spec("cupy", "cupy", "float32"),
 )
 
@@ -60,7 +70,7 @@ class Target:
     """An open target."""
 
     spec: Spec
-    backend: Backend
+    backend: Backend = field(hash=False)  # CuPy's devices do not hash
 
     @property
     def eps(self) -> float:
@@ -146,7 +156,7 @@ def about(name: str) -> Iterator[None]:
         raise
 
 
-@pytest.fixture(params=[pytest.param(spec.id, marks=[pytest.mark.gpu] * (spec.library == "cupy")) for spec in SPECS])
+@pytest.fixture(params=[pytest.param(spec.id, marks=[pytest.mark.gpu] * (spec.id == "cupy")) for spec in SPECS])
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     with _opened(_spec(request.param)) as opened:
         yield opened
@@ -170,6 +180,8 @@ def _opened(spec: Spec) -> Iterator[Target]:
             stack.enter_context(_nothing_beyond_the_standard())
         if spec.library == "torch":
             _ready_torch()
+        if spec.mode == "stand-in":
+            stack.enter_context(cupy_stand_in())
         if spec.library == "jax":
             stack.enter_context(find_library("jax").enable_x64(spec.dtype == "float64"))
         try:
@@ -178,7 +190,47 @@ def _opened(spec: Spec) -> Iterator[Target]:
             _missing(spec.library, str(error))
         if spec.kernels == "fast":
             find_library("numba")
+        stack.enter_context(made.active())
         yield Target(spec, made if spec.kernels == "none" else equip(made, fast=spec.kernels == "fast"))
+
+
+@contextmanager
+def cupy_stand_in() -> Iterator[Any]:
+    """``import cupy`` gives tests/stand_in/cupy, which computes with NumPy; a skip where there is a real CuPy."""
+    if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
+        pytest.skip("a real CuPy is installed: its own target runs")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in _stand_in_modules().items():
+            patch.setitem(sys.modules, name, module)
+        done, run = sys.modules["cupy"].done, _cublaslt.Products.run
+        patch.setattr(_cupy_products, "load", lambda: _cublaslt.CublasLt(cublaslt_stand_in()))
+        patch.setattr(_cublaslt.Products, "run", lambda *arguments: done(lambda: run(*arguments)))
+        yield sys.modules["cupy"]
+
+
+@cache
+def cublaslt_stand_in() -> str:
+    """A library that has cuBLASLt's functions and computes on the host; a skip without a compiler."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        assert "g++" not in REQUIRED, "CHAINRULE_REQUIRE names g++, which is not installed"
+        pytest.skip("g++ is not installed, and compiles the stand-in for cuBLASLt")
+    source = Path(__file__).parent / "stand_in" / "cublaslt.cpp"
+    path = Path(tempfile.mkdtemp(prefix="chainrule-")) / "libcublasLt.so"
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", str(source)]
+    subprocess.run([*command, "-o", str(path)], check=True, timeout=300)
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    return str(path)
+
+
+@cache
+def _stand_in_modules() -> dict[str, ModuleType]:
+    """Imported once, since arrays outlive a test; not left where a test that wants no CuPy would find them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent / "stand_in")
+        importlib.import_module("array_api_compat.cupy")
+        names = [name for name in sys.modules if {"cupy"} & set(name.split(".")[:2])]
+        return {name: sys.modules.pop(name) for name in names}
 
 
 @contextmanager

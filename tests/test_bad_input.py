@@ -13,7 +13,7 @@ import pytest
 from conftest import Target, find_library
 
 import chainrule as cr
-from chainrule._backend import LIBRARIES, _cupy
+from chainrule._backend import LIBRARIES
 
 RNG = np.random.default_rng(99)
 X = RNG.normal(size=(20, 3))
@@ -50,6 +50,7 @@ BUILT_IN = {
     cr.DataError: ValueError,
     cr.DTypeError: TypeError,
     cr.BackendError: RuntimeError,
+    cr.DeviceMemoryError: MemoryError,
     cr.MissingExtraError: ImportError,
     cr.DivergenceError: FloatingPointError,
     cr.FileError: OSError,
@@ -212,6 +213,53 @@ def test_mixed_libraries_are_refused(id: str, open_target: Callable[..., Target]
     says = rf"X, y and sample_weight must lie in one library and on one device, got {library} on .* and numpy on cpu"
     check(Case(lambda: fit(here(X), Y), cr.DataError, says))
     check(Case(lambda: fit(here(X), here(Y), sample_weight=np.ones(20)), cr.DataError, says))
+
+
+TENSORS = {
+    "sparse": (
+        lambda t: t.to_sparse(),
+        r"expected a dense tensor, got one of layout torch\.sparse_coo: use x\.to_dense",
+    ),
+    "on the meta device": (lambda t: t.to("meta"), r"expected a tensor with numbers, got one on the meta device"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), TENSORS.values(), ids=TENSORS)
+def test_tensors_whose_numbers_are_not_in_memory_are_refused(change: Callable[[Any], Any], says: str) -> None:
+    torch = find_library("torch")
+    x, y, labels = torch.tensor(X), torch.tensor(Y), torch.tensor(LABELS)
+    model = fit(x, y)
+    for make in (
+        lambda: fit(change(x), y),
+        lambda: fit(x, change(y)),
+        lambda: fit(x, y, sample_weight=change(torch.ones(20))),
+        lambda: classify(x, change(labels)),
+        lambda: classify(change(x), labels, backend="numpy"),
+        lambda: model.predict(change(x)),
+        lambda: MODEL.predict(change(x)),
+    ):
+        check(Case(make, cr.DataError, says))
+
+
+def test_lists_of_tensors_that_want_gradients_are_refused() -> None:
+    torch = find_library("torch")
+    rows, numbers = (list(torch.tensor(x).requires_grad_()) for x in (X, Y))
+    says = r"expected an array, got a list that NumPy cannot read \(.*\.detach\(\)"
+    for make in (
+        lambda: fit(rows),
+        lambda: fit(y=numbers),
+        lambda: fit(sample_weight=numbers),
+        lambda: MODEL.predict(rows),
+    ):
+        check(Case(make, cr.DataError, says))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_labels_of_a_float_dtype_are_refused(dtype: str) -> None:
+    torch = find_library("torch")
+    labels = torch.tensor(LABELS).to(getattr(torch, dtype))
+    says = rf"class indices must be integers 0 to 2, got dtype torch\.{dtype}"
+    check(Case(lambda: classify(torch.tensor(X), labels), cr.DTypeError, says))
 
 
 def test_mixed_devices_are_refused(open_target: Callable[..., Target]) -> None:
@@ -383,6 +431,75 @@ def test_numbers_that_cannot_be(case: Case) -> None:
     check(case)
 
 
+def through(activation: Any) -> cr.Sequential:
+    return cr.Sequential(cr.Dense(3, 4), activation, cr.Dense(4, 1))
+
+
+# Numbers that float64 holds and float32 does not: their field is named, on every library alike.
+BEYOND = {
+    "a rate": ({"optimizer": cr.SGD(1e300)}, r"SGD: learning_rate .*got 1e\+300"),
+    "a schedule": (
+        {"optimizer": cr.Adam(cr.StepDecay(0.1, every=9, factor=1e-300))},
+        r"StepDecay: factor .*got 1e-300",
+    ),
+    "an epsilon": ({"optimizer": cr.Adam(epsilon=1e-44)}, r"Adam: epsilon .*from 1\.18e-38 to 3\.4e\+38 .*got 1e-44"),
+    "a bound of the norm": ({"clip": cr.ClipNorm(1e39)}, r"ClipNorm: bound .*got 1e\+39"),
+    "a bound of values": ({"clip": cr.ClipValue(1e300)}, r"ClipValue: bound .*got 1e\+300"),
+    "a penalty": ({"penalty": cr.Penalty(l2=1e39)}, r"Penalty: l2 .*got 1e\+39"),
+    "a loss": ({"loss": cr.Huber(1e39)}, r"Huber: delta .*got 1e\+39"),
+    "a slope": ({"network": through(cr.LeakyReLU(-1e300))}, r"LeakyReLU: alpha .*got -1e\+300"),
+    "a layer": ({"network": through(cr.BatchNorm(4, epsilon=1e-44))}, r"BatchNorm: epsilon .*got 1e-44"),
+    "a coefficient": ({"network": through(cr.Polynomial((0.0, 1e300)))}, r"Polynomial: coefficients .*got 1e\+300"),
+}
+
+
+@pytest.mark.parametrize(("options", "says"), BEYOND.values(), ids=BEYOND)
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_a_number_that_float32_cannot_hold_is_refused(library: str, options: dict[str, Any], says: str) -> None:
+    find_library(library)
+    check(number(lambda: fit(backend=library, **options), rf"^{says}: .*dtype='float64'\.$"))
+
+
+def test_what_float64_holds_is_taken_there() -> None:
+    free = fit(dtype="float64")
+    assert fit(dtype="float64", clip=cr.ClipNorm(1e39)) == free
+    assert fit(dtype="float64", clip=cr.ClipNorm(1e300)) == free
+    assert fit(dtype="float64", optimizer=cr.Adam(epsilon=1e-44)) != free
+    says = (
+        r"epsilon must be 0 or of a size from 2\.23e-308 to 1\.8e\+308 in float64, got 1e-310: give another number\.$"
+    )
+    check(number(lambda: fit(dtype="float64", optimizer=cr.Adam(epsilon=1e-310)), says))
+
+
+def test_an_infinite_number_is_no_number_that_is_too_large() -> None:
+    assert np.isfinite(fit(loss=cr.Huber(float("inf"))).history["loss"]).all()
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("std", [1e300, float("inf")])
+def test_first_weights_that_float32_cannot_hold_are_refused(library: str, std: float) -> None:
+    find_library(library)
+    net = cr.mlp([3, 1], weights=cr.Normal(std))
+    check(number(lambda: fit(network=net, backend=library), r"first weights must be finite in float32.* smaller"))
+
+
+OWN = {
+    "of wrong shape": (lambda xp, z: z[:, :1], r"\(20, 1\) and (torch\.)?float32"),
+    "of wrong dtype": (lambda xp, z: xp.astype(z, xp.float64), r"\(20, 4\) and (torch\.)?float64"),
+    "that is a number": (lambda xp, z: 1.0, "float"),
+    "that is nothing": (lambda xp, z: None, "NoneType"),
+}
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize(("wrong", "got"), OWN.values(), ids=OWN)
+def test_an_activation_that_returns_something_else_is_refused(library: str, wrong: Any, got: str) -> None:
+    find_library(library)
+    says = rf"your activation must return an array of z's shape \(20, 4\) and dtype (torch\.)?float32, got {got}\.$"
+    for own in (cr.Activation(wrong, lambda xp, z: z), cr.Activation(lambda xp, z: z, wrong)):
+        check(number(lambda own=own: fit(network=through(own), backend=library), says))
+
+
 # A class where an instance is meant, one where a list is meant, a number where an object is meant: each is one key away
 # from right, and the message names that key.
 ALMOST = {
@@ -432,6 +549,13 @@ def test_a_device_that_does_not_exist_is_answered_with_those_that_do(library: st
     check(Case(lambda: fit(backend=library, device=device), cr.BackendError, f"(?i){says}"))
 
 
+@pytest.mark.parametrize("device", ["meta", "xpu", "cuda:99"])
+def test_a_device_of_torch_without_memory_here_is_refused(device: str) -> None:
+    find_library("torch")
+    says = rf"PyTorch has no device '{device}' on this machine; it has .*cpu"
+    check(Case(lambda: fit(backend="torch", device=device), cr.BackendError, says))
+
+
 def test_jax_without_x64_says_how_to_get_it() -> None:
     says = r"jax on .* has no float64: call jax\.config\.update\('jax_enable_x64', True\) before any array is made"
     with find_library("jax").enable_x64(False):
@@ -477,7 +601,7 @@ def test_cupy_that_cannot_run_here_says_why_in_one_sentence() -> None:
     [
         (
             "cudaErrorInsufficientDriver: CUDA driver version is insufficient",
-            r"no NVIDIA driver was found, or it is older",
+            r"no NVIDIA driver was found, install one",
         ),
         (
             "cudaErrorNoDevice: no CUDA-capable device is detected",
@@ -495,10 +619,11 @@ def test_cupy_without_a_device_says_what_the_driver_said(
     def refuse() -> int:
         raise CUDARuntimeError(refusal)
 
-    runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=refuse)
-    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime), ndarray=type("ndarray", (), {}))
+    versions = {"driverGetVersion": lambda: 0, "runtimeGetVersion": lambda: 13000}
+    runtime = types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=refuse, **versions)
+    cuda, ndarray = types.SimpleNamespace(runtime=runtime), type("ndarray", (), {})
+    cupy = types.SimpleNamespace(__version__="14.2", cuda=cuda, ndarray=ndarray)
     monkeypatch.setitem(sys.modules, "cupy", cupy)  # type: ignore[arg-type]
-    monkeypatch.setattr(_cupy, "version", lambda: "14.2")
     check(Case(lambda: fit(backend="cupy"), cr.BackendError, rf"CuPy 14\.2 is installed but .*{says}"))
 
 

@@ -444,3 +444,40 @@ def test_no_state_that_is_not_finite_is_kept(tmp_path: Path) -> None:
     with pytest.raises(cr.DivergenceError):
         cr.fit(cr.mlp([5, 1]), X, X[:, 0], loss=cr.Loss(boom), batch_size=16, checkpoint=checkpoint)
     assert not list(tmp_path.glob("epoch*"))
+
+
+@pytest.mark.filterwarnings("ignore:training diverged")
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit"])
+@pytest.mark.parametrize("place", [(3, 2), (6, 1), (7, 3)])
+def test_what_a_training_recovers_to_outlives_it(
+    place: tuple[int, int], library: str, tmp_path: Path, open_target: Callable[..., Target]
+) -> None:
+    class Faster:
+        """Makes the fifth epoch and those after it diverge, until the rate was halved often enough."""
+
+        def on_epoch_begin(self, run: Run) -> None:
+            if run.epoch == 5 and run.recoveries == 0:
+                run.scale_rate(40)
+
+    def run(folder: Path | None, *more: object, resume: bool = False) -> cr.Model:
+        return cr.fit(
+            cr.mlp([5, 8, 1]),
+            X,
+            X @ np.ones(5),
+            loss="squared_error",
+            optimizer=cr.SGD(0.05),
+            epochs=8,
+            batch_size=14,
+            on_divergence="recover",
+            callbacks=[Faster(), *more],
+            checkpoint=folder,
+            resume=resume,
+            backend=open_target(library).backend,
+        )
+
+    want = run(None)
+    assert want.history["rate"][-1] < 0.04 * 40, "it had to recover"
+    assert want.history["loss"][5] < 1e-6 * want.history["loss"][4], "in the sixth epoch from the end of the fourth"
+    with pytest.raises(DiedError):
+        run(tmp_path, Dies(*place))
+    assert_same(run(tmp_path, resume=True), want)

@@ -171,9 +171,8 @@ def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_target: Cal
     start = initial_state(on, problem, seed=0)
     theta = np.array(start.theta)
     data = Batch(on.asarray(X), on.asarray(np.reshape(Y, (-1, 1))))
-    feed = Resident(on, problem, data)
-    feed.begin(np.arange(len(X)))
-    found = locate(on, problem, start, feed, [len(X)])
+    feed = Resident(on, problem, data, [len(X)])
+    found = locate(on, problem, start, feed, np.arange(len(X)), 1)
     assert found.layer == "no layer: the replay stayed finite"
     np.testing.assert_array_equal(found.good.theta, theta)
 

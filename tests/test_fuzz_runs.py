@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,26 +34,13 @@ def test_the_same_on_jax_which_compiles_each_example(call: runs.Call) -> None:
     runs.run(call)
 
 
-def known(name: str) -> Any:
-    mistake = runs.MISTAKES[name]
-    marks = [] if mistake.open is None else [pytest.mark.xfail(strict=True, raises=runs.Defect, reason=mistake.open)]
-    return pytest.param(name, id=name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [known(name) for name in runs.MISTAKES])
+@pytest.mark.parametrize("name", runs.MISTAKES)
 def test_a_mistake_is_answered_in_a_sentence(name: str) -> None:
-    if "torch" in name or "bfloat16" in name or "tensors" in name:
+    if any(word in name for word in ("torch", "bfloat16", "tensors", "meta", "lazy", "double")):
         find_library("torch")
     call = runs.plain_call()
     runs.make_mistake(call, name)
     runs.run(call)
-
-
-@pytest.mark.xfail(strict=True, reason="ClipNorm: bound / max(norm, bound) is NaN where float32 has no such bound")
-def test_a_bound_that_float32_does_not_have_clips_nothing() -> None:
-    call = runs.plain_call()
-    free = cr.fit(call.network, call.X, call.y, **call.options)
-    assert cr.fit(call.network, call.X, call.y, **call.options, clip=cr.ClipNorm(1e39)) == free
 
 
 def test_a_loaded_history_has_its_columns_in_order(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ DONATED = (optimizers.adam, data.advance)
 
 def test_every_provider_is_compared() -> None:
     assert {operation for _, operation in PROVIDED} == set(KERNELS)
-    assert list(_kernels._PROVIDERS) == ["numpy"]
+    assert list(_kernels._PROVIDERS) == ["numpy", "cupy"]  # CuPy's are compared in test_cuda_kernels.py
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["as it is", "recorded"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,3 +199,16 @@ def test_a_pickled_model_comes_back_to_its_own_backend(target: Target) -> None:
     assert back == model
     assert back.backend == model.backend
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
+
+
+def test_a_dtype_that_cannot_hold_the_numbers_is_refused(tmp_path: Path) -> None:
+    model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [0.0, 1.0], loss="squared_error", dtype="float64", epochs=1)
+    large = replace(model, theta=model.theta + 1e300)
+    steep = replace(model, network=cr.Sequential(cr.Dense(1, 1), cr.LeakyReLU(1e300)))
+    large.save(tmp_path / "large.safetensors")
+    for call in (lambda: large.to(dtype="float32"), lambda: cr.load(tmp_path / "large.safetensors", dtype="float32")):
+        with pytest.raises(cr.DataError, match=r"float32 cannot hold 2 of the model's numbers, up to 1e\+300"):
+            call()
+    with pytest.raises(cr.ConfigurationError, match="LeakyReLU: alpha must be"):
+        steep.to(dtype="float32")
+    assert large.to("numpy") == cr.load(tmp_path / "large.safetensors") == large

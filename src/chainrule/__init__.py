@@ -18,6 +18,7 @@ from ._errors import BackendError as BackendError
 from ._errors import ChainruleError as ChainruleError
 from ._errors import ConfigurationError as ConfigurationError
 from ._errors import DataError as DataError
+from ._errors import DeviceMemoryError as DeviceMemoryError
 from ._errors import DivergenceError as DivergenceError
 from ._errors import DTypeError as DTypeError
 from ._errors import FileError as FileError
@@ -103,6 +104,7 @@ from .schedules import ExponentialDecay as ExponentialDecay
 from .schedules import InverseScaling as InverseScaling
 from .schedules import OneCycle as OneCycle
 from .schedules import StepDecay as StepDecay
+from .streams import Parquet as Parquet
 from .training import Checkpoint as Checkpoint
 from .training import CSVLogger as CSVLogger
 from .training import EarlyStopping as EarlyStopping

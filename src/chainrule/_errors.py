@@ -5,6 +5,7 @@
     ├── DataError           (ValueError)          X, y or weights that cannot be trained on
     ├── DTypeError          (TypeError)           an element type that cannot be
     ├── BackendError        (RuntimeError)        a backend or device that cannot run here
+    │   └── DeviceMemoryError  (MemoryError)      a device without memory enough
     ├── MissingExtraError   (ImportError)         an optional package that is not installed
     ├── DivergenceError     (FloatingPointError)  a training that turned NaN or infinite
     └── FileError           (OSError)             a file that cannot be read or written
@@ -19,6 +20,7 @@ Every message says what was expected, what came, and what to do.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -42,6 +44,10 @@ class DTypeError(ChainruleError, TypeError):
 
 class BackendError(ChainruleError, RuntimeError):
     """A backend or a device that cannot run here; the message says why and how to get it."""
+
+
+class DeviceMemoryError(BackendError, MemoryError):
+    """A device has not enough memory; the message says how much was needed and what would fit."""
 
 
 class MissingExtraError(ChainruleError, ImportError):
@@ -85,6 +91,12 @@ def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationE
     nearest = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return ConfigurationError(f"unknown {kind} {got!r}: {hint}Known: {', '.join(names)}.")
+
+
+def readable_size(size: float) -> str:
+    """``1.5 GB`` for a number of bytes."""
+    thousands = min(4, int(math.log10(max(1, size))) // 3)
+    return f"{size / 1000**thousands:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[thousands]}"
 
 
 def require(condition: bool, message: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from ._errors import ConfigurationError, require
 
@@ -24,6 +26,30 @@ def check_numbers(settings: Any) -> None:
             object.__setattr__(settings, field.name, whole)
         elif field.type == "float" or (field.type != "bool" and isinstance(value, Real)):
             object.__setattr__(settings, field.name, real_number(name, value))
+
+
+def check_range(parts: Iterable[Any], dtype: str) -> None:
+    """Raise ConfigurationError if a finite number among the fields of ``parts`` is infinite in ``dtype``, or may be 0.
+
+    Below the smallest normal number some libraries and devices calculate with 0.
+    """
+    low, high = float(np.finfo(dtype).smallest_normal), float(np.finfo(dtype).max)
+    wider = "" if dtype == "float64" else ", or use dtype='float64'"
+    for name, number in (found for part in parts for found in _floats(part)):
+        require(
+            number == 0 or not math.isfinite(number) or low <= abs(number) <= high,
+            f"{name} must be 0 or of a size from {low:.3g} to {high:.3g} in {dtype}, got {number!r}: "
+            f"give another number{wider}.",
+        )
+
+
+def _floats(part: Any) -> Iterator[tuple[str, float]]:
+    """The names and values of a dataclass's fields, and of the items of its tuples, that are floats."""
+    for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+        value = getattr(part, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float):
+                yield f"{type(part).__name__}: {field.name}", number
 
 
 def whole_number(name: str, value: Any, least: int | None = None) -> int:

@@ -52,10 +52,10 @@ class Activation:
         require(both, f"Activation: expected two functions of (xp, z), got {self.f!r} and {self.df!r}.")
 
     def value(self, xp: Namespace, z: Array) -> Array:
-        return self.f(xp, z)
+        return _alike(z, self.f(xp, z))
 
     def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
-        return self.df(xp, z)
+        return _alike(z, self.df(xp, z))
 
 
 @dataclass(frozen=True)
@@ -358,6 +358,17 @@ def find_activation(activation: str | Elementwise) -> Elementwise:
         write="a name like 'relu', or wrap your two functions as cr.Activation(f, df)",
     )
     return activation
+
+
+def _alike(z: Array, found: Array) -> Array:
+    """What a function of the user's own returned for z, refused unless it is of z's shape and dtype."""
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+    if shape != z.shape or dtype != z.dtype:
+        got = type(found).__name__ if shape is None else f"{tuple(shape)} and {dtype}"
+        raise ConfigurationError(
+            f"your activation must return an array of z's shape {tuple(z.shape)} and dtype {z.dtype}, got {got}."
+        )
+    return found
 
 
 def _one_or(xp: Namespace, condition: Array, otherwise: Array) -> Array:

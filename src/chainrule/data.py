@@ -169,12 +169,7 @@ def _length(y: Any) -> int:
 
 
 def _shape(y: Any) -> tuple[int, ...]:
-    if library_of(y) is not None:
-        return tuple(y.shape)
-    try:
-        return np.shape(y)
-    except ValueError:
-        raise DataError("y must have as many entries in every row, got rows of several lengths.") from None
+    return tuple(y.shape) if hasattr(y, "shape") else to_host(y).shape
 
 
 def _finite(backend: Backend, x: Any, what: str) -> Array:
@@ -215,7 +210,7 @@ def _check_classes(backend: Backend, y: Any, n_out: int, training: bool) -> Arra
             f"y must be class indices of shape (rows,) or one row of {n_out} probabilities an example, "
             f"got shape {tuple(y.shape)}."
         )
-    if dtype_name(y.dtype).startswith("float"):
+    if dtype_name(y.dtype).startswith(("float", "bfloat")):
         raise DTypeError(f"class indices must be integers 0 to {n_out - 1}, got dtype {y.dtype}: use y.astype(int).")
     host = to_host(y).reshape(-1).astype(np.int64)
     outside = np.flatnonzero((host < 0) | (host >= n_out))

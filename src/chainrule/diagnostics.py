@@ -193,7 +193,7 @@ def diagnose(
     found = None if loss is None else find_loss(loss)
     network = network if found is None else logits_part(network, found)
     place = find_backend(backend, like=X)
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
+    with place.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
         return _diagnose(place, network, found, X, y, theta, buffers, seed)
 
 

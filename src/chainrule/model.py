@@ -6,26 +6,28 @@ import math
 import os
 import reprlib
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
 from . import serialization
-from ._backend import DTYPES, Backend, dtype_name, library_of
-from ._errors import ConfigurationError, ModelFileError
+from ._backend import DTYPES, Backend, dtype_name, library_of, to_host
+from ._errors import ConfigurationError, DataError, DeviceMemoryError, ModelFileError, readable_size
 from ._kernels import backend as choose_backend
-from ._options import real_number
+from ._options import check_range, real_number
 from ._typing import Array
 from .data import Batch, check_inputs, prepare
 from .history import History, Record
+from .labels import Label, are_labels, check_names, name_classes, number_classes
 from .losses import LossFunction, cost
 from .metrics import METRICS, HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import ForwardPass, apply_link, decide
-from .streams import open_rows, rows_in_window
+from .streams import are_batches, open_rows, read_ahead, rows_in_window
 from .tables import Preprocessing
 
 
@@ -42,6 +44,8 @@ class Model:
         flat: whether targets were one number a row, so that predictions are ``(rows,)``.
         history: one record an epoch.
         preprocessing: how a table becomes X and predictions become answers, where the command line trained it.
+        classes: the labels of the classes, in order, where an estimator trained it; ``predict`` then answers in them.
+        feature_names: the names of the columns of X, where an estimator saw some; a frame must then have these.
 
     Predictions come back in the library, and on the device, of the X they were asked with.
     """
@@ -54,14 +58,15 @@ class Model:
     flat: bool = True
     history: History = field(default=History(), repr=False)
     preprocessing: Preprocessing | None = field(default=None, repr=False)
+    classes: tuple[Label, ...] = field(default=(), repr=False)
+    feature_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
             return NotImplemented
         mine, theirs = self._numbers(), other._numbers()
         return (
-            (self.network, self.loss, self.flat, self.preprocessing)
-            == (other.network, other.loss, other.flat, other.preprocessing)
+            all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
             and dtype_name(self.backend.dtype) == dtype_name(other.backend.dtype)
             and all(np.array_equal(mine[name], theirs[name]) for name in mine)
         )
@@ -73,12 +78,15 @@ class Model:
         on = self.backend
         place = (on.name, on.device_name, dtype_name(on.dtype), on.compiled)
         numbers = self._numbers()
-        rest = (self.loss, self.flat, self.history, self.preprocessing)
+        rest = (self.loss, self.flat, self.history, self.preprocessing, self.classes, self.feature_names)
         return _unpickle, (place, self.network, numbers["theta"], numbers["buffers"], *rest)
 
     def predict(self, X: Any) -> Any:
-        """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers."""
-        return self._ask(decide, X)
+        """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers.
+
+        Where the model knows its ``classes`` their labels come in place of the indices.
+        """
+        return name_classes(self.classes, self.ask(decide, X))
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
@@ -90,7 +98,7 @@ class Model:
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        return self._ask(apply_link, X)
+        return self.ask(apply_link, X)
 
     def evaluate(
         self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
@@ -108,23 +116,37 @@ class Model:
             True
         """
         n_in, n_out = self.network.n_in, self.network.n_out
-        batch = prepare(self.backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
         found = find_metrics(metrics, self.loss)
-        with np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so by its value
-            arrays = evaluate(self.backend, self._forward(), self.loss, batch, found)
-        values = self.backend.to_numpy(self.backend.xp.concat(list(arrays.values())))
+        y = number_classes(self.classes, y) if self.classes else y
+        on = self.backend
+        try:
+            with on.active(), np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so
+                batch = prepare(on, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
+                arrays = evaluate(on, self._forward(), self.loss, batch, found)
+                values = on.to_numpy(on.xp.concat(list(arrays.values())))
+        except MemoryError as error:
+            self._ran_out(error, X)
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
+
+    def known(self) -> dict[str, Any]:
+        """What it knows of its data, by the names of its fields: a model that is trained further keeps it."""
+        return {name: getattr(self, name) for name in ("preprocessing", "classes", "feature_names")}
 
     def summary(self) -> str:
         """Layers, shapes and parameters as a table, and where the model runs."""
         return f"{self.network.summary()}\nloss {type(self.loss).__name__} on {self.backend!r}"
 
     def to(self, name: str | Backend = "auto", device: Any = None, dtype: Any = None) -> Model:
-        """The same model on another backend, device or dtype; ``"auto"`` keeps the library."""
+        """The same model on another backend, device or dtype; ``"auto"`` keeps the library.
+
+        Raises ConfigurationError or DataError for numbers that the dtype cannot hold.
+        """
         library = self.backend.name if name == "auto" else name
         target = choose_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
         numbers = self._numbers()
-        theta, buffers = (target.copy(target.asarray(numbers[part])) for part in ("theta", "buffers"))
+        _check_held(self.network, numbers, dtype_name(target.dtype))
+        with target.active():
+            theta, buffers = (target.copy(target.asarray(numbers[part])) for part in ("theta", "buffers"))
         return replace(self, theta=theta, buffers=buffers, backend=target)
 
     def save(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
@@ -145,22 +167,74 @@ class Model:
             "flat": self.flat,
             "history": list(self.history.records),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_json(),
+            **self._names(lenient),
         }
+
+    def _names(self, lenient: bool) -> dict[str, Any]:
+        """Classes and feature names, where there are any: files without them are those of before."""
+        if not (are_labels(list(self.classes)) or lenient):
+            raise ConfigurationError(
+                f"a file holds classes that are text, numbers or truth values, got {type(self.classes[0]).__name__}: "
+                "train on labels made to text, y.astype(str)."
+            )
+        names = {"classes": list(self.classes), "feature_names": list(self.feature_names)}
+        return {name: value for name, value in names.items() if value and are_labels(value)}
 
     def _numbers(self) -> dict[str, np.ndarray]:
         return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
 
-    def _ask(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
-        """The answers for X; for rows that are not in memory a window at a time."""
+    def ask(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
+        """``finish(loss, backend, z)`` of the last pre-activations z of X, in the library of X.
+
+        Rows that are not in memory are asked a window at a time.
+        """
+        if are_batches(X):
+            return self._ask_each(finish, iter(X() if callable(X) else X))
         rows = open_rows(X)
+        rows = self._left_on_host(X) if rows is None else rows
         if rows is None:
-            with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which the answer shows
-                return self._answer(self._forward(finish)(self._inputs(X)), X)
+            try:
+                with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
+                    return self._answer(self._forward(finish)(self._inputs(X)), X)
+            except MemoryError as error:
+                self._ran_out(error, X)
         length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
         starts = range(0, max(length, 1), at_a_time)
-        return np.concatenate([self._ask(finish, np.array(rows[i : min(i + at_a_time, length)])) for i in starts])
+        return np.concatenate([self.ask(finish, np.array(rows[i : min(i + at_a_time, length)])) for i in starts])
+
+    def _ask_each(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Iterator[Any]) -> Any:
+        """The answers for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
+        taken = read_ahead(batches, lambda batch: batch[0] if isinstance(batch, tuple | list) else batch)
+        answers = [self.ask(finish, X) for X in taken]
+        if not answers:
+            raise DataError("there is no batch: expected an iterable of batches of rows.")
+        owner, whole = library_of(answers[0]), np.concatenate([to_host(answer) for answer in answers])
+        return whole if owner is None else owner.from_numpy(whole, owner.device_of(answers[0]))
+
+    def _left_on_host(self, X: Any) -> np.ndarray | None:
+        """X, where the device has no room for it and for its answers; it is then asked a window at a time."""
+        memory = self.backend.memory
+        size = 0 if memory is None else self.backend.bytes_to_move(X)
+        if memory is None or size == 0 or len(X) <= rows_in_window(X, 1) or 2 * size <= memory.free():
+            return None
+        return to_host(X)
+
+    def _ran_out(self, error: MemoryError, X: Any) -> NoReturn:
+        """Raise DeviceMemoryError for an error of the device, the host's own as it is."""
+        memory = self.backend.memory
+        if memory is None:
+            raise error
+        traceback.clear_frames(error.__traceback__)  # they hold the arrays that filled the memory
+        each, free = bytes_a_row(self.backend, self.network), memory.free()
+        raise DeviceMemoryError(
+            f"{self.backend.device_name} ran out of memory: {len(X):,} rows take up to about "
+            f"{readable_size(each * len(X))}, and {readable_size(free)} are free: ask for at most about "
+            f"{max(1, free // each):,} rows at a time."
+        ) from error
 
     def _inputs(self, X: Any) -> Array:
+        if self.feature_names and hasattr(X, "columns"):
+            check_names(self.feature_names, [str(name) for name in X.columns])
         return check_inputs(self.backend, X, self.network.n_in)
 
     def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
@@ -199,10 +273,12 @@ def load(
     arrays, description = serialization.read(path)
     try:
         network, loss, prepared = _parts(description)
+        classes, names = _read_names(description, network)
         _check_arrays(arrays, network, "training" in description)
     except ModelFileError as error:
         raise serialization.refusal(path, error) from error
     target = choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
+    _check_held(network, arrays, dtype_name(target.dtype))
     return Model(
         network,
         target.asarray(arrays["theta"]),
@@ -212,11 +288,14 @@ def load(
         flat=description["flat"],
         history=History(tuple(description["history"])),
         preprocessing=prepared,
+        classes=classes,
+        feature_names=names,
     )
 
 
+_COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")
 _PARTS = {"network", "loss", "flat", "history", "preprocessing"}
-_BESIDE = {"format", "versions", "training"}
+_BESIDE = {"format", "versions", "training", "classes", "feature_names"}
 
 
 def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Preprocessing | None]:
@@ -251,6 +330,20 @@ def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Prepr
     return network, loss, prepared
 
 
+def _read_names(description: dict[str, Any], network: Sequential) -> tuple[tuple[Label, ...], tuple[str, ...]]:
+    """Classes and feature names, as many as the network has outputs and inputs; one output can tell two classes."""
+    classes, names = (description.get(name, []) for name in ("classes", "feature_names"))
+    absent = classes == [] and "classes" not in description
+    fits = are_labels(classes) and (len(classes) == network.n_out or (network.n_out, len(classes)) == (1, 2))
+    if not (absent or fits):
+        raise ModelFileError(f"the classes {reprlib.repr(classes)} are not distinct labels of {network!r}")
+    absent = names == [] and "feature_names" not in description
+    named = are_labels(names) and isinstance(names[0], str) and len(names) == network.n_in if names else False
+    if not (absent or named):
+        raise ModelFileError(f"the feature names {reprlib.repr(names)} are not names of {network.n_in:,} inputs")
+    return tuple(classes), tuple(names)
+
+
 def _check_fit(network: Sequential, prepared: Preprocessing) -> None:
     """The columns are the network's inputs, and the classes its outputs; one output can tell two classes."""
     classes = len(prepared.classes)
@@ -276,6 +369,20 @@ def _check_arrays(arrays: dict[str, np.ndarray], network: Sequential, checkpoint
     more = [name for name in arrays if name not in ("theta", "buffers")]
     if any(not (checkpoint and name.startswith("training.")) for name in more):
         raise ModelFileError(f"it has arrays that no model has: {', '.join(more)!r}")
+
+
+def _check_held(network: Sequential, numbers: dict[str, np.ndarray], dtype: str) -> None:
+    """What is finite must be so in the dtype too."""
+    check_range(network.parts(), dtype)
+    for name in ("theta", "buffers"):
+        before = numbers[name]
+        with np.errstate(over="ignore"):
+            lost = np.isfinite(before) & ~np.isfinite(before.astype(dtype))
+        if lost.any():
+            raise DataError(
+                f"{dtype} cannot hold {np.sum(lost):,} of the model's numbers, up to {np.abs(before[lost]).max():.3g}: "
+                "keep dtype='float64'."
+            )
 
 
 def _are_records(records: object) -> TypeGuard[list[Record]]:
@@ -318,6 +425,14 @@ def evaluate(
             value = metric(true, answers) if np.isfinite(answers).all() else math.nan
             values[name] = backend.asarray([real_number(f"what the metric {name!r} answers", value, nan=True)])
     return values
+
+
+def bytes_a_row(backend: Backend, network: Sequential) -> int:
+    """How many bytes a row takes in the outputs of all layers."""
+    widths = [network.n_in]
+    for layer in network.layers:
+        widths.append(layer.width(widths[-1]))
+    return sum(widths) * np.dtype(dtype_name(backend.dtype)).itemsize
 
 
 def _column(x: np.ndarray) -> np.ndarray:

@@ -39,6 +39,13 @@ class Optimizer(Protocol):
         """(theta', moments'). Donates theta and moments."""
 
 
+def update(
+    backend: Backend, rule: Optimizer, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
+) -> tuple[Array, Moments]:
+    """(theta', moments') by the rule's own arithmetic. Donates theta and moments."""
+    return rule.update(backend, theta, g, moments, t, eta)
+
+
 @dataclass(frozen=True)
 class SGD:
     """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951)."""

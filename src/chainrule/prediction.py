@@ -27,17 +27,19 @@ class ForwardPass:
     """A network's last pre-activations z, or ``finish(backend, z)``, a bounded number of rows at a time.
 
     ``load`` the weights, then call it. What is asked for again and again (chunks of many rows, or calls with as many
-    rows as the last one) is compiled where steps are. It belongs to one thread.
+    rows as the last one; ``steady``, every call) is compiled where steps are. It belongs to one thread.
     """
 
-    def __init__(self, backend: Backend, network: Sequential, finish: Finish | None = None) -> None:
+    def __init__(
+        self, backend: Backend, network: Sequential, finish: Finish | None = None, *, steady: bool = False
+    ) -> None:
         self._backend, self._network, self._finish = backend, network, finish
         # Not where a compilation takes long, and was asked for for the steps.
         self._compiles = backend.compiling(network.parts()).compiled and backend.library.COMPILES
         self._program: Callable[..., Any] | None = None
         self._weights: Weights | None = None
         self._owned: Weights | None = None  # the program's copy
-        self._last_rows = 0
+        self._steady, self._last_rows = steady, 0
 
     def load(self, theta: Array, buffers: Array) -> ForwardPass:
         """Take these weights from now on; again when a step has overwritten them."""
@@ -49,7 +51,7 @@ class ForwardPass:
     def __call__(self, x: Array) -> Array:
         """The z ``(rows, n)`` of x ``(rows, n_in)``, or what it was finished to."""
         rows = x.shape[0]
-        again, self._last_rows = rows == self._last_rows, rows
+        again, self._last_rows = self._steady or rows == self._last_rows, rows
         if rows <= _CHUNK:
             return self._run_compiled(x) if again and self._compiles else self._run(x)
         run = self._run_compiled if self._compiles else self._run

@@ -6,7 +6,9 @@ only way in, ``to_numpy`` the only way out and the only synchronisation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -14,15 +16,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._errors import BackendError, ConfigurationError, DataError, DTypeError, unknown_name
+from .._errors import BackendError, ConfigurationError, DataError, DTypeError, require, unknown_name
 from .._typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
-from ._library import Library
+from ._library import Library, Memory
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
     {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "array-api-strict": _strict}
 )
 DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "tf32", "bf16")
 
 Result = TypeVar("Result")
 Provider = Callable[..., Any]
@@ -32,8 +35,9 @@ Provider = Callable[..., Any]
 class Backend:
     """An array library, a device and a dtype.
 
-    Made by ``cr.backend("torch", device="cuda:0")``. ``kernels`` maps an operation's reference body to this library's
-    faster body of it; without an entry the reference runs.
+    Made by ``cr.backend("torch", device="cuda:0")``. ``precision`` is that of the products of Dense in float32.
+    ``kernels`` maps an operation's reference body to this library's faster body of it; without an entry the reference
+    runs.
     """
 
     library: Library
@@ -41,6 +45,7 @@ class Backend:
     device: Device
     dtype: DType
     compiled: bool
+    precision: str = "float32"
     kernels: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -55,8 +60,8 @@ class Backend:
 
     @property
     def info(self) -> dict[str, object]:
-        """What runs: library, version, device, dtype, whether steps are compiled, and which operations have a
-        faster body, by whom.
+        """What runs: library, version, device, dtype, whether steps are compiled, which operations have a faster body,
+        by whom, and the precision of products where it is not the dtype's.
         """
         return {
             "name": self.name,
@@ -65,11 +70,31 @@ class Backend:
             "dtype": dtype_name(self.dtype),
             "compiled": self.compiled,
             "kernels": {reference.__name__: _origin(body) for reference, body in self.kernels.items()},
+            **({} if self.precision == "float32" else {"precision": self.precision}),
         }
+
+    def deterministic(self) -> AbstractContextManager[None]:
+        """While it lasts, nothing runs whose result may differ from run to run on one machine."""
+        return self.library.deterministic(self.device)
+
+    @property
+    def memory(self) -> Memory | None:
+        """The device's memory; None where it is the host's, or is not looked after."""
+        return self.library.memory(self.device)
+
+    def bytes_to_move(self, x: Any) -> int:
+        """How many bytes of the device's memory ``x`` would take; 0 for what is an array of this library."""
+        shape = () if self.library.owns(x) else getattr(x, "shape", ())
+        return math.prod(shape) * np.dtype(dtype_name(self.dtype)).itemsize if shape else 0
+
+    def active(self) -> AbstractContextManager[object]:
+        """While it lasts, new arrays lie on this device, on CuPy too: what computes, does it inside."""
+        return self.library.active(self.device)
 
     def __repr__(self) -> str:
         compiled = ", compiled" if self.compiled else ""
-        return f"Backend({self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}{compiled})"
+        precision = "" if self.precision == "float32" else f", precision={self.precision}"
+        return f"Backend({self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}{compiled}{precision})"
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
         """``reference(backend, *arguments)``, by this library's faster body where it has one that does not decline."""
@@ -120,10 +145,15 @@ def select(
     device: Any = None,
     dtype: Any = None,
     compile: bool | None = None,
+    precision: str | None = None,
     like: Any = None,
 ) -> Backend:
     """The backend that ``cr.backend`` documents, without faster bodies: references run."""
+    known = precision is None or (isinstance(precision, str) and precision in PRECISIONS)
+    require(known, f"precision must be 'float32', 'tf32' or 'bf16', got {precision!r:.60}.")
     if isinstance(name, Backend):
+        has = name.precision
+        require(precision in (None, has), f"{name!r} multiplies in {has}, got precision={precision!r}: leave it out.")
         return name
     owner = library_of(like)
     if name == "auto":
@@ -135,9 +165,10 @@ def select(
     xp = library.load()
     if hasattr(device, "__len__") and not isinstance(device, str):
         raise ConfigurationError(f"device must be an index, a name or the library's own object, got {device!r:.60}.")
-    place = library.device_of(like) if device is None and owner is library else library.find_device(device)
+    place = library.find_device(library.device_of(like) if device is None and owner is library else device)
     chosen = _find_dtype(library, xp, place, dtype)
-    return Backend(library, xp, place, chosen, library.COMPILES if compile is None else compile)
+    compiled = library.COMPILES if compile is None else compile
+    return Backend(library, xp, place, chosen, compiled, _find_precision(library, chosen, compiled, precision))
 
 
 def available_backends() -> list[dict[str, object]]:
@@ -147,6 +178,7 @@ def available_backends() -> list[dict[str, object]]:
         row: dict[str, object] = {"name": name, "version": library.version(), "devices": [], "problem": None}
         try:
             library.load()
+            library.find_device(None)  # raises where a device is there and does not work
             row["devices"] = [library.device_name(device) for device in library.devices()]
         except BackendError as error:
             row["problem"] = str(error)
@@ -169,7 +201,7 @@ def to_host(x: Any) -> np.ndarray:
         return owner.to_numpy(x)
     try:
         return np.asarray(x)
-    except ValueError as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # whatever the library of an item in a list raises
         raise DataError(f"expected an array, got a {type(x).__name__} that NumPy cannot read ({error}).") from error
 
 
@@ -206,3 +238,15 @@ def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> 
         )
         raise DTypeError(f"{library.NAME} on {library.device_name(device)} has no {name}: {fix}.")
     return getattr(xp, name)
+
+
+def _find_precision(library: Library, dtype: DType, compiled: bool, precision: str | None) -> str:
+    if precision in (None, "float32"):
+        return "float32"
+    got = f"backend={library.NAME!r}, compile={compiled} and dtype={dtype_name(dtype)!r}"
+    require(
+        (library.NAME, compiled, dtype_name(dtype)) == ("cupy", True, "float32"),
+        f"precision={precision!r} needs backend='cupy', compile=True and dtype='float32', got {got}: give what is "
+        "missing, or precision='float32'.",
+    )
+    return precision

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from .._errors import BackendError
 from .._typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 
@@ -56,6 +59,21 @@ def device_name(device: Device) -> str:
 
 def device_of(x: Any) -> Device:
     return next(iter(x.devices()))
+
+
+def active(device: Device) -> nullcontext[None]:
+    return nullcontext()
+
+
+def deterministic(device: Device) -> nullcontext[None]:
+    flag = "--xla_gpu_deterministic_ops=true"
+    if device.platform != "cpu" and flag not in os.environ.get("XLA_FLAGS", ""):
+        raise BackendError(f"deterministic=True on a {device.platform} needs XLA_FLAGS={flag} before Python starts.")
+    return nullcontext()
+
+
+def memory(device: Device) -> None:
+    return None
 
 
 def place(x: Array, dtype: DType, device: Device) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -15,6 +16,22 @@ import numpy as np
 
 from .._errors import BackendError
 from .._typing import Array, Device, DType, Namespace
+
+
+class Memory(Protocol):
+    """The memory of a device that is not the host's."""
+
+    def free(self) -> int:
+        """How many bytes arrays can still take."""
+
+    def returned(self) -> AbstractContextManager[None]:
+        """With the device active: what was taken since, and is free again at its end, goes back to the driver."""
+
+    def carrier(self) -> Callable[[np.ndarray, np.ndarray], Array]:
+        """``carry(x, index)``: the rows ``x[index]`` of an array on the host, here; good until the call after next.
+
+        They travel while the device works on those before.
+        """
 
 
 class Library(Protocol):
@@ -41,6 +58,18 @@ class Library(Protocol):
         """What ``find_device`` understands and a person can read."""
 
     def device_of(self, x: Array) -> Device: ...
+
+    def active(self, device: Device) -> AbstractContextManager[object]:
+        """While it lasts, ``device`` is the current one of this thread, where the library has such a thing."""
+
+    def deterministic(self, device: Device) -> AbstractContextManager[None]:
+        """While it lasts, nothing runs whose result may differ from run to run on one machine.
+
+        Raises BackendError, in one sentence, where that must be said before the library is imported.
+        """
+
+    def memory(self, device: Device) -> Memory | None:
+        """The device's memory; None where it is the host's, or is not looked after."""
 
     def place(self, x: Array, dtype: DType, device: Device) -> Array:
         """An array of this library with this dtype on this device, outside any autograd graph."""

@@ -8,7 +8,7 @@ into their slices of it. The numbers are those of the recorded step, to the last
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from operator import is_, itemgetter
@@ -18,6 +18,7 @@ import numpy as np
 
 from ._functions import JOIN
 from ._record import Node, Place, RecordingError, Tape, Traced, opaque, place_of
+from ._trees import leaves, rebuild, shapes
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _KEPT = 8  # programs of one step; a training has one a batch size
@@ -61,9 +62,9 @@ class Replayed:
         """Choose or record the program for these arguments, and hand them to it."""
         if self._recorded is None:
             return
-        shapes = self._shapes if state is self._state else _shapes(state)
-        own = self._own(shapes, state)
-        key = shapes, _shapes(inputs)
+        made_for = self._shapes if state is self._state else shapes(state)
+        own = self._own(made_for, state)
+        key = made_for, shapes(inputs)
         if key not in self._programs:
             try:
                 program = _record(self._recorded, own, inputs)
@@ -74,17 +75,17 @@ class Replayed:
             if len(self._programs) > _KEPT:
                 del self._programs[next(iter(self._programs))]
         self._program, self._inputs = self._programs[key], inputs
-        self._program.read(list(_leaves(inputs)))
-        self._state, self._shapes = own, shapes
+        self._program.read(list(leaves(inputs)))
+        self._state, self._shapes = own, made_for
 
-    def _own(self, shapes: Any, state: Any) -> Any:
+    def _own(self, made_for: Any, state: Any) -> Any:
         """The programs' own state of these shapes, with the numbers of ``state`` in it."""
-        if shapes not in self._states:
-            self._states[shapes] = _rebuild(state, map(_copy, _leaves(state)))
-        for own, given in zip(_leaves(self._states[shapes]), _leaves(state), strict=True):
+        if made_for not in self._states:
+            self._states[made_for] = rebuild(state, map(_copy, leaves(state)))
+        for own, given in zip(leaves(self._states[made_for]), leaves(state), strict=True):
             if own is not given:
                 np.copyto(own, given)
-        return self._states[shapes]
+        return self._states[made_for]
 
     def _give_up(self, error: Exception) -> None:
         self._program = self._recorded = self._state = None
@@ -95,12 +96,12 @@ class Replayed:
 def _record(recorded: Callable[..., Any], own: Any, inputs: tuple[Any, ...]) -> Program:
     """Run the step once, on a copy of the state and on inputs that cannot be written to; ``own`` is the program's."""
     tape = Tape()
-    before = [Traced(tape, _copy(leaf)) for leaf in _leaves(own)]
-    given = [Traced(tape, _read_only(leaf)) for leaf in _leaves(inputs)]
-    made = recorded(_rebuild(own, iter(before)), *_rebuild(inputs, iter(given)))
+    before = [Traced(tape, _copy(leaf)) for leaf in leaves(own)]
+    given = [Traced(tape, _read_only(leaf)) for leaf in leaves(inputs)]
+    made = recorded(rebuild(own, iter(before)), *rebuild(inputs, iter(given)))
     after, *results = (made,) if type(made) is type(own) else made
-    arrays = {old.place: new for old, new in zip(before, _leaves(own), strict=True)}
-    places, ends = [one.place for one in given], [place_of(leaf) for leaf in _leaves(after)]
+    arrays = {old.place: new for old, new in zip(before, leaves(own), strict=True)}
+    places, ends = [one.place for one in given], [place_of(leaf) for leaf in leaves(after)]
     return Program(tape.nodes, arrays, places, ends, [place_of(result) for result in results])
 
 
@@ -252,24 +253,3 @@ def _read_only(x: np.ndarray) -> np.ndarray:
 
 def _roots(values: Sequence[Any]) -> set[Place]:
     return {value.root for value in values if isinstance(value, Place)}
-
-
-def _shapes(tree: Any) -> tuple[Any, ...]:
-    return tuple((leaf.shape, leaf.dtype) for leaf in _leaves(tree))
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    """The arrays of nested tuples; None is no array."""
-    if isinstance(tree, tuple):
-        for part in tree:
-            yield from _leaves(part)
-    elif tree is not None:
-        yield tree
-
-
-def _rebuild(tree: Any, leaves: Iterator[Any]) -> Any:
-    """Nested tuples like ``tree``, of other arrays."""
-    if isinstance(tree, tuple):
-        parts = [_rebuild(part, leaves) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return None if tree is None else next(leaves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,18 @@ def device_name(device: Device) -> str:
 
 def device_of(x: Any) -> Device:
     return x.device
+
+
+def active(device: Device) -> nullcontext[None]:
+    return nullcontext()
+
+
+def deterministic(device: Device) -> nullcontext[None]:
+    return nullcontext()  # as NumPy, which it is made of
+
+
+def memory(device: Device) -> None:
+    return None
 
 
 def place(x: Any, dtype: DType, device: Device) -> Array:

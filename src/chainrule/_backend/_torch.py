@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from .._errors import BackendError, DataError
 from .._typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 
@@ -52,7 +55,7 @@ def find_device(device: Any) -> Device:
         raise no_such_device(device, found, name="PyTorch") from None
     if wanted.type == "cuda" and wanted.index is None:
         wanted = torch.device("cuda", 0)
-    if wanted.type in ("cuda", "mps") and wanted not in found:
+    if wanted.type != "cpu" and wanted not in found:
         raise no_such_device(device, found, name="PyTorch")
     return wanted
 
@@ -62,11 +65,33 @@ def device_name(device: Device) -> str:
 
 
 def device_of(x: Array) -> Device:
-    return x.device  # type: ignore[attr-defined]  # the standard's attribute, absent from tracers, so not in Array
+    return _with_numbers(x).device
+
+
+def active(device: Device) -> nullcontext[None]:
+    return nullcontext()
+
+
+@contextmanager
+def deterministic(device: Device) -> Iterator[None]:
+    """The library's own switch, put back at the end."""
+    torch, name = _torch(), "CUBLAS_WORKSPACE_CONFIG"
+    if device.type == "cuda" and os.environ.get(name) not in (":4096:8", ":16:8"):
+        raise BackendError(f"deterministic=True on CUDA needs {name}=:4096:8 in the environment before Python starts.")
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+def memory(device: Device) -> None:
+    return None
 
 
 def place(x: Any, dtype: DType, device: Device) -> Array:
-    moved: Array = x.detach().to(device=device, dtype=dtype)
+    moved: Array = _with_numbers(x).detach().to(device=device, dtype=dtype)
     return moved
 
 
@@ -81,10 +106,19 @@ def from_numpy(x: np.ndarray, device: Device) -> Array:
 
 
 def to_numpy(x: Any) -> np.ndarray:
-    x = x.detach().resolve_conj().resolve_neg().cpu()
+    x = _with_numbers(x).detach().resolve_conj().resolve_neg().cpu()
     short = x.is_floating_point() and x.element_size() < 4 and x.dtype != _torch().float16
     host: np.ndarray = (x.float() if short else x).numpy()  # NumPy has no bfloat16, and no eight bits
     return host
+
+
+def _with_numbers(x: Any) -> Any:
+    """The tensor ``x``, where its numbers are all in memory."""
+    if x.layout != _torch().strided:
+        raise DataError(f"expected a dense tensor, got one of layout {x.layout}: use x.to_dense().")
+    if x.is_meta:
+        raise DataError("expected a tensor with numbers, got one on the meta device: make it on one with a memory.")
+    return x
 
 
 def _torch() -> Any:

@@ -14,9 +14,11 @@ from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, select
-from . import _numba, _numpy, _sparse
+from . import _cupy, _cupy_products, _numba, _numpy, _sparse
 
-_PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType({"numpy": _numpy.PROVIDERS})
+_PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
+    {"numpy": _numpy.PROVIDERS, "cupy": {**_cupy.PROVIDERS, **_cupy_products.PROVIDERS}}
+)
 
 
 def backend(
@@ -25,6 +27,7 @@ def backend(
     device: Any = None,
     dtype: Any = None,
     compile: bool | None = None,
+    precision: str | None = None,
     like: Any = None,
 ) -> Backend:
     """Choose an array library, a device and a dtype.
@@ -35,24 +38,30 @@ def backend(
         device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
         dtype: ``"float32"`` (the default) or ``"float64"``.
         compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
+        precision: of the products of ``Dense``, on CuPy with ``compile=True`` in float32: ``"float32"`` (the default),
+            ``"tf32"`` or ``"bf16"``; the rest stays float32.
         like: an array to take the library and device of.
 
     Raises:
         BackendError: the library or the device cannot run here; the message says why and how to get it.
-        ConfigurationError: no such backend. DTypeError: a dtype that the library does not have.
+        ConfigurationError: no such backend, or not in this precision. DTypeError: a dtype that the library has not.
 
     Example:
         >>> import chainrule as cr
         >>> cr.backend("numpy", dtype="float64")
         Backend(numpy, device=cpu, dtype=float64, compiled)
     """
-    if isinstance(name, Backend):
-        return name
-    return equip(select(name, device=device, dtype=dtype, compile=compile, like=like))
+    chosen = select(name, device=device, dtype=dtype, compile=compile, precision=precision, like=like)
+    return chosen if chosen is name else equip(chosen)
 
 
 def equip(backend: Backend, *, fast: bool | None = None) -> Backend:
-    """``backend`` with the providers of its library; ``fast``: with Numba's, by default where Numba is installed."""
+    """``backend`` with the providers of its library; ``fast``: with Numba's, by default where Numba is installed.
+
+    CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
+    """
+    if backend.name == "cupy" and not backend.compiled:
+        return replace(backend, kernels={})
     providers = _PROVIDERS.get(backend.name, {})
     if backend.name == "numpy" and (_numba.is_installed() if fast is None else fast):
         providers = MappingProxyType({**providers, **_numba.PROVIDERS})

@@ -147,14 +147,19 @@ class Perceptron(
         except BaseException:
             self.__dict__ = before  # what is refused leaves the fit before as it was
             raise
-        if incremental:
+        with task.backend.active():
+            return self._train(task, (X, y, sample_weight), before if incremental else None, fresh)
+
+    def _train(self, task: Task, given: tuple[Any, Any, Any], before: dict[str, Any] | None, fresh: bool) -> Any:
+        """Run the solver; one epoch from ``before``, where that is given."""
+        if before is not None:
             try:
                 fit_stochastic(self, task, self.callbacks or (), fresh=fresh, incremental=True)
             except BaseException:
                 self.__dict__ = before  # so that the call can be made again
                 raise
             return self
-        told = SklearnCallbacks(self, X, y, sample_weight, self.max_iter) if hasattr(self, "_skl_callbacks") else None
+        told = SklearnCallbacks(self, *given, self.max_iter) if hasattr(self, "_skl_callbacks") else None
         if self.solver == "lbfgs":
             fit_lbfgs(self, task, told)
         else:
@@ -179,17 +184,19 @@ class Perceptron(
         targets, weight = self._encode(y), check_weight(sample_weight, X.shape[0])
         if not (incremental and hasattr(self, "_random_state")):
             self._random_state = check_random_state(self.random_state)
-        task = self._prepare(X, targets, self._weigh(y, weight))
-        self._start(task, fresh)
-        if validation[0] is not None:
-            return with_own(self, task, validation)
-        if self.early_stopping and self.solver != "lbfgs":
-            split = self._split(targets, incremental)
-            return with_held_out(self, task, split, given, targets, weight)
+        on = self._choose_backend(X)
+        with on.active():
+            task = self._prepare(on, X, targets, self._weigh(y, weight))
+            self._start(task, fresh)
+            if validation[0] is not None:
+                return with_own(self, task, validation)
+            if self.early_stopping and self.solver != "lbfgs":
+                split = self._split(targets, incremental)
+                return with_held_out(self, task, split, given, targets, weight)
         return task
 
-    def _prepare(self, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
-        loss, on = self._find_loss(), self._choose_backend(X)
+    def _prepare(self, on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
+        loss = self._find_loss()
         network = make_network(self, X.shape[1], self.n_outputs_, self._output_layer())
         problem = Problem(
             logits_part(network, loss),
@@ -209,6 +216,8 @@ class Perceptron(
             held=None,
             flat=targets.shape[1] == 1,
             constant=self._constant(targets, weight),
+            classes=tuple(getattr(self, "classes_", np.empty(0)).tolist()),
+            feature_names=tuple(getattr(self, "feature_names_in_", ())),
         )
 
     def _choose_backend(self, X: Any) -> Backend:
@@ -309,7 +318,7 @@ class Perceptron(
             check_same_namespace(X, self, attribute="_theta", method=method)
         if is_sparse(X):
             return answers_of_sparse(self.model_, X, finish)
-        return self.model_.predict(X) if finish is decide else self.model_.predict_proba(X)
+        return self.model_.ask(finish, X)
 
     def transform(self, X: Any, layer: int = -1) -> Any:
         """What a hidden layer makes of X: its activations ``(rows, width)``; -1 is the last hidden layer.
@@ -330,7 +339,8 @@ class Perceptron(
                 "set_output(transform='default')."
             )
         part = Sequential(*model.network.layers[: starts[layer]])
-        theta, buffers = model.theta[: part.size], model.buffers[: part.buffer_layout.size]
+        with model.backend.active():
+            theta, buffers = model.theta[: part.size], model.buffers[: part.buffer_layout.size]
         features = Model(part, theta, buffers, SquaredError(), model.backend, flat=False)
         return answers_of_sparse(features, X, apply_link) if is_sparse(X) else features.predict(X)
 

@@ -57,7 +57,8 @@ def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Back
     """The model's answers for a CSR matrix, on the host like it."""
     on = on_sparse(model.backend)
     forward = ForwardPass(on, logits_part(model.network, model.loss), partial(finish, model.loss))
-    answers = on.to_numpy(forward_sparse(on, forward.load(model.theta, model.buffers), X))
+    with on.active():
+        answers = on.to_numpy(forward_sparse(on, forward.load(model.theta, model.buffers), X))
     return answers[:, 0] if model.flat and answers.ndim == 2 and answers.shape[1] == 1 else answers
 
 

@@ -66,7 +66,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
     task = replace(task, problem=replace(task.problem, optimizer=optimizer))
     progress = _resume(estimator, on, task, incremental)
-    feed = _feed(on, task, progress)
+    feed = _feed(on, task, progress, sizes)
     convergence = Convergence(
         estimator,
         rows=rows,
@@ -100,7 +100,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
 
     listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
     try:
-        train(run, Plan(feed, sizes, order, _measure(on, task)), listeners)
+        train(run, Plan(feed, order, _measure(on, task)), listeners)
     except DivergenceError as error:
         _diverged(estimator, error, run, convergence)
     except KeyboardInterrupt:
@@ -154,12 +154,12 @@ def _goes_on(before: Problem, now: Problem) -> bool:
     return type(before.optimizer) is type(now.optimizer)
 
 
-def _feed(on: Backend, task: Task, progress: Progress) -> Resident | Streamed:
+def _feed(on: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:
     if is_sparse(task.data.x):
-        return Streamed(on, task.problem, task.data, SparseRows(task.data.x), partial(place_rows, on))
-    if progress.feed is not None and progress.feed.takes(on, task.data):
+        return Streamed(on, task.problem, task.data, sizes, SparseRows(task.data.x), partial(place_rows, on))
+    if progress.feed is not None and progress.feed.takes(on, task.data, sizes):
         return progress.feed
-    return Resident(on, task.problem, task.data)
+    return Resident(on, task.problem, task.data, sizes)
 
 
 def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:

@@ -53,8 +53,20 @@ class Task:
     held: Held | None
     flat: bool
     constant: float
+    classes: tuple[Any, ...] = ()
+    feature_names: tuple[str, ...] = ()
     split: Split | None = None
 
     def model(self, theta: Array, buffers: Array, history: History) -> Model:
         """The network with these numbers."""
-        return Model(self.network, theta, buffers, self.loss, self.backend, self.flat, history)
+        return Model(
+            self.network,
+            theta,
+            buffers,
+            self.loss,
+            self.backend,
+            self.flat,
+            history,
+            classes=self.classes,
+            feature_names=self.feature_names,
+        )

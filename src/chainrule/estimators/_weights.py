@@ -23,10 +23,11 @@ def weights_of(model: Model) -> tuple[Array, ...]:
 def biases_of(model: Model) -> tuple[Array, ...]:
     """Each Dense layer's b ``(n_out,)``; zeros for a layer in front of a normalisation, which has none."""
     on = model.backend
-    return tuple(
-        on.xp.reshape(pieces[1], (-1,)) if len(pieces) > 1 else on.zeros((pieces[0].shape[1],))
-        for pieces in _dense(model)
-    )
+    with on.active():
+        return tuple(
+            on.xp.reshape(pieces[1], (-1,)) if len(pieces) > 1 else on.zeros((pieces[0].shape[1],))
+            for pieces in _dense(model)
+        )
 
 
 def with_weights(model: Model, given: Any) -> Model:
@@ -48,7 +49,8 @@ def _dense(model: Model) -> list[tuple[Array, ...]]:
     if isinstance(theta, np.ndarray):
         theta = theta.view()
         theta.flags.writeable = False
-    groups = model.network.layout.split(model.backend, theta)
+    with model.backend.active():
+        groups = model.network.layout.split(model.backend, theta)
     return [pieces for layer, pieces in zip(model.network.layers, groups, strict=True) if isinstance(layer, Dense)]
 
 

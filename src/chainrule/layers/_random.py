@@ -88,7 +88,7 @@ class RandomizedLeakyReLU:
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, Array, Pieces]:
         xp = backend.xp
-        alpha = uniform(backend, key, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
+        alpha = backend.run(uniform, key, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
         slope = xp.where(x > 0.0, xp.ones_like(alpha), alpha)
         return x * slope, slope, buffers
 

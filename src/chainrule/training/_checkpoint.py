@@ -97,6 +97,7 @@ class Resumed(NamedTuple):
     recoveries: int
     stopped: str | None
     callbacks: list[tuple[str, dict[str, Any]]]
+    good: list[State]
 
 
 def fingerprint(backend: Backend, data: Batch | None) -> str | None:
@@ -106,6 +107,9 @@ def fingerprint(backend: Backend, data: Batch | None) -> str | None:
     digest = hashlib.sha256()
     for array in data:
         if array is None:
+            continue
+        if hasattr(array, "fingerprint"):
+            digest.update(array.fingerprint())
             continue
         rows = array.shape[0]
         step = max(1, rows * int(np.prod(array.shape[1:])) // 2**24)
@@ -134,7 +138,7 @@ class Keeper:
         self._best = min((watched(record) for record in run.history), default=self._best)
 
     def on_step_end(self, run: Run) -> None:
-        if run.step < run.steps_per_epoch and self._time_is_up():
+        if run.step != run.steps_per_epoch and self._time_is_up():
             self._write(run, Place(run.epoch - 1, run.step))
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
@@ -204,9 +208,10 @@ def write_checkpoint(
     on, state = run.backend, run.state
     if place.step and not on.to_numpy(is_finite(on, state))[0]:
         return  # a training on its way to the end of a lost epoch; the checkpoint before is a good one
-    arrays = {"theta": state.theta, "buffers": state.buffers}
-    arrays |= {f"training.{name}": getattr(state, name) for name in _FIELDS}
-    arrays |= {f"training.moments.{i}": moment for i, moment in enumerate(state.moments)}
+    arrays = {"theta": state.theta, "buffers": state.buffers, **_beside("training", state)}
+    for i, good in enumerate(run.good):
+        arrays |= {f"training.good.{i}.theta": good.theta, f"training.good.{i}.buffers": good.buffers}
+        arrays |= _beside(f"training.good.{i}", good)
     stored = []
     for i, callback in enumerate(callbacks):
         if hasattr(callback, "state"):
@@ -223,6 +228,7 @@ def write_checkpoint(
         "step": place.step,
         "rate_scale": run.rate_scale,
         "recoveries": run.recoveries,
+        "good": len(run.good),
         "stopped": None if run.stopped == "interrupted" else run.stopped,
         "finished": place == Place(run.last_epoch) or run.stopped not in (None, "interrupted"),
         "callbacks": stored,
@@ -259,10 +265,9 @@ def resumed(
             f"the checkpoint is another training's: {'; '.join(differ)}. Give what it was started with, or another "
             "folder."
         )
-    moments = tuple(_placed(backend, old, arrays.get(f"training.moments.{i}")) for i, old in enumerate(like.moments))
-    rest = {name: _placed(backend, getattr(like, name), arrays.get(f"training.{name}")) for name in _FIELDS}
-    theta, buffers = (_placed(backend, getattr(like, name), arrays.get(name)) for name in ("theta", "buffers"))
-    state = State(theta=theta, buffers=buffers, moments=moments, **rest)
+    numbers = {name.removeprefix("training."): array for name, array in arrays.items()}
+    state = _state(backend, like, numbers, "")
+    good = [_state(backend, like, numbers, f"good.{i}.") for i in range(training.get("good", 0))]
     callbacks = []
     for stored in training["callbacks"]:
         own = {name: value for name, value in stored.items() if name not in ("type", "index")}
@@ -270,7 +275,25 @@ def resumed(
     place = Place(training["epoch"], training["step"])
     history = History(tuple(description["history"]))
     return Resumed(
-        place, state, history, training["rate_scale"], training["recoveries"], training["stopped"], callbacks
+        place, state, history, training["rate_scale"], training["recoveries"], training["stopped"], callbacks, good
+    )
+
+
+def _beside(where: str, state: State) -> dict[str, Any]:
+    """A state's arrays besides theta and the buffers, by their names in a file."""
+    named = {f"{where}.{name}": getattr(state, name) for name in _FIELDS}
+    return named | {f"{where}.moments.{i}": moment for i, moment in enumerate(state.moments)}
+
+
+def _state(backend: Backend, like: State, arrays: Mapping[str, np.ndarray], where: str) -> State:
+    """The state that was written ``where``."""
+
+    def read(name: str, old: Any) -> Any:
+        return _placed(backend, old, arrays.get(where + name))
+
+    return State(
+        moments=tuple(read(f"moments.{i}", old) for i, old in enumerate(like.moments)),
+        **{name: read(name, getattr(like, name)) for name in ("theta", "buffers", *_FIELDS)},
     )
 
 

@@ -7,7 +7,7 @@ random is keyed. The replay stops at the step, and looks into it for the layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -39,9 +39,9 @@ def is_finite(backend: Backend, state: State) -> Array:
 
 
 def locate(
-    backend: Backend, problem: Problem, start: State, feed: Feed, sizes: Sequence[int], done: int = 0
+    backend: Backend, problem: Problem, start: State, feed: Feed, order: np.ndarray, steps: int, done: int = 0
 ) -> Divergence:
-    """Replay the epoch that began in ``start``, and that ``feed`` is at, and find its first step that is not finite.
+    """Replay an epoch's first ``steps``, the rows in this order, and find the first that is not finite.
 
     ``start`` is the state after the first ``done`` steps.
     """
@@ -49,15 +49,13 @@ def locate(
     compiles = backend.library.COMPILES
     step = backend.compile(make_step, problem) if compiles else make_step(backend, problem)
     state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be the answer
-    first = sum(sizes[:done])
-    for number, rows in enumerate(sizes[done:], done + 1):
+    for number, rows in enumerate(islice(feed.begin(order, done), steps - done), done + 1):
         good = copy_state(backend, state)
-        batch = feed.batch(first, rows)
-        first += rows
+        batch = feed.batch(rows)
         state, _ = step(state, batch)
         if not backend.to_numpy(is_finite(backend, state))[0]:
             return Divergence(number, *_look_into(backend, problem, good, batch), good)
-    return Divergence(len(sizes), "no layer: the replay stayed finite", "rounding at the edge of overflow", start)
+    return Divergence(steps, "no layer: the replay stayed finite", "rounding at the edge of overflow", start)
 
 
 def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -> tuple[str, str]:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from .._backend import Backend, dtype_name
+from .._backend import Backend, dtype_name, library_of
+from .._errors import DataError
 from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, gather, make_window
-from ..streams import Windows, rows_in_window, shuffled_in_windows
+from ..streams import Windows, read_ahead, rows_in_window, shuffled_in_windows
+from ._staging import HeldRows, carrier
 from ._step import Problem, State, make_epoch_step, make_step
 
 
 class Feed(Protocol):
     """The examples of a training, and the step on some of them."""
 
-    def begin(self, order: np.ndarray, first: int = 0) -> None:
-        """Start an epoch that takes the examples in this order, ``(rows,)``, from the ``first`` on."""
+    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
+        """Start an epoch that takes the examples in this order, ``(rows,)``, after the first ``done`` of its steps.
+
+        Gives how many rows each step takes; after each number one of the two below takes them.
+        """
 
     def step(self, state: State, rows: int) -> State:
-        """The state after a step on the epoch's next ``rows`` examples. Donates the state."""
+        """The state after a step on the next ``rows`` examples. Donates the state."""
 
-    def batch(self, first: int, rows: int) -> Batch:
-        """The ``rows`` examples from the epoch's ``first`` one on."""
+    def batch(self, rows: int) -> Batch:
+        """The next ``rows`` examples."""
 
     def close(self) -> None:
         """Let go of what reads the examples."""
@@ -34,31 +39,34 @@ class Feed(Protocol):
 class Resident:
     """Examples on the device: the compiled step gathers its own rows."""
 
-    def __init__(self, backend: Backend, problem: Problem, data: Batch) -> None:
-        self._on, self.data = backend, data
+    def __init__(self, backend: Backend, problem: Problem, data: Batch, sizes: Sequence[int]) -> None:
+        self._on, self.data, self._sizes = backend, data, sizes
         self._guarded = has_zero_weights(backend, data)
         self._program = backend.compile(make_epoch_step, problem, self._guarded)
         self._windows: dict[int, Array] = {}
 
-    def takes(self, backend: Backend, data: Batch) -> bool:
+    def takes(self, backend: Backend, data: Batch, sizes: Sequence[int]) -> bool:
         """Take these examples from now on, if the program that is compiled fits them."""
         fits = backend == self._on and has_zero_weights(backend, data) == self._guarded
         if fits:
-            self.data = data
+            self.data, self._sizes = data, sizes
         return fits
 
     def release(self) -> None:
         """Let go of the examples, and keep the program for the next ones."""
         self.data = Batch(None, None, None)  # type: ignore[arg-type]  # until it takes others
 
-    def begin(self, order: np.ndarray, first: int = 0) -> None:  # the state's cursor says where it is
+    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
         self._order = self._on.asarray(order, self._on.xp.int32)
+        self._first = sum(self._sizes[:done])
+        return iter(self._sizes[done:])
 
-    def step(self, state: State, rows: int) -> State:
+    def step(self, state: State, rows: int) -> State:  # the state's cursor says where it is
         return self._program(state, self.data, self._order, self._window(rows))
 
-    def batch(self, first: int, rows: int) -> Batch:
-        cursor = self._on.asarray(np.asarray([first]), self._on.xp.int32)
+    def batch(self, rows: int) -> Batch:
+        cursor = self._on.asarray(np.asarray([self._first]), self._on.xp.int32)
+        self._first += rows
         return gather(self._on, self.data, self._order, cursor, self._window(rows))
 
     def close(self) -> None:
@@ -87,21 +95,28 @@ class Streamed:
     """Inputs on the host: ``place`` brings a batch's to the device. Targets and weights lie there already."""
 
     def __init__(
-        self, backend: Backend, problem: Problem, data: Batch, source: Source, place: Callable[[Any], Array]
+        self,
+        backend: Backend,
+        problem: Problem,
+        data: Batch,
+        sizes: Sequence[int],
+        source: Source,
+        place: Callable[[Any], Array],
     ) -> None:
-        self._on, self.data, self._source, self._place = backend, data, source, place
+        self._on, self.data, self._sizes, self._source, self._place = backend, data, sizes, source, place
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
-    def begin(self, order: np.ndarray, first: int = 0) -> None:
-        self._order, self._first = order, first
+    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
+        self._order, self._first = order, sum(self._sizes[:done])
         self._source.begin(order)
+        return iter(self._sizes[done:])
 
     def step(self, state: State, rows: int) -> State:
-        state, _ = self._program(state, self.batch(self._first, rows))
-        self._first += rows
+        state, _ = self._program(state, self.batch(rows))
         return state
 
-    def batch(self, first: int, rows: int) -> Batch:
+    def batch(self, rows: int) -> Batch:
+        first, self._first = self._first, self._first + rows
         xp, index = self._on.xp, self._on.asarray(self._order[first : first + rows], self._on.xp.int32)
         weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
         return Batch(self._place(self._source.take(first, rows)), xp.take(self.data.y, index, axis=0), weight)
@@ -110,24 +125,65 @@ class Streamed:
         self._source.close()
 
 
+class Passed:
+    """Batches that come one by one, in an order of their own; ``place`` checks them and brings them to the device."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        problem: Problem,
+        *,
+        start: Callable[[int], Iterator[Any]],
+        place: Callable[[Any], Batch],
+    ) -> None:
+        self._start, self._place = start, place
+        self._program = backend.compile(make_step, problem)
+        self._batches: Generator[Batch] | None = None
+
+    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
+        self.close()
+        self._batches, steps = read_ahead(self._start(done), self._place), done
+        for batch in self._batches:
+            self._batch, steps = batch, steps + 1
+            yield batch.x.shape[0]
+        if not steps:
+            raise DataError("an epoch had no batch: the batches must be there each time that they are gone through.")
+
+    def step(self, state: State, rows: int) -> State:
+        state, _ = self._program(state, self._batch)
+        return state
+
+    def batch(self, rows: int) -> Batch:
+        return self._batch
+
+    def close(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
+
+
 def make_feed(
-    on: Backend, problem: Problem, data: Batch, batch_size: int, seed: int | None
-) -> tuple[Resident | Streamed, Callable[[int], np.ndarray]]:
-    """The feed of this data, and ``order(epoch)``: without a seed the rows as they are.
+    on: Backend, data: Batch, sizes: Sequence[int], seed: int | None
+) -> tuple[Callable[[Problem], Resident | Streamed], Callable[[int], np.ndarray]]:
+    """The feed of this data for a problem, and ``order(epoch)``: without a seed the rows as they are.
 
     An order is drawn on the host and keyed by the seed and the epoch: the same on every backend.
     """
-    rows, in_memory = data.x.shape[0], on.library.owns(data.x) and not isinstance(data.x, np.memmap)
+    batch_size = sizes[0]
+    rows, in_memory = data.x.shape[0], library_of(data.x) is not None and not isinstance(data.x, np.memmap)
     window = rows if in_memory else rows_in_window(data.x, batch_size)
+    starts = getattr(data.x, "starts", None)  # where a file's own blocks start, which are read as a whole
 
     def order(epoch: int) -> np.ndarray:
         if seed is None:
             return np.arange(rows)
-        return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, batch_size)
+        return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, batch_size, starts)
 
+    if in_memory and on.library.owns(data.x):
+        return lambda problem: Resident(on, problem, data, sizes), order
     if in_memory:
-        return Resident(on, problem, data), order
-    return Streamed(on, problem, data, Windows(data.x, window, dtype_name(on.dtype)), on.asarray), order
+        return lambda problem: Streamed(on, problem, data, sizes, HeldRows(np.asarray(data.x)), carrier(on)), order
+    windows = Windows(data.x, window, dtype_name(on.dtype))
+    return lambda problem: Streamed(on, problem, data, sizes, windows, on.asarray), order
 
 
 def has_zero_weights(on: Backend, data: Batch) -> bool:

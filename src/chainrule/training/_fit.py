@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError, require, unknown_name
 from .._kernels import backend as choose_backend
 from .._options import check_instance, flag, whole_number
 from .._typing import Array
-from ..data import Batch, is_flat, prepare, prepare_streamed
+from ..data import Batch, prepare
 from ..history import History
-from ..layers import BatchNorm
+from ..labels import number_classes
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
 from ..model import Model, evaluate
@@ -26,22 +23,21 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
-from ..streams import open_rows
+from ..streams import Batches
 from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint
-from ._feed import make_feed
+from ._examples import in_batches, whole
 from ._kept import identity_of, train_kept
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
+from ._staging import on_device
 from ._step import Problem, State, fresh_state
-
-_DEFAULT_BATCH = 128
 
 
 def fit(
     network: Sequential | Model,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     loss: str | LossFunction | None = None,
     optimizer: str | Optimizer = "adam",
@@ -58,18 +54,22 @@ def fit(
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
     on_divergence: OnDivergence = "raise",
+    deterministic: bool = False,
     backend: str | Backend = "auto",
     device: Any = None,
     dtype: Any = None,
     compile: bool | None = None,
+    precision: str | None = None,
 ) -> Model:
     """Train a network on arrays, and return a model; nothing that is passed in is changed.
 
     Args:
         network: what to train; a Model is trained further, from its own weights, for its own loss.
         X: examples, ``(rows, features)``, an array of any library; or rows that need not fit in memory: the path of a
-            .npy file, a memory map, anything with a shape and slices (HDF5, Zarr), read a window at a time and shuffled
-            within windows that are drawn from all over it.
+            .npy file, of a .parquet file or a folder of them (see ``cr.Parquet``), a memory map, anything with a shape
+            and slices (HDF5, Zarr), read a window at a time and shuffled within windows that are drawn from all over
+            it; or, without y, an iterable of batches ``(X, y)`` or ``(X, y, sample_weight)``, or a function that makes
+            one: a step each, in the order in which they come, gone through once an epoch.
         y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``.
         loss: by name or object; required for a network.
         optimizer: by name or object; a schedule without a length gets the length of this training.
@@ -90,10 +90,15 @@ def fit(
         on_divergence: of a training that turns NaN or infinite: ``"raise"``; ``"stop"`` returns the last good weights
             with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the lowest loss
             so far, and where they fail too from the first ones, with a warning each time, ten times at most.
+        deterministic: forbid all that would make two runs on one machine differ, or raise BackendError where the
+            library must be told before it is imported: torch and JAX on a GPU. On a CPU, and with the same versions
+            and number of threads, nothing does.
         backend: the array library; ``"auto"`` is that of X. See ``cr.backend``.
         device: where; default the device of X, or the library's own choice.
         dtype: ``"float32"`` (default) or ``"float64"``.
         compile: whether the step is compiled; default: on JAX yes, elsewhere no.
+        precision: of the products of ``Dense`` on CuPy with ``compile=True``: ``"float32"`` (default), ``"tf32"`` or
+            ``"bf16"``. A model that is trained further keeps its own.
 
     Raises:
         DataError, DTypeError, ConfigurationError, BackendError: before anything is trained.
@@ -115,46 +120,54 @@ def fit(
     net, found_loss = _what(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
     listeners, kept = check_callbacks(callbacks), as_checkpoint(checkpoint)
-    _check_options(penalty, clip, on_divergence, shuffle, compile, resume and kept is None)
-    on = _choose(backend, X, device, dtype, compile, before)
+    _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and kept is None)
+    y, validation = _numbered(before, y, validation)
+    batches = _open_batches(X, sample_weight, batch_size) if y is None else None
+    on = _choose(
+        backend, X if batches is None else _inputs_of(batches.first), device, dtype, compile, precision, before
+    )
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     on = on.compiling(problem.parts())
-    y = y if open_rows(y) is None else np.asarray(open_rows(y))
-    data = _examples(on, X, y, sample_weight, net, found_loss)
-    held = None if validation is None else _validation(on, validation, net, found_loss)
-    found_metrics = find_metrics(metrics, found_loss)
-    sizes = batch_sizes(data.x.shape[0], batch_size, net)
-    history, flat = History() if before is None else before.history, is_flat(y)
-    state = _start(on, problem, before, seed, len(history))
-    identity = {} if kept is None else identity_of(on, net, problem, data, held, seed, sizes, shuffle, before)
-    problem = replace(problem, optimizer=planned(problem.optimizer, epochs * len(sizes)))
-    run = Run(
-        backend=on,
-        problem=problem,
-        state=state,
-        columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if held is not None)),
-        first_epoch=len(history) + 1,
-        epochs=epochs,
-        steps_per_epoch=len(sizes),
-        build=lambda theta, buffers, records: Model(
-            net, theta, buffers, found_loss, on, flat, records, None if before is None else before.preprocessing
-        ),
-        history=history,
-    )
-    feed, order = make_feed(on, problem, data, sizes[0], seed if shuffle else None)
-    plan = Plan(feed, sizes, order, _measure(on, problem, held, found_metrics), on_divergence)
-    with closing(feed):
-        if kept is None:
-            train(run, plan, listeners)
+    with on.deterministic() if deterministic else nullcontext(), on_device(on, problem.network, X, batch_size):
+        if batches is None:
+            given = whole(on, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
         else:
-            train_kept(run, plan, listeners, kept, resume, identity)
-    return run.model()
+            given = in_batches(on, batches, net, found_loss)
+        held = None if validation is None else _validation(on, validation, net, found_loss)
+        found_metrics = find_metrics(metrics, found_loss)
+        history, known = (History(), {}) if before is None else (before.history, before.known())
+        flat = given.flat
+        state = _start(on, problem, before, seed, len(history))
+        identity = {} if kept is None else identity_of(on, net, problem, given, held, seed, shuffle, before)
+        problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
+        run = Run(
+            backend=on,
+            problem=problem,
+            state=state,
+            columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if held is not None)),
+            first_epoch=len(history) + 1,
+            epochs=epochs,
+            steps_per_epoch=given.steps,
+            build=lambda theta, buffers, records: Model(net, theta, buffers, found_loss, on, flat, records, **known),
+            history=history,
+        )
+        feed = given.feed(problem)
+        plan = Plan(feed, given.order, _measure(on, problem, held, found_metrics), on_divergence)
+        with closing(feed):
+            if kept is None:
+                train(run, plan, listeners)
+            else:
+                train_kept(run, plan, listeners, kept, resume, identity)
+        model = run.model()
+        del run, plan, feed, given, held, state  # or their memory would not be free yet when it is given back
+    return model
 
 
 def _check_options(
-    penalty: Any, clip: Any, on_divergence: Any, shuffle: Any, compile: Any, resumes_nothing: bool
+    penalty: Any, clip: Any, on_divergence: Any, shuffle: Any, deterministic: Any, compile: Any, resumes_nothing: bool
 ) -> None:
     flag("shuffle", shuffle)
+    flag("deterministic", deterministic)
     if compile is not None:
         flag("compile", compile)
     if penalty is not None:
@@ -166,19 +179,49 @@ def _check_options(
     require(not resumes_nothing, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
 
 
-def _examples(on: Backend, X: Any, y: Any, sample_weight: Any, network: Sequential, loss: LossFunction) -> Batch:
-    """X, y and weights on the backend; an X that is not in memory stays where it is."""
-    rows, n_in, n_out = open_rows(X), network.n_in, network.n_out
-    if rows is None:
-        return prepare(on, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=loss)
-    return prepare_streamed(on, rows, y, sample_weight, n_in=n_in, n_out=n_out, loss=loss)
+def _numbered(before: Model | None, y: Any, validation: Any) -> tuple[Any, Any]:
+    """The targets of a model that knows its classes, by their indices."""
+    if before is None or not before.classes:
+        return y, validation
+    if y is None:
+        raise ConfigurationError("this model knows its classes by name: train it further on X and y, not on batches.")
+    if isinstance(validation, tuple | list) and len(validation) > 1:
+        validation = (validation[0], number_classes(before.classes, validation[1]), *validation[2:])
+    return number_classes(before.classes, y), validation
+
+
+def _open_batches(X: Any, sample_weight: Any, batch_size: Any) -> Batches:
+    for name, value in (("sample_weight", sample_weight), ("batch_size", batch_size)):
+        if value is not None:
+            raise ConfigurationError(
+                f"without y, X is an iterable of batches, each with its own rows and weights, got {name} too: leave it "
+                "out, or give y."
+            )
+    return Batches(X)
+
+
+def _inputs_of(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) and batch else batch
+
+
+def _planned(optimizer: Optimizer, epochs: int, steps_per_epoch: int | None) -> Optimizer:
+    """The optimizer with a schedule that has no length filled in."""
+    if steps_per_epoch is not None:
+        return planned(optimizer, epochs * steps_per_epoch)
+    if planned(optimizer, 1) != optimizer:
+        raise ConfigurationError(
+            f"{optimizer.learning_rate!r} needs the training's length, and these batches have none: give the schedule "
+            "its number of steps, or batches with a length."
+        )
+    return optimizer
 
 
 def _measure(
     on: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None]
 ) -> Callable[[State], dict[str, Array]]:
     """What is measured on the validation set at an epoch's end, still on the device."""
-    forward = ForwardPass(on, problem.network)
+    # Steady, or a training that is resumed would measure its first epoch with other last bits than one in a go.
+    forward = ForwardPass(on, problem.network, steady=True)
 
     def measure(state: State) -> dict[str, Array]:
         if held is None:
@@ -204,7 +247,13 @@ def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple
 
 
 def _choose(
-    name: str | Backend, X: Any, device: Any, dtype: Any, compile: bool | None, before: Model | None
+    name: str | Backend,
+    X: Any,
+    device: Any,
+    dtype: Any,
+    compile: bool | None,
+    precision: str | None,
+    before: Model | None,
 ) -> Backend:
     if before is not None and name in ("auto", before.backend.name):
         here = before.backend
@@ -213,8 +262,9 @@ def _choose(
             device=here.device if device is None else device,
             dtype=dtype_name(here.dtype) if dtype is None else dtype,
             compile=here.compiled if compile is None else compile,
+            precision=here.precision if precision is None else precision,
         )
-    return choose_backend(name, device=device, dtype=dtype, compile=compile, like=X)
+    return choose_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=X)
 
 
 def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction) -> Batch:
@@ -224,27 +274,6 @@ def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: L
     X, y, weight = (*validation, None)[:3]
     what = "the validation X"
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
-
-
-def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[int]:
-    """How many rows each step of an epoch takes."""
-    if batch_size is None:
-        batch_size = min(_DEFAULT_BATCH, rows)
-    batch_size = whole_number("batch_size", batch_size, least=1)
-    if batch_size > rows:
-        warnings.warn(
-            f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.",
-            UserWarning,
-            stacklevel=3,
-        )
-        batch_size = rows
-    plan = [batch_size] * (rows // batch_size)
-    rest = rows % batch_size
-    if rest == 1 and any(isinstance(layer, BatchNorm) for layer in network.layers):
-        plan[-1] += 1  # batch normalisation cannot train on one row
-    elif rest:
-        plan.append(rest)
-    return plan
 
 
 def _start(on: Backend, problem: Problem, before: Model | None, seed: int, epochs_before: int) -> State:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..data import Batch
 from ..model import Model
 from ..network import Sequential
 from ._checkpoint import Checkpoint, Keeper, find_checkpoint, fingerprint, has_checkpoints, identify, resumed
+from ._examples import Examples
 from ._lock import FolderLock
 from ._loop import Plan, train
 from ._run import Run
@@ -23,10 +23,9 @@ def identity_of(
     on: Backend,
     network: Sequential,
     problem: Problem,
-    data: Batch,
+    given: Examples,
     held: Batch | None,
     seed: int,
-    sizes: Sequence[int],
     shuffle: bool,
     before: Model | None,
 ) -> dict[str, Any]:
@@ -38,10 +37,10 @@ def identity_of(
         "penalty": identify(problem.penalty),
         "clip": identify(problem.clip),
         "seed": seed,
-        "batch_size": sizes[0],
+        "batch_size": given.batch_size,
         "shuffle": shuffle,
         "dtype": dtype_name(on.dtype),
-        "data": fingerprint(on, data),
+        "data": fingerprint(on, given.data),
         "validation": fingerprint(on, held),
         "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),
     }

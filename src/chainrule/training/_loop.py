@@ -30,12 +30,11 @@ _RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which someth
 
 @dataclass(frozen=True)
 class Plan:
-    """What every epoch does: ``order(epoch)`` are its rows in turn, ``sizes`` says how many of them each step takes,
-    ``measure`` what is read at the end, and ``on_divergence`` what becomes of a training that turns NaN or infinite.
+    """What every epoch does: ``order(epoch)`` are its rows in turn, ``measure`` what is read at the end, and
+    ``on_divergence`` what becomes of a training that turns NaN or infinite.
     """
 
     feed: Feed
-    sizes: Sequence[int]
     order: Callable[[int], np.ndarray]
     measure: Callable[[State], dict[str, Array]]
     on_divergence: OnDivergence = "raise"
@@ -53,9 +52,9 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | 
             if resumed is not None:
                 resume_callbacks(callbacks, resumed.callbacks)
                 first_epoch, first_step = resumed.place.epoch + 1, resumed.place.step
-                run.epoch, run.step, run.stopped = resumed.place.epoch, run.steps_per_epoch, resumed.stopped
+                run.epoch, run.step, run.stopped = resumed.place.epoch, run.steps_per_epoch or 0, resumed.stopped
             if plan.on_divergence == "recover":
-                run.good = [copy_state(run.backend, run.state)]
+                run.good = (resumed.good if resumed is not None else []) or [copy_state(run.backend, run.state)]
             for epoch in range(first_epoch, run.last_epoch + 1):
                 if run.stopped is not None:
                     break
@@ -77,11 +76,10 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
     _call(callbacks, "on_epoch_begin", run)
     kept, order = _begin(run, done), plan.order(run.epoch)
     for attempt in count(1):
-        plan.feed.begin(order, sum(plan.sizes[:done]))
-        measured = _steps(run, plan, callbacks, interrupt, done)
+        measured = _steps(run, plan, order, callbacks, interrupt, done)
         if measured.pop("finite"):
             break
-        error = _divergence(run, kept, plan, done)
+        error = _divergence(run, kept, plan, order, done)
         if attempt == 2:
             run.good = run.good[:1]  # the best epoch's end was on its way to infinity already
         if not _go_on(run, plan, error):
@@ -89,9 +87,10 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
         done = 0
     if interrupt.asked:
         run.stop("interrupted")
-        if run.step < len(plan.sizes):
+        if run.steps_per_epoch is None or run.step < run.steps_per_epoch:
             _call(callbacks, "on_interrupt", run)
             return
+    run.steps_per_epoch = run.step
     seconds = time.perf_counter() - started
     record: Record = {"epoch": run.epoch, **measured, "rate": _rate(run), "seconds": seconds}
     if plan.on_divergence == "recover" and record["loss"] <= min(run.history["loss"], default=math.inf):
@@ -115,12 +114,15 @@ def _zero_sums(run: Run) -> None:
     run.state = run.state._replace(cursor=cursor, cost=cost, weight=weight)
 
 
-def _steps(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt, done: int) -> dict[str, float]:
+def _steps(
+    run: Run, plan: Plan, order: np.ndarray, callbacks: Sequence[object], interrupt: Interrupt, done: int
+) -> dict[str, float]:
     """The epoch's steps, and what is measured after them; ends after the step in flight when Ctrl-C was pressed."""
     on = run.backend
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
+    run.step = done
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        for run.step, rows in enumerate(plan.sizes[done:], done + 1):
+        for run.step, rows in enumerate(plan.feed.begin(order, done), done + 1):
             run.state = plan.feed.step(run.state, rows)
             _call(listeners, "on_step_end", run)
             if interrupt.asked:
@@ -148,13 +150,13 @@ def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
     return True
 
 
-def _divergence(run: Run, kept: State, plan: Plan, done: int) -> DivergenceError:
+def _divergence(run: Run, kept: State, plan: Plan, order: np.ndarray, done: int) -> DivergenceError:
     with np.errstate(all="ignore"):
-        found = locate(run.backend, run.problem, kept, plan.feed, plan.sizes[: run.step], done)
+        found = locate(run.backend, run.problem, kept, plan.feed, order, run.step, done)
     run.state = found.good
     return DivergenceError(
-        f"training diverged in epoch {run.epoch}, step {found.step} of {run.steps_per_epoch}: the first number that is "
-        f"not finite came from {found.layer}; {found.cause}.{_KEPT}",
+        f"training diverged in epoch {run.epoch}, step {found.step} of {run.steps_per_epoch or run.step}: the first "
+        f"number that is not finite came from {found.layer}; {found.cause}.{_KEPT}",
         epoch=run.epoch,
         step=found.step,
         layer=found.layer,
@@ -164,7 +166,7 @@ def _divergence(run: Run, kept: State, plan: Plan, done: int) -> DivergenceError
 
 def _rate(run: Run) -> float:
     """The learning rate of the epoch's last step, from the schedule's own formula on the host."""
-    t = run.steps_before + (run.epoch - run.first_epoch) * run.steps_per_epoch + run.step
+    t = run.steps_before + (run.epoch - run.first_epoch) * (run.steps_per_epoch or 0) + run.step
     return float(as_schedule(run.problem.optimizer.learning_rate).rate(np, np.asarray([float(t)]))[0]) * run.rate_scale
 
 

@@ -28,6 +28,7 @@ class Run:
     """What a callback is handed.
 
     ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``;
+    ``steps_per_epoch`` is None while that is not known, in a first epoch of batches without a length;
     ``rate_scale`` is what the scheduled rate is multiplied by; ``steps_before`` is how many steps an optimizer that is
     taken over has taken; ``recoveries`` counts the epochs that were started again after a divergence, and ``good`` is
     what they start from: the first state, and the end of the epoch with the lowest loss; ``history`` has the epochs so
@@ -40,7 +41,7 @@ class Run:
     columns: tuple[str, ...]
     first_epoch: int
     epochs: int
-    steps_per_epoch: int
+    steps_per_epoch: int | None
     build: Callable[[Array, Array, History], Model]
     history: History = field(default_factory=History)
     epoch: int = 0

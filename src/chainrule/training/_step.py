@@ -15,13 +15,15 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from .._backend import Backend, dtype_name, to_host
+from .._errors import require
+from .._options import check_range
 from .._random import member_key, step_key
 from .._typing import Array
 from ..backpropagation import value_and_gradient
 from ..data import Batch, advance, gather
 from ..losses import LossFunction
 from ..network import Sequential
-from ..optimizers import Clip, Moments, Optimizer
+from ..optimizers import Clip, Moments, Optimizer, update
 from ..penalties import Penalty
 from ..schedules import as_schedule
 
@@ -88,8 +90,14 @@ def fresh_state(
     *,
     epochs_before: int = 0,
 ) -> State:
-    """A state that starts from these parameters, which it owns from now on."""
-    xp = backend.xp
+    """A state that starts from these parameters, which it owns from now on.
+
+    Raises ConfigurationError for parameters, or numbers in the problem, that the backend's dtype cannot hold.
+    """
+    xp, dtype = backend.xp, dtype_name(backend.dtype)
+    check_range(problem.parts(), dtype)
+    finite = bool(backend.to_numpy(xp.all(xp.isfinite(theta))))
+    require(finite, f"the first weights must be finite in {dtype}, got some that are not: draw smaller ones.")
     key = np.asarray([member_key(seed, member, epochs_before) for member in members or (0,)], dtype=np.int32)
     lead = theta.shape[:-1]
     return State(
@@ -116,8 +124,8 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> Step:
 
     def step(state: State, batch: Batch) -> tuple[State, Array]:
         t = xp.astype(state.step, backend.dtype) + 1.0
-        value, gradient, buffers = value_and_gradient(
-            backend,
+        value, gradient, buffers = backend.run(
+            value_and_gradient,
             problem.network,
             problem.loss,
             problem.penalty,
@@ -130,7 +138,7 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> Step:
             gradient = problem.clip(backend, gradient)
         eta = state.scale * schedule.rate(xp, t)
         kept = _copies(backend, state) if guarded and batch.weight is not None else None
-        theta, moments = problem.optimizer.update(backend, state.theta, gradient, state.moments, t, eta)
+        theta, moments = backend.run(update, problem.optimizer, state.theta, gradient, state.moments, t, eta)
         weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
         if kept is not None and weight is not None:
             live = weight > 0.0
@@ -178,6 +186,8 @@ def place_state(backend: Backend | None, arrays: Arrays) -> Arrays:
     def place(x: Any) -> Any:
         if isinstance(x, tuple):
             return tuple(map(place, x))
+        if x is None:
+            return None
         if backend is None:
             return to_host(x)
         whole = dtype_name(x.dtype).startswith("int")

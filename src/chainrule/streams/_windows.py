@@ -1,75 +1,59 @@
-"""Rows that are not in memory: a .npy file, a memory map, or anything that gives its rows by slices (HDF5, Zarr).
-
-They are read a window at a time, the next one while the steps of this one run, so memory holds two windows whatever the
-length of the file. An order that suits this is shuffled on two levels (``shuffled_in_windows``).
-"""
+"""Rows in an epoch's order, a window of the file at a time, and orders that suit this."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._backend import library_of
-from ._errors import DataError, FileError
+from .._backend import dtype_name
+from .._errors import DataError, DTypeError
 
-_WINDOW_BYTES = 2**26
-
-
-def open_rows(X: Any) -> Any | None:
-    """X as something with ``shape`` and slices that is read piece by piece; None for what is in memory already.
-
-    Raises FileError for a path that cannot be read, DataError for one that is not a .npy file.
-    """
-    if isinstance(X, str | os.PathLike):
-        if Path(X).suffix != ".npy":
-            raise DataError(f"expected an array or the path of a .npy file, got {str(X)!r}: save it with np.save.")
-        try:
-            return np.load(X, mmap_mode="r", allow_pickle=False)
-        except OSError as error:
-            raise FileError(f"cannot read {X}: {error.strerror or error}.") from error
-        except ValueError as error:
-            raise DataError(f"{X} is no .npy file of numbers ({error}).") from error
-    if isinstance(X, np.memmap):
-        return X
-    in_memory = ("__array_namespace__", "iloc", "tocsr", "__dataframe__")
-    if library_of(X) is not None or any(hasattr(X, name) for name in in_memory):
-        return None
-    return X if hasattr(X, "shape") and hasattr(X, "__getitem__") else None
+WINDOW_BYTES = 2**26
 
 
 def rows_in_window(X: Any, batch_size: int) -> int:
     """How many rows are read at a time: 64 MB of float64, in whole batches."""
     each = 8 * int(np.prod(X.shape[1:]))
-    return max(1, _WINDOW_BYTES // (each * batch_size)) * batch_size
+    return max(1, WINDOW_BYTES // (each * batch_size)) * batch_size
 
 
-def shuffled_in_windows(generator: np.random.Generator, rows: int, window: int, batch_size: int) -> np.ndarray:
-    """A permutation of the rows whose every window is made of eight runs of neighbours, drawn from all over the file.
+def shuffled_in_windows(
+    generator: np.random.Generator, rows: int, window: int, batch_size: int, starts: Sequence[int] | None = None
+) -> np.ndarray:
+    """A permutation of the rows whose every window is made of runs of neighbours, drawn from all over the file.
 
-    A run is an eighth of a window, in whole batches; runs come in random order, the last, shorter one last; the rows of
-    a window are shuffled among themselves. Read in this order a file is read in long pieces. Rows that make one window
-    are shuffled as rows in memory are.
+    A run is an eighth of a window, in whole batches, or what lies between two of the ``starts``; runs come in random
+    order, where they are equal with the last, shorter one last; the rows of a window are shuffled among themselves.
+    Read in this order a file is read in long pieces. Rows that make one window are shuffled as rows in memory are.
     """
     if rows <= window:
         return generator.permutation(rows)
-    run = max(1, window // (8 * batch_size)) * batch_size
-    starts = np.arange(0, rows - run + 1, run)
-    pieces = [np.arange(start, start + run, dtype=np.int64) for start in generator.permutation(starts)]
-    order = np.concatenate([*pieces, np.arange(len(starts) * run, rows, dtype=np.int64)])
+    if starts is None:
+        run = max(1, window // (8 * batch_size)) * batch_size
+        whole = rows // run
+        edges = np.append(np.arange(whole + 1) * run, rows)
+        turns = np.append(generator.permutation(whole), whole)
+    else:
+        edges = np.append(np.asarray(starts), rows)
+        turns = generator.permutation(len(starts))
+    order = np.concatenate([np.arange(edges[i], edges[i + 1], dtype=np.int64) for i in turns])
     for first in range(0, rows, window):
         generator.shuffle(order[first : first + window])
     return order
 
 
 class Windows:
-    """The rows of X in an epoch's order, a window at a time, the next one read ahead by a thread."""
+    """The rows of X in an epoch's order, a window at a time, the next one read ahead by a thread.
+
+    Raises DTypeError for what NumPy would make numbers of in its own way: complex ones, dates, text, records.
+    """
 
     def __init__(self, X: Any, window: int, dtype: str) -> None:
+        if not dtype_name(getattr(X, "dtype", "float64")).startswith(("bool", "int", "uint", "float", "bfloat")):
+            raise DTypeError(f"X must hold real numbers, got dtype {X.dtype}: write its numbers to another file.")
         self._X, self._window, self._dtype = X, window, dtype
         self._reader: ThreadPoolExecutor | None = None
         self._here: tuple[int, np.ndarray] | None = None

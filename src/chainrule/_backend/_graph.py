@@ -1,0 +1,159 @@
+"""A step as one CUDA graph: captured once for the arrays it works on, then launched as a whole. Not yet run on a GPU.
+
+While a stream is captured nothing runs: CUDA notes each launch with its addresses. So everything that a step works on
+lies where it lay when it was captured: the state in the graph's own arrays, what the step makes on its way in memory
+that no one else is given, its other arguments where they are, until one changes.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from .._errors import BackendError
+from ._trees import leaves, rebuild, shapes
+
+_KEPT = 8  # graphs of one step; a training has one a batch size
+
+
+class Captured:
+    """A step that is captured for the shapes it is called with, then launched; its first argument is donated.
+
+    The state that it returns lies in its own arrays, and is valid until the next call. It belongs to one thread. Where
+    the step cannot be captured a warning says why, once, and it runs as it is.
+    """
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self._step: Callable[..., Any] = step
+        self._states: dict[Any, Any] = {}  # by their shapes; shared by the graphs for several batch sizes
+        self._graphs: dict[Any, Graph] = {}
+        self._fails = False
+
+    def __call__(self, state: Any, *inputs: Any) -> Any:
+        if self._fails:
+            return self._step(state, *inputs)
+        own, key = self._own(state), (shapes(state), shapes(inputs))
+        try:
+            if key not in self._graphs:
+                self._graphs[key] = Graph(self._step, own, inputs)
+                if len(self._graphs) > _KEPT:
+                    del self._graphs[next(iter(self._graphs))]
+            return self._graphs[key].launch(inputs)
+        except BackendError:
+            raise  # a kernel or a library that the step needs uncompiled too
+        except RuntimeError as error:  # CuPy's of a call that no capture allows, and CUDA's
+            self._give_up(error)
+            return self._step(own, *inputs)
+
+    def _own(self, state: Any) -> Any:
+        """The graphs' own state of these shapes, with the numbers of ``state`` in it."""
+        made_for = shapes(state)
+        if made_for not in self._states:
+            self._states[made_for] = _copies(state)
+        own = self._states[made_for]
+        _copy_changed(own, state)
+        return own
+
+    def _give_up(self, error: Exception) -> None:
+        self._fails = True
+        self._graphs.clear()
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        warnings.warn(f"the step cannot be captured, it runs uncompiled: {reason}", RuntimeWarning, stacklevel=3)
+
+
+class Graph:
+    """One step on arrays of fixed addresses.
+
+    Args:
+        step: the step.
+        state: the arrays that it changes, which are the graph's from now on.
+        inputs: its other arguments; they are read where they lie, and never written to.
+    """
+
+    def __init__(self, step: Callable[..., Any], state: Any, inputs: tuple[Any, ...]) -> None:
+        import cupy
+
+        self._step, self._state = step, state
+        self._given = list(leaves(inputs))  # what each was last taken from
+        self._read = list(self._given)  # what the graph reads
+        self._tree = inputs
+        self._results: list[Any] = []
+        # The scratch memory of captured products belongs to a stream, and all the rest to a pool: both live as long as
+        # the graph, which writes there at every launch.
+        self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+        self._warm_up()
+        self._capture()
+
+    def launch(self, inputs: tuple[Any, ...]) -> Any:
+        """Take the step with these arguments, on the current stream."""
+        import cupy
+
+        self._take(list(leaves(inputs)))
+        self._graph.launch(cupy.cuda.get_current_stream())
+        if not self._results:
+            return self._state
+        return (self._state, *(result.copy() for result in self._results))
+
+    def _take(self, inputs: list[Any]) -> None:
+        """Bring changed arguments to where the graph reads them. One that changes gets a place of its own, once."""
+        changed = [i for i, (new, old) in enumerate(zip(inputs, self._given, strict=True)) if new is not old]
+        placed = [i for i in changed if self._read[i] is self._given[i]]
+        for i in placed:
+            self._read[i] = inputs[i].copy()
+        for i in set(changed) - set(placed):
+            self._read[i][...] = inputs[i]
+        for i in changed:
+            self._given[i] = inputs[i]
+        if placed:
+            self._capture()
+
+    def _warm_up(self) -> None:
+        """Take the step once, on a copy: kernels are compiled and products planned, which no capture allows."""
+        with self._alone():
+            self._step(_copies(self._state), *self._inputs())
+            self._stream.synchronize()
+
+    def _capture(self) -> None:
+        with self._alone():
+            self._stream.begin_capture()
+            try:
+                made = self._step(self._state, *self._inputs())
+                after, *results = (made,) if type(made) is type(self._state) else made
+                _copy_changed(self._state, after)
+            except BaseException:
+                with suppress(RuntimeError):  # what went wrong has broken the capture too
+                    self._stream.end_capture()
+                raise
+            self._graph, self._results = self._stream.end_capture(), results
+
+    def _inputs(self) -> tuple[Any, ...]:
+        inputs: tuple[Any, ...] = rebuild(self._tree, iter(self._read))
+        return inputs
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """On the graph's stream, in the graph's memory, after all that was asked for before."""
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
+        collects = gc.isenabled()
+        gc.disable()  # what it frees in a capture would end it
+        try:
+            with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
+                yield
+        finally:
+            if collects:
+                gc.enable()
+
+
+def _copies(tree: Any) -> Any:
+    return rebuild(tree, (leaf.copy() for leaf in leaves(tree)))
+
+
+def _copy_changed(own: Any, given: Any) -> None:
+    for mine, theirs in zip(leaves(own), leaves(given), strict=True):
+        if mine is not theirs:
+            mine[...] = theirs

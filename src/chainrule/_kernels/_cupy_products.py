@@ -1,0 +1,123 @@
+"""The products of a fully connected layer on CuPy, by cuBLASLt: they can be captured in a CUDA graph.
+
+float64 is computed in float64, and float32 in the backend's precision: float32 itself; tf32, to which cuBLASLt rounds;
+or bf16, to which the operands are rounded here, anew for each product. Sums, biases and results are float32 in all
+three. A workspace and the plans made with it live as long as their stream, so a captured graph has to keep the stream
+that it was captured on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .. import layers
+from .._backend import Backend, Provider, dtype_name
+from .._errors import BackendError
+from . import _cupy
+from ._cublaslt import WORKSPACE, Epilogue, Matrix, Operands, Product, Products, Workspace, alignment, load
+
+_PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share a workspace
+
+
+def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
+    """X W + b; the bias is added before the product is written."""
+    return _product(backend, x, W, (False, False), b)
+
+
+def weight_gradient(backend: Backend, x: Any, dy: Any) -> Any:
+    """dC/dW = x^T dy."""
+    return _product(backend, x, dy, (True, False))
+
+
+def input_gradient(backend: Backend, dy: Any, W: Any) -> Any:
+    """dC/dx = dy W^T."""
+    return _product(backend, dy, W, (False, True))
+
+
+def _product(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b: Any = None) -> Any:
+    """op(x) op(y) + b. NotImplemented leaves it to the reference, which knows no precision but the dtype's."""
+    out = _computed(backend, x, y, transposed, b)
+    if out is NotImplemented and backend.precision != "float32" and x.size and y.size:
+        given = " and ".join(f"{a.dtype.name} {a.shape}" for a in (x, y))
+        raise BackendError(
+            f"a product of {given} should be taken in {backend.precision}, and cuBLASLt has none on this device and "
+            "stream: use precision='float32'."
+        )
+    return out
+
+
+def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b: Any) -> Any:
+    """It in new memory, of matrices or stacks of them; NotImplemented where it cannot be, or is a copy in the dtype."""
+    import cupy
+
+    precision = dtype_name(backend.dtype) if backend.precision == "float32" else backend.precision
+    if backend.precision != "float32":
+        x, y = cupy.ascontiguousarray(x), cupy.ascontiguousarray(y)
+    rows, columns = x.shape[-1 if transposed[0] else -2], y.shape[-2 if transposed[1] else -1]
+    arrays = (x, y) if b is None else (x, y, b)
+    lead = max((a.shape[:-2] for a in arrays), key=len)
+    stream = cupy.cuda.get_current_stream()
+    if stream.ptr == _PER_THREAD or not _covered(backend, arrays, lead, cupy.cuda.Device().id):
+        return NotImplemented
+    if b is not None and b.shape[-2:] != (1, columns):
+        return NotImplemented
+    out = cupy.empty((*lead, rows, columns), dtype=x.dtype)
+    if precision == "bf16":
+        x, y = _cupy.bf16(backend, x), _cupy.bf16(backend, y)
+    bias = Matrix(0, 0, 0, alignment=0) if b is None else _matrix(b)
+    epilogue = Epilogue.DEFAULT if b is None else Epilogue.BIAS
+    product = Product(
+        _matrix(x), _matrix(y), _matrix(out), transposed, precision, epilogue,
+        bias=bias.alignment, bias_step=bias.step, stack=lead[0] if lead else 1,
+    )  # fmt: skip
+    products = _products(stream)
+    plan = products.plan(product)
+    if plan is None:
+        return NotImplemented
+    products.run(plan, Operands(*(a.data.ptr for a in (x, y, out, *arrays[2:]))), stream.ptr)
+    return out
+
+
+def _covered(backend: Backend, arrays: tuple[Any, ...], lead: tuple[int, ...], device: int) -> bool:
+    """Whether all lie on the device row by row, of its dtype, not empty, and in the stack or shared by all of it."""
+    return len(lead) <= 1 and all(
+        a.dtype == backend.dtype
+        and a.device.id == device
+        and a.size > 0
+        and a.shape[:-2] in ((), lead)
+        and (a.shape[-1] == 1 or a.strides[-1] == a.itemsize)
+        and (a.shape[-2] == 1 or a.strides[-2] >= a.shape[-1] * a.itemsize)
+        for a in arrays
+    )
+
+
+def _matrix(a: Any) -> Matrix:
+    rows, columns = a.shape[-2:]
+    ld = a.strides[-2] // a.itemsize if rows > 1 else columns
+    return Matrix(rows, columns, ld, alignment(a.data.ptr), a.strides[0] // a.itemsize if a.ndim > 2 else 0)
+
+
+def _products(stream: Any) -> Products:
+    """What the stream keeps; made before it is captured, in a step that warms up."""
+    import cupy
+
+    kept = _by_stream(cupy.cuda.Device().id)
+    if stream not in kept:
+        memory = cupy.cuda.alloc(WORKSPACE)
+        kept[stream] = Products(load(), Workspace(memory.ptr, WORKSPACE, memory))
+    return kept[stream]
+
+
+@cache
+def _by_stream(device: int) -> WeakKeyDictionary[Any, Products]:
+    """The default streams of two devices are equal, so each device has a table."""
+    return WeakKeyDictionary()
+
+
+PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
+    {layers.affine: affine, layers.weight_gradient: weight_gradient, layers.input_gradient: input_gradient}
+)

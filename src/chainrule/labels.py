@@ -1,0 +1,74 @@
+"""Classes by their own names: text, whole numbers, numbers or truth values in place of their numbers from 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from ._backend import library_of, to_host
+from ._errors import DataError
+
+Label = bool | int | float | str
+
+
+def are_labels(value: object) -> TypeGuard[list[Label]]:
+    """Whether it is a list of distinct labels of one type, as a file has it."""
+    if not isinstance(value, list) or not all(isinstance(label, Label) for label in value):
+        return False
+    if len(set(map(type, value))) > 1:
+        return False
+    if any(isinstance(label, float) and not math.isfinite(label) for label in value):
+        return False
+    return len(set(value)) == len(value)
+
+
+def name_classes(classes: Sequence[Label], answers: Any) -> Any:
+    """The labels of class indices ``(rows,)``: in the library of the answers where it can hold them, else in NumPy.
+
+    What has a column for each class is given back as it is.
+    """
+    if not classes or answers.ndim != 1:
+        return answers
+    labels = np.asarray([*classes, classes[-1]])  # of two outcomes where there is one class
+    owner = library_of(answers)
+    if owner is None or isinstance(answers, np.ndarray) or labels.dtype.kind not in "biuf":
+        return labels[to_host(answers)]
+    placed = owner.from_numpy(labels, owner.device_of(answers))
+    if not np.array_equal(owner.to_numpy(placed), labels):  # JAX has 32 bits unless it is told otherwise
+        return labels[to_host(answers)]
+    return owner.load().take(placed, answers, axis=0)
+
+
+def number_classes(classes: Sequence[Label], y: Any) -> Any:
+    """The index of each label ``(rows,)`` or ``(rows, 1)``, in the library of y.
+
+    What has a column for each class is given back as it is. Raises DataError for labels that are no class.
+    """
+    owner, labels = library_of(y), to_host(y)
+    if not classes or labels.ndim == 0 or labels.shape[1:] not in ((), (1,)):
+        return y
+    number, given = {label: i for i, label in enumerate(classes)}, labels.ravel().tolist()
+    unknown = sorted({repr(label) for label in given if label not in number})
+    if unknown:
+        raise DataError(f"y must hold the model's classes {list(classes)}, got {', '.join(unknown[:5])} too.")
+    indices = np.asarray([number[label] for label in given]).reshape(labels.shape)
+    return indices if owner is None else owner.from_numpy(indices, owner.device_of(y))
+
+
+def check_names(expected: Sequence[str], given: Sequence[str]) -> None:
+    """Raise DataError unless a frame has the columns that a model was trained on, in their order."""
+    if list(given) != list(expected):
+        missing = [name for name in expected if name not in given]
+        other = [name for name in given if name not in expected]
+        what, remedy = "it has them in another order, or twice", "give X[list(model.feature_names)]"
+        if missing:
+            what, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
+        elif other:
+            what = f"it has {', '.join(other[:5])} too"
+        raise DataError(
+            f"X must have the columns {', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''} in this order, "
+            f"{what}: {remedy}."
+        )

@@ -1,0 +1,306 @@
+"""Parquet files as rows of numbers, read a row group at a time (pyarrow)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name
+from ._windows import WINDOW_BYTES
+
+_KEPT = 2  # blocks in memory: a window ends in one that the next window begins with
+
+
+class _File(NamedTuple):
+    """A file that was looked into: its row groups, and the size and time that tell whether it is still the same."""
+
+    path: Path
+    footer: Any
+    stamp: tuple[int, int]
+
+
+class _Block(NamedTuple):
+    """Rows that are read together: a row group, or a part of one that is larger than a window."""
+
+    file: int
+    group: int
+    skip: int  # the rows of the group before it
+    rows: int
+
+
+class Parquet:
+    """The numbers in a Parquet file, or in a folder of them, as rows that need not fit in memory.
+
+    A column of numbers or truth values is one feature, a column of fixed-size lists of n numbers is n features. What is
+    null becomes NaN, which ``fit`` and ``predict`` refuse by its row. The files of a folder and of the folders in it
+    come in the order of their names; what is hidden, or has a name that starts with ``_``, is left out, and so are what
+    pandas wrote as an index and what the names of Hive's folders (``year=2025``) say.
+
+    ``fit`` shuffles row groups, and the rows of a window among themselves: a window holds as many row groups as fit in
+    64 MB. A larger group is read in parts, each of them from the group's start, which is slow.
+
+    Args:
+        path: a file, or a folder.
+        columns: which columns are features, in this order; default all.
+        drop: columns to leave out, the target for one.
+
+    ``np.asarray(rows)`` reads them all.
+
+    Raises:
+        FileError: it is not there, is no Parquet file, or has changed since. DataError: there is no file or row, a
+        column holds no numbers, or the files differ in these columns. ConfigurationError: no such column.
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> import chainrule as cr, pandas as pd, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> table = pd.DataFrame({"x": [0.0, 1, 2, 3], "price": [1.0, 3, 5, 7]})
+        >>> table.to_parquet(f"{folder}/0.parquet")
+        >>> rows = cr.Parquet(folder, drop="price")
+        >>> rows.shape
+        (4, 1)
+        >>> model = cr.fit(cr.mlp([1, 1]), rows, rows.column("price"), loss="squared_error", epochs=1)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        columns: str | Sequence[str] | None = None,
+        drop: str | Sequence[str] | None = None,
+    ) -> None:
+        chosen, dropped = None if columns is None else _names(columns), _names(drop)
+        self._files: list[_File] = []
+        for file in _find(Path(path)):
+            opened = _open(file)
+            self._files.append(_File(file, opened.metadata, _stamp(file)))
+            if len(self._files) == 1:
+                self.columns = _chosen(file, opened.schema_arrow, chosen, dropped)
+                types = _types(opened.schema_arrow, chosen, dropped)
+            elif _types(opened.schema_arrow, chosen, dropped) != types:
+                raise DataError(
+                    f"{file} has other columns, or other types, than {self._files[0].path}: write them with one "
+                    "schema, or choose columns that are the same, cr.Parquet(path, columns=[...])."
+                )
+        self.dtype, width = _numbers(self._files[0].path, {name: types[name] for name in self.columns})
+        self._blocks = _cut([file.footer for file in self._files], max(1, WINDOW_BYTES // (8 * width)))
+        self.starts = [0, *np.cumsum([block.rows for block in self._blocks]).tolist()]
+        self.shape = (self.starts.pop(), width)
+        if self.shape[0] == 0:
+            raise DataError(f"{path} has no rows: there is nothing to learn from or to predict.")
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._opened: tuple[int, Any] | None = None  # the last file that was read
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """The rows of a slice, ``(count, features)``."""
+        if not isinstance(rows, slice) or rows.step not in (None, 1):
+            raise ConfigurationError(f"Parquet rows are read in slices of neighbours, rows[0:10], got rows[{rows!r}].")
+        first, last, _ = rows.indices(len(self))
+        parts = [np.empty((0, self.shape[1]), self.dtype)]
+        for i in range(int(np.searchsorted(self.starts, first, "right")) - 1, len(self.starts)):
+            if self.starts[i] >= last:
+                break
+            parts.append(self._block(i)[max(first - self.starts[i], 0) : last - self.starts[i]])
+        return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of all the files, in memory: ``(rows,)``, or ``(rows, n)`` for one of lists."""
+        parts = []
+        for number, file in enumerate(self._files):
+            with self._lock:
+                opened = self._open_file(number)
+                if name not in opened.schema_arrow.names:
+                    raise unknown_name("column", name, opened.schema_arrow.names)
+                with _reading(file.path):
+                    parts.append(_matrix(opened.read([name])))
+        values = np.concatenate(parts)
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def fingerprint(self) -> bytes:
+        """What the files are told by: a hash of their footers, which have each column's sizes, bounds and place."""
+        digest = hashlib.sha256(repr((self.columns, self.shape)).encode())
+        for known in self._files:
+            with known.path.open("rb") as file:
+                file.seek(-8, os.SEEK_END)
+                file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
+                digest.update(file.read())
+        return digest.digest()
+
+    def _block(self, number: int) -> np.ndarray:
+        with self._lock:
+            if number not in self._kept:
+                with _reading(self._files[self._blocks[number].file].path):
+                    self._kept[number] = self._read(self._blocks[number])
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(number)
+            return self._kept[number]
+
+    def _open_file(self, number: int) -> Any:
+        # One at a time: a folder may have more files than a process may hold open.
+        if self._opened is None or self._opened[0] != number:
+            file = self._files[number]
+            opened = _open(file.path, file.footer)
+            if _stamp(file.path) != file.stamp:
+                raise FileError(
+                    f"{file.path} has changed since it was opened: make the cr.Parquet anew, and start again."
+                )
+            self._opened = number, opened
+        return self._opened[1]
+
+    def _read(self, block: _Block) -> np.ndarray:
+        file = self._open_file(block.file)
+        if block.rows == file.metadata.row_group(block.group).num_rows:
+            return _matrix(file.read_row_group(block.group, self.columns), self.dtype)
+        passed, parts = 0, []
+        for batch in file.iter_batches(block.rows, [block.group], self.columns):
+            first, last = block.skip - passed, block.skip + block.rows - passed
+            passed += batch.num_rows
+            if last > 0 and first < batch.num_rows:
+                parts.append(_matrix(batch.slice(max(first, 0), last - max(first, 0)), self.dtype))
+            if last <= batch.num_rows:
+                break
+        return np.concatenate(parts)
+
+
+def _names(given: str | Sequence[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else list(() if given is None else given)
+
+
+def _find(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = [Path(place, name) for place, _, names in os.walk(path, followlinks=True) for name in names]
+    files = sorted(
+        file
+        for file in found
+        if file.suffix == ".parquet" and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+    )
+    if not files:
+        raise DataError(f"{path} is a folder without .parquet files.")
+    return files
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _open(path: Path, footer: Any = None) -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError(f"reading {path} needs pyarrow: pip install 'chainrule[parquet]'.") from error
+    with _reading(path):
+        # Buffered, or pyarrow reads a column's whole chunk of a row group to give its first rows.
+        return parquet.ParquetFile(path, metadata=footer, buffer_size=2**20)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise a FileError of the path for an error of pyarrow."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except FileError:
+        raise
+    except (OSError, ArrowException) as error:
+        raise FileError(f"cannot read {path} as Parquet: {' '.join(str(error).split())}.") from error
+
+
+def _chosen(path: Path, schema: Any, columns: list[str] | None, drop: list[str]) -> list[str]:
+    """The features' columns in their order, the index of a pandas frame not among them unless it is named."""
+    for name in (*(columns or ()), *drop):
+        if name not in schema.names:
+            raise unknown_name("column", name, schema.names)
+    kept = [name for name in columns or _without_index(schema) if name not in drop]
+    if not kept:
+        raise ConfigurationError("no column is left: leave fewer out.")
+    twice = [name for name in kept if kept.count(name) > 1 or schema.names.count(name) > 1]
+    if twice:
+        raise ConfigurationError(f"the column {twice[0]!r} of {path} is there twice: name each column once.")
+    return kept
+
+
+def _without_index(schema: Any) -> list[str]:
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in schema.names if name not in index]
+
+
+def _types(schema: Any, columns: list[str] | None, drop: list[str]) -> dict[str, Any]:
+    wanted = _without_index(schema) if columns is None else columns
+    return {field.name: field.type for field in schema if field.name in wanted and field.name not in drop}
+
+
+def _numbers(path: Path, types: Mapping[str, Any]) -> tuple[np.dtype, int]:
+    """The dtype that holds all the columns, and how many features they are."""
+    import pyarrow as pa
+
+    dtypes, width = [], 0
+    for name, whole in types.items():
+        kind, n = whole, 1
+        if pa.types.is_fixed_size_list(whole) and whole.list_size > 0:
+            kind, n = whole.value_type, whole.list_size
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+            lists = pa.types.is_list(whole) or pa.types.is_large_list(whole)
+            remedy = "write it as lists of a fixed size" if lists else "encode it"
+            raise DataError(
+                f"the column {name!r} of {path} holds {whole}, not numbers: leave it out, "
+                f"cr.Parquet(path, drop=[{name!r}]), or {remedy}."
+            )
+        dtypes.append(np.dtype("bool") if pa.types.is_boolean(kind) else np.dtype(kind.to_pandas_dtype()))
+        width += n
+    return np.result_type(np.float32, *dtypes), width
+
+
+def _cut(footers: Sequence[Any], most: int) -> list[_Block]:
+    """All the rows of the files in blocks of ``most`` rows at most."""
+    groups = [(i, j, f.row_group(j).num_rows) for i, f in enumerate(footers) for j in range(f.num_row_groups)]
+    largest = max((rows for _, _, rows in groups), default=0)
+    if largest > most:
+        warnings.warn(
+            f"row groups of {largest:,} rows are larger than the {most:,} that are read at a time, so each is read "
+            f"{-(-largest // most)} times: write the files with row_group_size={max(1, most // 4)}.",
+            stacklevel=4,
+        )
+    return [_Block(i, j, skip, min(most, rows - skip)) for i, j, rows in groups for skip in range(0, rows, most)]
+
+
+def _matrix(table: Any, dtype: Any = None) -> np.ndarray:
+    """The columns side by side; null is NaN."""
+    columns = []
+    for name, column in zip(table.schema.names, map(_in_one, table.columns), strict=True):
+        size = getattr(column.type, "list_size", None)
+        if size is not None:
+            if column.null_count:
+                raise DataError(
+                    f"the column {name!r} has {column.null_count:,} null lists: drop these rows, or fill them."
+                )
+            column = column.flatten()
+        columns.append(column.to_numpy(zero_copy_only=False).reshape(-1, size or 1))
+    made = np.empty((table.num_rows, sum(c.shape[1] for c in columns)), dtype or np.result_type(*columns))
+    np.concatenate(columns, axis=1, out=made, casting="unsafe")
+    return made
+
+
+def _in_one(column: Any) -> Any:
+    """A column in one piece: pyarrow's own conversion of pieces forgets what is null where they have dictionaries."""
+    if not hasattr(column, "num_chunks"):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -1,0 +1,122 @@
+"""What a training goes through: data that is given as a whole, or batch by batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._backend import Backend, dtype_name, select
+from .._errors import DataError
+from .._options import whole_number
+from ..data import Batch, is_flat, prepare, prepare_streamed
+from ..layers import BatchNorm
+from ..losses import LossFunction
+from ..network import Sequential
+from ..streams import Batches, Parquet, open_rows
+from ._feed import Feed, Passed, make_feed
+from ._staging import DEFAULT_BATCH, held_back
+from ._step import Problem, place_state
+
+
+class Examples(NamedTuple):
+    """The examples of a training: all of them in ``data``, or the first batch of them."""
+
+    data: Batch
+    batch_size: int
+    flat: bool  # whether y is one number a row
+    steps: int | None  # in an epoch, where that is known
+    feed: Callable[[Problem], Feed]
+    order: Callable[[int], np.ndarray]  # of the rows in an epoch
+
+
+def whole(
+    on: Backend,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    network: Sequential,
+    loss: LossFunction,
+    batch_size: int | None,
+    seed: int | None,
+) -> Examples:
+    """X, y and weights on the backend, in a new order each epoch; without a seed in their own.
+
+    An X that is not in memory, or has no room on the device, stays where it is.
+    """
+    rows = open_rows(X)
+    rows = held_back(on, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
+    y = _targets(y)
+    if rows is None:
+        data = prepare(on, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
+    else:
+        data = prepare_streamed(on, rows, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
+    sizes = batch_sizes(data.x.shape[0], batch_size, network)
+    feed, order = make_feed(on, data, sizes, seed)
+    return Examples(data, sizes[0], is_flat(y), len(sizes), feed, order)
+
+
+def _targets(y: Any) -> Any:
+    """The targets in memory; a Parquet file's only column in its own dtype, for class indices are whole numbers."""
+    rows = open_rows(y)
+    if rows is None:
+        return y
+    return rows.column(rows.columns[0]) if isinstance(rows, Parquet) and rows.shape[1] == 1 else np.asarray(rows)
+
+
+def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction) -> Examples:
+    """Batches as they come: a step each."""
+    normalized = has_batch_norm(network)
+    host = select("numpy", dtype=dtype_name(on.dtype))
+
+    def place(numbered: tuple[int, Any]) -> Batch:
+        number, batch = numbered
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            shown = " ".join(repr(batch).split())[:60]
+            raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
+        X, y, weight = (*batch, None)[:3]
+        n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
+        # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
+        here = on if on.memory is None or on.library.owns(X) else host
+        with on.active():  # in the thread that reads ahead it is not yet
+            made = prepare(here, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=what, training=False)
+            if normalized and made.x.shape[0] == 1:
+                raise DataError(
+                    f"batch {number} has one row, on which batch normalisation cannot train: leave it out, as torch's "
+                    "DataLoader(..., drop_last=True) does, or put it into the batch before."
+                )
+            return made if here is on else place_state(on, made)
+
+    first = batches.first
+    data = place((1, first))
+    feed = partial(Passed, on, start=lambda done: enumerate(batches.start(done), done + 1), place=place)
+    return Examples(data, data.x.shape[0], is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
+
+
+def has_batch_norm(network: Sequential) -> bool:
+    """Whether a step needs two rows."""
+    return any(isinstance(layer, BatchNorm) for layer in network.layers)
+
+
+def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[int]:
+    """How many rows each step of an epoch takes."""
+    if batch_size is None:
+        batch_size = min(DEFAULT_BATCH, rows)
+    batch_size = whole_number("batch_size", batch_size, least=1)
+    if batch_size > rows:
+        warnings.warn(
+            f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.",
+            UserWarning,
+            stacklevel=4,
+        )
+        batch_size = rows
+    plan = [batch_size] * (rows // batch_size)
+    rest = rows % batch_size
+    if rest == 1 and has_batch_norm(network):
+        plan[-1] += 1  # batch normalisation cannot train on one row
+    elif rest:
+        plan.append(rest)
+    return plan

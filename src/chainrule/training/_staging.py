@@ -1,0 +1,118 @@
+"""A training and the memory of its device: whether X moves there as a whole, and what is said where it runs out."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._backend import Backend, dtype_name, select
+from .._errors import DeviceMemoryError, readable_size
+from .._typing import Array
+from ..data import check_inputs
+from ..model import bytes_a_row
+from ..network import Sequential
+
+DEFAULT_BATCH = 128
+
+_SHARE = 0.9  # of the free memory, which the pool cannot fill to the last byte
+# Vectors as long as theta: itself, the gradient, Adam's two moments and what it makes of them, and what an epoch that
+# diverges goes back to.
+_VECTORS = 9
+_PASSES = 3  # numbers of each layer's width: forward, backward, and one on the way
+
+
+class Needs(NamedTuple):
+    """About how many bytes a training takes besides X: for all that is as long as theta, and for a row of a batch."""
+
+    state: int
+    row: int
+
+    def rest(self, free: int, batch_size: int) -> int:
+        """What it leaves of so many bytes, and a margin."""
+        return int(_SHARE * free) - self.state - batch_size * self.row
+
+
+def needs_of(on: Backend, network: Sequential) -> Needs:
+    """The estimate for a network."""
+    state = _VECTORS * network.size * np.dtype(dtype_name(on.dtype)).itemsize
+    return Needs(state, _PASSES * bytes_a_row(on, network))
+
+
+def held_back(on: Backend, network: Sequential, X: Any, batch_size: int) -> np.ndarray | None:
+    """X on the host, checked, where it does not fit on the device beside the training of it; None where it does."""
+    if on.memory is None:
+        return None
+    size, free = on.bytes_to_move(X), on.memory.free()
+    if not 0 <= needs_of(on, network).rest(free, batch_size) < size:
+        return None
+    warnings.warn(
+        f"X takes {readable_size(size)} and {on.device_name} has {readable_size(free)} free: it stays on the "
+        "host and is brought over batch by batch, to the same result.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return np.asarray(check_inputs(select("numpy", dtype=dtype_name(on.dtype)), X, network.n_in))
+
+
+class HeldRows:
+    """The rows of an array on the host in an epoch's order, each batch's by what chooses them."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._x = x
+
+    def begin(self, order: np.ndarray) -> None:
+        self._order = order
+
+    def take(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._x, self._order[first : first + rows]
+
+    def close(self) -> None:
+        """Nothing reads."""
+
+
+def carrier(on: Backend) -> Callable[[tuple[np.ndarray, np.ndarray]], Array]:
+    """What takes the rows that ``HeldRows`` chooses to the device."""
+    assert on.memory is not None, "rows are held back from a device with a memory of its own"
+    carry = on.memory.carrier()
+    return lambda chosen: carry(*chosen)
+
+
+@contextmanager
+def on_device(on: Backend, network: Sequential, X: Any, batch_size: int | None) -> Iterator[None]:
+    """A training with the backend's device active; the memory that it took is given back.
+
+    Raises DeviceMemoryError where the memory runs out.
+    """
+    memory = on.memory
+    if memory is None:
+        with on.active():
+            yield
+        return
+    free = memory.free()
+    with on.active(), memory.returned():
+        try:
+            yield
+        except MemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the arrays that filled the memory
+            needs, size = needs_of(on, network), on.bytes_to_move(X)
+            raise _ran_out(on, needs, size, free, batch_size or DEFAULT_BATCH) from error
+
+
+def _ran_out(on: Backend, needs: Needs, size: int, free: int, batch_size: int) -> DeviceMemoryError:
+    spare, total = needs.rest(free, 0), needs.state + needs.row * batch_size
+    rows = (spare - size if 2 * size < spare else spare) // needs.row  # a large X stays on the host
+    if rows <= 0:
+        remedy = "free some, or train a smaller network."
+    else:
+        remedy = (
+            f"about batch_size={rows} would fit." if rows < batch_size else "free some, or take a smaller batch_size."
+        )
+    return DeviceMemoryError(
+        f"{on.device_name} ran out of memory: this training takes about {readable_size(total)} besides X with "
+        f"batch_size={batch_size}, and {readable_size(free)} were free: {remedy}"
+    )
