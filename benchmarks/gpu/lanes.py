@@ -1,0 +1,129 @@
+"""A contender in a process of its own: one that fails, or is killed because its time is up, takes no other with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from . import jax_scan, ours, products, torch_forms
+from .ladder import Rung
+from .runners import NotMeasuredError, Place, Runner
+
+CONTENDERS: Mapping[str, Callable[[Rung, Place], Runner]] = {
+    "ours: compiled": ours.compiled,
+    "ours: eager": ours.eager,
+    "ours: fused": ours.fused,
+    "torch: graph": torch_forms.graph,
+    "torch: eager": torch_forms.eager,
+    "torch: reduce-overhead": torch_forms.reduce_overhead,
+    "torch: max-autotune": torch_forms.max_autotune,
+    "jax: scan": jax_scan.scan,
+    "floor: torch.mm in a graph": products.torch_graph,
+    "floor: torch.mm": products.torch_mm,
+    "floor: cupy.matmul": products.cupy_matmul,
+    "ours: fit": ours.fit_on_device,
+    "numpy: fit": ours.fit_on_numpy,
+}
+
+
+class Lane:
+    """A contender, seen from the parent. Its process starts with the first rung, and again after it was killed."""
+
+    def __init__(self, name: str, place: Place) -> None:
+        self.name, self._place = name, place
+        self.preparation = 0.0  # seconds, the last, but for one with imports in it
+        self._asked = 0.0  # when
+        self._process: Any = None
+        self._connection: Any = None
+
+    def begin(self, rung: Rung) -> None:
+        """Ask it to get ready; several get ready at once."""
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(target=work, args=(theirs, self.name, self._place), daemon=True)
+            self._process.start()
+            theirs.close()
+        self._send(rung)
+
+    def first(self, patience: float) -> np.ndarray:
+        """The results of its first steps, once it is ready; killed where that takes more seconds than these."""
+        self.preparation, results = self._answer(patience)
+        return results
+
+    def seconds(self, patience: float) -> float:
+        """Of a step or a call."""
+        self._send("seconds")
+        return float(self._answer(patience))
+
+    def close(self) -> None:
+        """End its process, which gives all its memory back."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._connection.close()
+        self._process = self._connection = None
+        self.preparation = 0.0
+
+    def _send(self, message: Rung | str) -> None:
+        self._asked = time.monotonic()
+        try:
+            self._connection.send(message)
+        except OSError:
+            self.close()
+            raise NotMeasuredError("its process has ended.") from None
+
+    def _answer(self, patience: float) -> Any:
+        try:
+            if not self._connection.poll(max(0.0, patience)):
+                self.close()
+                self.preparation = time.monotonic() - self._asked
+                raise NotMeasuredError(f"it had not answered after {self.preparation:.0f} s.")
+            answer, problem = self._connection.recv()
+        except (EOFError, OSError):
+            self.close()
+            raise NotMeasuredError("its process has ended.") from None
+        if problem is not None:
+            raise NotMeasuredError(problem)
+        return answer
+
+
+def work(connection: Any, name: str, place: Place) -> None:
+    """Answer the parent until it ends or is killed."""
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else JAX takes three quarters of the device
+    if place == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    with suppress(EOFError, ConnectionError):
+        _answer(connection, CONTENDERS[name], place)
+
+
+def _answer(connection: Any, make: Callable[[Rung, Place], Runner], place: Place) -> None:
+    """An answer is a value and None, or None and a sentence on what went wrong."""
+    runner: Runner | None = None
+    imported = False
+    while True:
+        message = connection.recv()
+        started = time.perf_counter()
+        answer: Any = None
+        problem: str | None = None
+        try:
+            if isinstance(message, Rung):
+                runner = None  # its memory is free before the next one is made
+                runner = make(message, place)
+                first = runner.first()
+                runner.seconds()  # the first timing finds out what is left to be found out
+                answer = time.perf_counter() - started if imported else 0.0, first
+                imported = True
+            elif runner is not None:
+                answer = runner.seconds()
+        except NotMeasuredError as reason:
+            problem = str(reason)
+        except Exception as error:  # whatever a peer's compiler or a device raises
+            problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        connection.send((answer, problem))
