@@ -6,8 +6,10 @@ What this cannot show is which of them a GPU really takes in that precision, and
 from __future__ import annotations
 
 import ctypes
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -318,3 +320,12 @@ def test_another_dtype_than_the_backends_is_refused(backend: Callable[[str], Bac
     on = backend("tf32")
     with pytest.raises(cr.BackendError, match=r"float64 \(5, 6\) and float64 \(6, 4\)"):
         on.run(layers.affine, on.zeros((5, 6), np.float64), on.zeros((6, 4), np.float64))
+
+
+def test_a_checkpoint_and_a_pickle_know_the_precision(cupy: Any, tmp_path: Path) -> None:
+    x, y = RNG.normal(size=(40, 6)), RNG.integers(0, 2, 40)
+    settings: dict[str, Any] = {"loss": "softmax_cross_entropy", "backend": "cupy", "compile": True, "epochs": 1}
+    model = cr.fit(cr.mlp([6, 4, 2]), x, y, precision="bf16", checkpoint=tmp_path, **settings)
+    assert pickle.loads(pickle.dumps(model)).backend == model.backend
+    with pytest.raises(cr.ConfigurationError, match="precision was 'bf16', now 'tf32'"):
+        cr.fit(cr.mlp([6, 4, 2]), x, y, precision="tf32", checkpoint=tmp_path, resume=True, **settings)

@@ -76,7 +76,7 @@ class Model:
     def __reduce__(self) -> tuple[Any, ...]:
         # A backend holds modules and devices, which do not pickle: its name does, and is looked up again.
         on = self.backend
-        place = (on.name, on.device_name, dtype_name(on.dtype), on.compiled)
+        place = (on.name, on.device_name, dtype_name(on.dtype), on.compiled, on.precision)
         numbers = self._numbers()
         rest = (self.loss, self.flat, self.history, self.preprocessing, self.classes, self.feature_names)
         return _unpickle, (place, self.network, numbers["theta"], numbers["buffers"], *rest)
@@ -394,10 +394,10 @@ def _are_records(records: object) -> TypeGuard[list[Record]]:
 
 
 def _unpickle(
-    place: tuple[str, str, str, bool], network: Sequential, theta: np.ndarray, buffers: np.ndarray, *rest: Any
+    place: tuple[str, str, str, bool, str], network: Sequential, theta: np.ndarray, buffers: np.ndarray, *rest: Any
 ) -> Model:
-    name, device, dtype, compiled = place
-    on = choose_backend(name, device=device, dtype=dtype, compile=compiled)
+    name, device, dtype, compiled, precision = place
+    on = choose_backend(name, device=device, dtype=dtype, compile=compiled, precision=precision)
     return Model(network, on.asarray(theta), on.asarray(buffers), rest[0], on, *rest[1:])
 
 

@@ -40,6 +40,7 @@ def identity_of(
         "batch_size": given.batch_size,
         "shuffle": shuffle,
         "dtype": dtype_name(on.dtype),
+        "precision": on.precision,
         "data": fingerprint(on, given.data),
         "validation": fingerprint(on, held),
         "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),

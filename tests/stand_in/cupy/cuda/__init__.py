@@ -40,6 +40,8 @@ class Stream:
         _streams.add(self)
 
     def __del__(self):
+        if self.is_capturing():
+            raise RuntimeError("a stream goes while it is captured")
         self.drain()  # what was asked for is done all the same
 
     def __eq__(self, other):
