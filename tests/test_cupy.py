@@ -482,8 +482,9 @@ def test_an_estimator_trains_and_answers_on_device_1(solver: str, cupy: Any) -> 
 
 def test_an_estimator_resumes_and_stops_early_on_device_1(cupy: Any) -> None:
     found = []
+    usual = {"hidden_layer_sizes": (8,), "early_stopping": True, "random_state": 0, "max_iter": 5, "dropout": 0.2}
     for settings in ({"backend": "cupy", "device": 1}, {}):
-        clf = cr.MLPClassifier(hidden_layer_sizes=(8,), early_stopping=True, random_state=0, max_iter=5, dropout=0.2, **settings)
+        clf = cr.MLPClassifier(**usual | settings)
         for _ in range(3):
             clf.partial_fit(X, Y, classes=[0, 1])
         found.append(clf.predict_proba(X))

@@ -230,3 +230,23 @@ def test_what_no_rate_can_cure_is_raised_in_the_end() -> None:
 def test_another_word_for_it_is_refused() -> None:
     with pytest.raises(cr.ConfigurationError, match="unknown on_divergence 'recovr': did you mean 'recover'"):
         cr.fit(cr.mlp([3, 1]), X, Y, loss="squared_error", on_divergence="recovr")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:training diverged")
+def test_the_rate_that_is_recorded_is_the_one_that_was_taken() -> None:
+    """After a recovery from an earlier epoch the steps of the epochs between are not taken a second time."""
+
+    class Looks:
+        def on_epoch_begin(self, run: Any) -> None:
+            if run.epoch == 5 and run.recoveries == 0:
+                run.scale_rate(200.0)
+
+        def on_epoch_end(self, run: Any, record: Any) -> None:
+            taken.append(float(schedule.rate(np, run.state.step.astype(float))[0]) * run.rate_scale)
+
+    taken: list[float] = []
+    schedule = cr.ExponentialDecay(0.05, every=100)
+    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 8, "batch_size": 2, "on_divergence": "recover"}
+    model = cr.fit(cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(schedule), callbacks=[Looks()], **settings)
+    assert model.history["rate"] == pytest.approx(taken)
+    assert taken[4] < 100 * taken[3], "it had to recover"

@@ -466,3 +466,33 @@ def test_an_estimators_file_answers_like_the_estimator(path: Path) -> None:
         np.testing.assert_array_equal(model.predict(X), clf.predict(X))
         assert model.feature_names == tuple(X.columns)
         assert list(model.classes) == clf.classes_.tolist()
+
+
+def test_columns_in_another_order_are_refused_wherever_they_come_from(tmp_path: Path) -> None:
+    pandas, pa = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    model = labelled()
+    frame = pandas.DataFrame({"height": [1.0, -2.0], "width": [0.0, 1.0]})
+    frame.to_parquet(tmp_path / "x.parquet")
+    calls: list[Callable[[], Any]] = [
+        lambda: model.predict(cr.Parquet(tmp_path / "x.parquet")),
+        lambda: model.predict(tmp_path / "x.parquet"),
+        lambda: model.evaluate(frame, ["no", "yes"]),
+        lambda: cr.fit(model, frame, ["no", "yes"]),
+        lambda: model.predict(pa.table({"height": [1.0], "width": [2.0]})),
+    ]
+    for call in calls:
+        with pytest.raises(cr.DataError, match="in another order"):
+            call()
+    right = cr.Parquet(tmp_path / "x.parquet", columns=["width", "height"])
+    assert model.predict(right).tolist() == model.predict(frame[["width", "height"]]).tolist()
+
+
+def test_dates_as_labels_are_not_saved_as_numbers(path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    days = np.asarray(["2026-01-01", "2026-01-02"], "datetime64[ns]")[(X[:, 0] > 0).astype(int)]
+    clf = cr.MLPClassifier(hidden_layer_sizes=(4,), max_iter=200, solver="lbfgs", alpha=1.0, random_state=0).fit(
+        X, days
+    )
+    assert clf.predict(X).dtype == days.dtype
+    with pytest.raises(cr.ConfigurationError, match="got datetime64"):
+        clf.model_.save(path)

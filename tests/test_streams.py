@@ -277,6 +277,20 @@ def test_truth_values_whole_numbers_and_nulls(tmp_path: Path) -> None:
         cr.fit(cr.mlp([3, 1]), rows, np.ones(3), loss="squared_error")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_columns_of_one_type_are_read_as_they_are(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    want = X.astype(dtype)
+    columns = {f"x{i}": pa.array(want[:, i], mask=np.arange(1000) == 10 * i) for i in range(6)}
+    want[[*range(0, 60, 10)], [*range(6)]] = np.nan
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet", row_group_size=90)
+    np.testing.assert_array_equal(np.asarray(cr.Parquet(tmp_path / "x.parquet")), want)
+    monkeypatch.setattr(_parquet, "WINDOW_BYTES", 8 * 6 * 40)
+    with pytest.warns(UserWarning, match="larger than the 40"):
+        rows = cr.Parquet(tmp_path / "x.parquet")
+    np.testing.assert_array_equal(np.asarray(rows), want)
+
+
 def test_a_training_over_parquet_resumes_and_tells_other_files(folder: Path, tmp_path: Path) -> None:
     rows = cr.Parquet(folder, drop="y")
     fit(rows, epochs=2, checkpoint=tmp_path / "run")
@@ -399,7 +413,7 @@ def test_a_folder_may_have_more_files_than_a_process_may_open(tmp_path: Path) ->
     rows = cr.Parquet(tmp_path)
     assert np.asarray(rows)[:, 0].tolist() == list(range(40))
     held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
-    assert len([path for path in held if tmp_path in path.parents]) <= 1
+    assert 1 <= len([path for path in held if tmp_path in path.parents]) <= 16
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "U3", [("a", "f4")]])
@@ -512,8 +526,10 @@ def test_a_training_over_batches_resumes_within_an_epoch(loader: type[Loader], t
     got = fit_batches(loader(), checkpoint=tmp_path, resume=True)
     assert same(got, want)
     assert got.history["rate"] == want.history["rate"]
-    with pytest.raises(cr.ConfigurationError, match="data is not the same"):
-        fit_batches([(X[1:33], Y[1:33])], checkpoint=tmp_path, resume=True)
+    with pytest.raises(cr.ConfigurationError, match="batch_size was 32, now 30"):
+        fit_batches([(X[:30], Y[:30])], checkpoint=tmp_path, resume=True)
+    backwards = list(loader())[-2::-1]  # a loader that shuffles gives another first batch each time
+    assert len(fit_batches(backwards, checkpoint=tmp_path, resume=True, epochs=4).history) == 4
 
 
 def test_a_divergence_in_batches_is_found() -> None:
@@ -572,3 +588,29 @@ def test_a_source_that_fails_says_so_itself() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         fit_batches(batches)
+
+
+def test_epochs_of_batches_may_differ_in_length() -> None:
+    lengths = iter([31, 1, 2, 2])
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in range(next(lengths)):
+            yield X[:32] * np.float32(1e30 if i == 1 and done else 1.0), X[:32, 0]
+        done.append(True)
+
+    done: list[bool] = []
+    with pytest.raises(cr.DivergenceError, match="epoch 2, step 2 of 2"):
+        cr.fit(cr.mlp([6, 8, 1]), batches, loss="squared_error", optimizer="sgd", epochs=3)
+
+
+def test_a_path_is_taken_wherever_an_array_is(path: Path, folder: Path) -> None:
+    model = fit(X, validation=(path, Y))
+    assert model.history["val_loss"] == fit(X, validation=(X, Y)).history["val_loss"]
+    assert model.evaluate(path, Y) == model.evaluate(X, Y)
+    with pytest.raises(cr.DataError, match=r"X must have shape \(rows, 6\).*cr.Parquet\(path, columns="):
+        fit(folder)
+
+
+def test_what_is_no_batch_to_predict_is_said() -> None:
+    with pytest.raises(cr.DataError, match="expected X or an iterable of batches, got a NoneType"):
+        fit(X).predict(lambda: None)

@@ -86,7 +86,8 @@ def prepare_streamed(
 ) -> Batch:
     """The same for rows that stay where they are (``streams``): the numbers in them are checked when they are read."""
     if len(X.shape) != 2 or X.shape[1] != n_in or X.shape[0] == 0:
-        raise DataError(f"X must have shape (rows, {n_in}), the network's inputs, got {tuple(X.shape)}.")
+        hint = ": choose columns, cr.Parquet(path, columns=[...])" if hasattr(X, "columns") else ""
+        raise DataError(f"X must have shape (rows, {n_in}), the network's inputs, got {tuple(X.shape)}{hint}.")
     return _with_targets(backend, X, y, sample_weight, n_out, loss, "X", training=True)
 
 

@@ -14,6 +14,11 @@ from ._errors import DataError
 Label = bool | int | float | str
 
 
+def plain_labels(classes: np.ndarray) -> tuple[Any, ...]:
+    """Labels as Python has them; dates stay NumPy's, since as numbers they would lose their meaning."""
+    return tuple(classes if classes.dtype.kind in "mM" else classes.tolist())
+
+
 def are_labels(value: object) -> TypeGuard[list[Label]]:
     """Whether it is a list of distinct labels of one type, as a file has it."""
     if not isinstance(value, list) or not all(isinstance(label, Label) for label in value):
@@ -58,17 +63,22 @@ def number_classes(classes: Sequence[Label], y: Any) -> Any:
     return indices if owner is None else owner.from_numpy(indices, owner.device_of(y))
 
 
-def check_names(expected: Sequence[str], given: Sequence[str]) -> None:
-    """Raise DataError unless a frame has the columns that a model was trained on, in their order."""
-    if list(given) != list(expected):
-        missing = [name for name in expected if name not in given]
-        other = [name for name in given if name not in expected]
-        what, remedy = "it has them in another order, or twice", "give X[list(model.feature_names)]"
-        if missing:
-            what, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
-        elif other:
-            what = f"it has {', '.join(other[:5])} too"
-        raise DataError(
-            f"X must have the columns {', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''} in this order, "
-            f"{what}: {remedy}."
-        )
+def check_columns(expected: Sequence[str], X: Any) -> None:
+    """Raise DataError unless X, where its columns have names, has those that a model was trained on, in their order."""
+    columns = getattr(X, "column_names", getattr(X, "columns", None))  # the columns of an Arrow table are arrays
+    if not expected or columns is None:
+        return
+    given = [str(name) for name in columns]
+    if given == list(expected):
+        return
+    missing = [name for name in expected if name not in given]
+    other = [name for name in given if name not in expected]
+    what, remedy = "it has them in another order, or twice", "give X[list(model.feature_names)]"
+    if missing:
+        what, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
+    elif other:
+        what = f"it has {', '.join(other[:5])} too"
+    raise DataError(
+        f"X must have the columns {', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''} in this order, "
+        f"{what}: {remedy}."
+    )

@@ -7,7 +7,7 @@ import os
 import reprlib
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NoReturn, TypeGuard
@@ -22,12 +22,12 @@ from ._options import check_range, real_number
 from ._typing import Array
 from .data import Batch, check_inputs, prepare
 from .history import History, Record
-from .labels import Label, are_labels, check_names, name_classes, number_classes
+from .labels import Label, are_labels, check_columns, name_classes, number_classes
 from .losses import LossFunction, cost
 from .metrics import METRICS, HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import ForwardPass, apply_link, decide
-from .streams import are_batches, open_rows, read_ahead, rows_in_window
+from .streams import are_batches, open_rows, read_ahead, read_rows, rows_in_window
 from .tables import Preprocessing
 
 
@@ -115,7 +115,8 @@ class Model:
             >>> model.evaluate(X, X[:, 0] ** 2)["r2"] > 0.9
             True
         """
-        n_in, n_out = self.network.n_in, self.network.n_out
+        n_in, n_out, X = self.network.n_in, self.network.n_out, read_rows(X)
+        check_columns(self.feature_names, X)
         found = find_metrics(metrics, self.loss)
         y = number_classes(self.classes, y) if self.classes else y
         on = self.backend
@@ -189,8 +190,9 @@ class Model:
         Rows that are not in memory are asked a window at a time.
         """
         if are_batches(X):
-            return self._ask_each(finish, iter(X() if callable(X) else X))
+            return self._ask_each(finish, X() if callable(X) else X)
         rows = open_rows(X)
+        check_columns(self.feature_names, X if rows is None else rows)
         rows = self._left_on_host(X) if rows is None else rows
         if rows is None:
             try:
@@ -202,9 +204,11 @@ class Model:
         starts = range(0, max(length, 1), at_a_time)
         return np.concatenate([self.ask(finish, np.array(rows[i : min(i + at_a_time, length)])) for i in starts])
 
-    def _ask_each(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Iterator[Any]) -> Any:
+    def _ask_each(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Any) -> Any:
         """The answers for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
-        taken = read_ahead(batches, lambda batch: batch[0] if isinstance(batch, tuple | list) else batch)
+        if not hasattr(batches, "__iter__"):
+            raise DataError(f"expected X or an iterable of batches, got a {type(batches).__name__}.")
+        taken = read_ahead(iter(batches), lambda batch: batch[0] if isinstance(batch, tuple | list) else batch)
         answers = [self.ask(finish, X) for X in taken]
         if not answers:
             raise DataError("there is no batch: expected an iterable of batches of rows.")
@@ -233,8 +237,6 @@ class Model:
         ) from error
 
     def _inputs(self, X: Any) -> Array:
-        if self.feature_names and hasattr(X, "columns"):
-            check_names(self.feature_names, [str(name) for name in X.columns])
         return check_inputs(self.backend, X, self.network.n_in)
 
     def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
@@ -374,6 +376,8 @@ def _check_arrays(arrays: dict[str, np.ndarray], network: Sequential, checkpoint
 def _check_held(network: Sequential, numbers: dict[str, np.ndarray], dtype: str) -> None:
     """What is finite must be so in the dtype too."""
     check_range(network.parts(), dtype)
+    if np.finfo(dtype).max >= np.finfo(numbers["theta"].dtype).max:
+        return
     for name in ("theta", "buffers"):
         before = numbers[name]
         with np.errstate(over="ignore"):

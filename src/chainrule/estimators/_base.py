@@ -24,6 +24,7 @@ from .._typing import Array
 from ..gradient_check import GradientCheck
 from ..gradient_check import check_gradients as check_network_gradients
 from ..history import History
+from ..labels import plain_labels
 from ..layers import Dense
 from ..losses import LossFunction, SquaredError
 from ..model import Model
@@ -216,7 +217,7 @@ class Perceptron(
             held=None,
             flat=targets.shape[1] == 1,
             constant=self._constant(targets, weight),
-            classes=tuple(getattr(self, "classes_", np.empty(0)).tolist()),
+            classes=plain_labels(getattr(self, "classes_", np.empty(0))),
             feature_names=tuple(getattr(self, "feature_names_in_", ())),
         )
 

@@ -88,7 +88,6 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         build=task.model,
         history=history,
         rate_scale=progress.rate_scale,
-        steps_before=int(on.to_numpy(progress.state.step)[0]),
     )
 
     def order(epoch: int) -> np.ndarray:

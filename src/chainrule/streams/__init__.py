@@ -9,6 +9,7 @@ from ._batches import are_batches as are_batches
 from ._batches import read_ahead as read_ahead
 from ._parquet import Parquet as Parquet
 from ._rows import open_rows as open_rows
+from ._rows import read_rows as read_rows
 from ._windows import Windows as Windows
 from ._windows import rows_in_window as rows_in_window
 from ._windows import shuffled_in_windows as shuffled_in_windows

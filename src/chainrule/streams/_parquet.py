@@ -18,6 +18,7 @@ from .._errors import ConfigurationError, DataError, FileError, MissingExtraErro
 from ._windows import WINDOW_BYTES
 
 _KEPT = 2  # blocks in memory: a window ends in one that the next window begins with
+_OPEN = 16  # files: a folder may have more than a process may hold open
 
 
 class _File(NamedTuple):
@@ -97,7 +98,7 @@ class Parquet:
         if self.shape[0] == 0:
             raise DataError(f"{path} has no rows: there is nothing to learn from or to predict.")
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._opened: tuple[int, Any] | None = None  # the last file that was read
+        self._opened: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -152,16 +153,17 @@ class Parquet:
             return self._kept[number]
 
     def _open_file(self, number: int) -> Any:
-        # One at a time: a folder may have more files than a process may hold open.
-        if self._opened is None or self._opened[0] != number:
-            file = self._files[number]
-            opened = _open(file.path, file.footer)
+        file = self._files[number]
+        with _reading(file.path):
             if _stamp(file.path) != file.stamp:
                 raise FileError(
                     f"{file.path} has changed since it was opened: make the cr.Parquet anew, and start again."
                 )
-            self._opened = number, opened
-        return self._opened[1]
+        if number not in self._opened:
+            self._opened[number] = _open(file.path, file.footer)
+            if len(self._opened) > _OPEN:
+                self._opened.popitem(last=False)
+        return self._opened[number]
 
     def _read(self, block: _Block) -> np.ndarray:
         file = self._open_file(block.file)
@@ -284,6 +286,12 @@ def _cut(footers: Sequence[Any], most: int) -> list[_Block]:
 
 def _matrix(table: Any, dtype: Any = None) -> np.ndarray:
     """The columns side by side; null is NaN."""
+    import pyarrow as pa
+
+    if dtype is not None and set(table.schema.types) == {pa.from_numpy_dtype(dtype)}:  # faster than column by column
+        batch = table if isinstance(table, pa.RecordBatch) else table.combine_chunks().to_batches()[0]
+        made: np.ndarray = batch.to_tensor(null_to_nan=True).to_numpy()
+        return made
     columns = []
     for name, column in zip(table.schema.names, map(_in_one, table.columns), strict=True):
         size = getattr(column.type, "list_size", None)

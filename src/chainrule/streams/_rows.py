@@ -28,6 +28,11 @@ def open_rows(X: Any) -> Any | None:
     return X if hasattr(X, "shape") and hasattr(X, "__getitem__") else None
 
 
+def read_rows(X: Any) -> Any:
+    """X in memory: what a path stands for is read; what is in memory already is given back."""
+    return np.asarray(_open_path(Path(X))) if isinstance(X, str | os.PathLike) else X
+
+
 def _open_path(path: Path) -> Any:
     if path.is_dir() or path.suffix == ".parquet":
         return Parquet(path)

@@ -23,9 +23,9 @@ from ._step import Problem, place_state
 
 
 class Examples(NamedTuple):
-    """The examples of a training: all of them in ``data``, or the first batch of them."""
+    """The examples of a training: all of them in ``data``, or None where they come batch by batch."""
 
-    data: Batch
+    data: Batch | None  # what a resumed training is told by; batches may come in another order each time
     batch_size: int
     flat: bool  # whether y is one number a row
     steps: int | None  # in an epoch, where that is known
@@ -91,9 +91,9 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
             return made if here is on else place_state(on, made)
 
     first = batches.first
-    data = place((1, first))
+    rows = place((1, first)).x.shape[0]
     feed = partial(Passed, on, start=lambda done: enumerate(batches.start(done), done + 1), place=place)
-    return Examples(data, data.x.shape[0], is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
+    return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
 
 
 def has_batch_norm(network: Sequential) -> bool:

@@ -15,7 +15,7 @@ from .._options import check_instance, flag, whole_number
 from .._typing import Array
 from ..data import Batch, prepare
 from ..history import History
-from ..labels import number_classes
+from ..labels import check_columns, number_classes
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
 from ..model import Model, evaluate
@@ -23,7 +23,7 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
-from ..streams import Batches
+from ..streams import Batches, read_rows
 from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint
 from ._examples import in_batches, whole
@@ -122,6 +122,8 @@ def fit(
     listeners, kept = check_callbacks(callbacks), as_checkpoint(checkpoint)
     _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and kept is None)
     y, validation = _numbered(before, y, validation)
+    if before is not None:
+        check_columns(before.feature_names, X)
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
     on = _choose(
         backend, X if batches is None else _inputs_of(batches.first), device, dtype, compile, precision, before
@@ -272,7 +274,7 @@ def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: L
         shown = " ".join(repr(validation).split())[:60]
         raise ConfigurationError(f"validation must be (X, y) or (X, y, sample_weight), got {shown}.")
     X, y, weight = (*validation, None)[:3]
-    what = "the validation X"
+    X, what = read_rows(X), "the validation X"
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
 
 

@@ -92,7 +92,8 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
             return
     run.steps_per_epoch = run.step
     seconds = time.perf_counter() - started
-    record: Record = {"epoch": run.epoch, **measured, "rate": _rate(run), "seconds": seconds}
+    rate = _rate(run, measured.pop("step"))
+    record: Record = {"epoch": run.epoch, **measured, "rate": rate, "seconds": seconds}
     if plan.on_divergence == "recover" and record["loss"] <= min(run.history["loss"], default=math.inf):
         run.good = [run.good[0], copy_state(run.backend, run.state)]
     run.history = History((*run.history.records, record))
@@ -128,7 +129,8 @@ def _steps(
             if interrupt.asked:
                 break
         loss = run.state.cost / run.state.weight
-        arrays = {"finite": is_finite(on, run.state), "loss": loss, **plan.measure(run.state)}
+        counted = {"finite": is_finite(on, run.state), "step": on.xp.astype(run.state.step, on.dtype)}
+        arrays = {**counted, "loss": loss, **plan.measure(run.state)}
         numbers = on.to_numpy(on.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
     return dict(zip(arrays, map(float, numbers), strict=True))
 
@@ -146,7 +148,8 @@ def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
     run.state = copy_state(run.backend, run.good[-1])
     _zero_sums(run)
     run.scale_rate(0.5)
-    warnings.warn(f"{what} The epoch starts again at half the rate, {_rate(run):.3g}.", stacklevel=5)
+    rate = _rate(run, int(run.backend.to_numpy(run.state.step)[0]) + 1)
+    warnings.warn(f"{what} The epoch starts again at half the rate, {rate:.3g}.", stacklevel=5)
     return True
 
 
@@ -155,8 +158,8 @@ def _divergence(run: Run, kept: State, plan: Plan, order: np.ndarray, done: int)
         found = locate(run.backend, run.problem, kept, plan.feed, order, run.step, done)
     run.state = found.good
     return DivergenceError(
-        f"training diverged in epoch {run.epoch}, step {found.step} of {run.steps_per_epoch or run.step}: the first "
-        f"number that is not finite came from {found.layer}; {found.cause}.{_KEPT}",
+        f"training diverged in epoch {run.epoch}, step {found.step} of {max(run.steps_per_epoch or 0, run.step)}: the "
+        f"first number that is not finite came from {found.layer}; {found.cause}.{_KEPT}",
         epoch=run.epoch,
         step=found.step,
         layer=found.layer,
@@ -164,10 +167,10 @@ def _divergence(run: Run, kept: State, plan: Plan, order: np.ndarray, done: int)
     )
 
 
-def _rate(run: Run) -> float:
-    """The learning rate of the epoch's last step, from the schedule's own formula on the host."""
-    t = run.steps_before + (run.epoch - run.first_epoch) * (run.steps_per_epoch or 0) + run.step
-    return float(as_schedule(run.problem.optimizer.learning_rate).rate(np, np.asarray([float(t)]))[0]) * run.rate_scale
+def _rate(run: Run, step: float) -> float:
+    """The learning rate of a step, counted from 1, from the schedule's own formula on the host."""
+    rate = as_schedule(run.problem.optimizer.learning_rate).rate(np, np.asarray([float(step)]))[0]
+    return float(rate) * run.rate_scale
 
 
 def _call(callbacks: Iterable[object], hook: str, *arguments: object) -> None:

@@ -29,10 +29,9 @@ class Run:
 
     ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``;
     ``steps_per_epoch`` is None while that is not known, in a first epoch of batches without a length;
-    ``rate_scale`` is what the scheduled rate is multiplied by; ``steps_before`` is how many steps an optimizer that is
-    taken over has taken; ``recoveries`` counts the epochs that were started again after a divergence, and ``good`` is
-    what they start from: the first state, and the end of the epoch with the lowest loss; ``history`` has the epochs so
-    far.
+    ``rate_scale`` is what the scheduled rate is multiplied by; ``recoveries`` counts the epochs that were started again
+    after a divergence, and ``good`` is what they start from: the first state, and the end of the epoch with the lowest
+    loss; ``history`` has the epochs so far.
     """
 
     backend: Backend
@@ -47,7 +46,6 @@ class Run:
     epoch: int = 0
     step: int = 0
     rate_scale: float = 1.0
-    steps_before: int = 0
     recoveries: int = 0
     good: list[State] = field(default_factory=list)
     stopped: str | None = None
