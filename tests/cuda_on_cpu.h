@@ -1,9 +1,10 @@
 // CUDA C++ on the CPU, so that kernels can be tested where there is no GPU. Included before a kernel's source.
 //
 // The threads of a block are fibers on one thread of the CPU: each runs until it waits for the others, at a
-// __syncthreads or a shuffle. With -DBACKWARDS the last thread runs first, so a missing __syncthreads changes results.
-// Stricter than a GPU: a barrier that some threads have left behind is an error, and so is an argument whose type is
-// not the parameter's. One block runs after the other, so races between blocks are not seen.
+// __syncthreads or a shuffle, and each warp until it waits for other warps. With -DBACKWARDS the last one runs first,
+// so a missing __syncthreads changes results. Stricter than a GPU: a barrier that some threads have left behind is an
+// error, and so is an argument whose type is not the parameter's. One block runs after the other, so races between
+// blocks are not seen.
 
 #undef _FORTIFY_SOURCE  // which takes a jump to another stack for an error
 
@@ -114,25 +115,34 @@ static void check_shared_edges(size_t bytes) {
       throw std::runtime_error("a write beyond the dynamic shared memory");
 }
 
-static void run_block(size_t shared_bytes) {
-  shared.assign(shared_bytes + 2 * SHARED_EDGE, UNSET);
-  for (unsigned t = 0; t < threads; t++) start(t);
-  for (bool goes_on = true; goes_on;) {
-    goes_on = false;
-    for (unsigned i = 0; i < threads; i++) {
+// Which of so many comes at this place.
+static unsigned in_order(unsigned place, unsigned number) {
 #ifdef BACKWARDS
-      const unsigned t = threads - 1 - i;
+  return number - 1 - place;
 #else
-      const unsigned t = i;
+  return place;
 #endif
+}
+
+// As far as the warp comes without the others.
+static void run_warp(unsigned first) {
+  const unsigned number = first + 32 < threads ? 32 : threads - first;
+  do
+    for (unsigned i = 0; i < number; i++) {
+      const unsigned t = first + in_order(i, number);
       if (fibers[t].done || fibers[t].waits != Waits::nothing) continue;
       resume(t);
       if (!failure.empty()) throw std::runtime_error(failure);
     }
-    for (unsigned t = 0; t < threads; t += 32)
-      goes_on |= release(t, t + 32 < threads ? t + 32 : threads, Waits::warp);
-    goes_on |= release(0, threads, Waits::block);
-  }
+  while (release(first, first + number, Waits::warp));
+}
+
+static void run_block(size_t shared_bytes) {
+  shared.assign(shared_bytes + 2 * SHARED_EDGE, UNSET);
+  for (unsigned t = 0; t < threads; t++) start(t);
+  do
+    for (unsigned i = 0; i < threads; i += 32) run_warp(in_order(i / 32, (threads + 31) / 32) * 32);
+  while (release(0, threads, Waits::block));
   for (unsigned t = 0; t < threads; t++)
     if (!fibers[t].done) throw std::runtime_error("threads wait at a barrier that others do not reach");
   check_shared_edges(shared_bytes);

@@ -368,6 +368,10 @@ def _check_arrays(arrays: dict[str, np.ndarray], network: Sequential, checkpoint
     if arrays["theta"].dtype != arrays["buffers"].dtype:
         got = f"{arrays['theta'].dtype} and {arrays['buffers'].dtype}"
         raise ModelFileError(f"theta and buffers must be of one dtype, got {got}")
+    try:
+        check_range(network.parts(), arrays["theta"].dtype.name)
+    except ConfigurationError as error:
+        raise ModelFileError(str(error).removesuffix(".")) from error
     more = [name for name in arrays if name not in ("theta", "buffers")]
     if any(not (checkpoint and name.startswith("training.")) for name in more):
         raise ModelFileError(f"it has arrays that no model has: {', '.join(more)!r}")
