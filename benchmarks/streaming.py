@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import chainrule as cr
 
-ROWS, WIDTH, BATCH, ROUNDS = 20_000, 784, 128, 5
+ROWS, WIDTH, BATCH, ROUNDS = 150_000, 784, 128, 3
 
 
 def main() -> int:
