@@ -82,7 +82,8 @@ def test_a_training_that_died_after_any_step_goes_on_as_if_it_had_not(
     want = train(None, backend=on.name)
     assert 5 < len(want.history) < 10, "so that early stopping is part of it"
     places = [(1, 1), (2, 5), (3, 2), (5, 5), (len(want.history), 4)]
-    for number, place in enumerate(places if on.name == "numpy" else places[2:4]):
+    tried = {"numpy": places, "torch": places[2:4], "jax": places[2:3]}[on.name]  # JAX compiles anew each time
+    for number, place in enumerate(tried):
         folder = tmp_path / str(number)
         with pytest.raises(DiedError):
             train(folder, Dies(*place), every=every, backend=on.name)

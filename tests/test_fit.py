@@ -148,8 +148,8 @@ def test_one_synchronisation_an_epoch_whatever_the_number_of_steps(
         return list(pulled)
 
     checks = pulls(epochs=1, batch_size=60)[:-1]
-    assert pulls(epochs=4, batch_size=60) == [*checks, *[(4,)] * 4]  # finite, loss, val_loss, val_r2
-    assert pulls(epochs=4, batch_size=6) == [*checks, *[(4,)] * 4]
+    assert pulls(epochs=4, batch_size=60) == [*checks, *[(5,)] * 4]  # finite, step, loss, val_loss, val_r2
+    assert pulls(epochs=4, batch_size=6) == [*checks, *[(5,)] * 4]
 
 
 def test_float64_reaches_the_weights_and_the_predictions() -> None:
