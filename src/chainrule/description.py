@@ -1,0 +1,125 @@
+"""What a model file describes, checked field by field before it is believed."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from . import serialization
+from ._backend import DTYPES
+from ._errors import ConfigurationError, ModelFileError
+from ._options import check_range
+from .history import History, Record
+from .labels import Label, are_labels
+from .losses import LossFunction
+from .network import Sequential
+from .tables import Preprocessing
+
+_PARTS = {"network", "loss", "flat", "history", "preprocessing"}
+_BESIDE = {"format", "versions", "training", "classes", "feature_names"}
+
+
+def read_fields(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the model in a file, but for its arrays and where it runs.
+
+    Raises ModelFileError for arrays or a description that ``Model.save`` would not write.
+    """
+    network, loss, prepared = _parts(description)
+    classes, names = _read_names(description, network)
+    _check_arrays(arrays, network, "training" in description)
+    return {
+        "network": network,
+        "loss": loss,
+        "flat": description["flat"],
+        "history": History(tuple(description["history"])),
+        "preprocessing": prepared,
+        "classes": classes,
+        "feature_names": names,
+    }
+
+
+def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Preprocessing | None]:
+    """Network, loss and preprocessing, if these and the rest are, field by field, what ``save`` writes for them.
+
+    A field that is added to a layer or a loss must be put into descriptions of this format before they are compared,
+    with the value that it has for all models of before.
+    """
+    network, loss = (serialization.decode(description.get(name)) for name in ("network", "loss"))
+    if not isinstance(network, Sequential) or not isinstance(loss, LossFunction):
+        got = f"{type(network).__name__} and {type(loss).__name__}"
+        raise ModelFileError(f"the description must have a network and a loss, got {got}")
+    unknown = sorted(description.keys() - _PARTS - _BESIDE)
+    if unknown:
+        raise ModelFileError(f"the description has {reprlib.repr(unknown[0])}, which this version of chainrule lacks")
+    complete = description.keys() >= _PARTS
+    if not complete or not isinstance(description["flat"], bool) or not _are_records(description["history"]):
+        raise ModelFileError("the description's flat, history or preprocessing is not of the form that save writes")
+    stored = description["preprocessing"]
+    prepared = None if stored is None else Preprocessing.from_json(stored)
+    written = {
+        "network": serialization.encode(network),
+        "loss": serialization.encode(loss),
+        "preprocessing": None if prepared is None else prepared.to_json(),
+    }
+    for name, value in written.items():
+        place = serialization.difference(description[name], value, name)
+        if place:
+            raise ModelFileError(f"the description's {place} is not of the form that save writes")
+    if prepared is not None:
+        _check_fit(network, prepared)
+    return network, loss, prepared
+
+
+def _read_names(description: dict[str, Any], network: Sequential) -> tuple[tuple[Label, ...], tuple[str, ...]]:
+    """Classes and feature names, as many as the network has outputs and inputs; one output can tell two classes."""
+    classes, names = (description.get(name, []) for name in ("classes", "feature_names"))
+    absent = classes == [] and "classes" not in description
+    fits = are_labels(classes) and (len(classes) == network.n_out or (network.n_out, len(classes)) == (1, 2))
+    if not (absent or fits):
+        raise ModelFileError(f"the classes {reprlib.repr(classes)} are not distinct labels of {network!r}")
+    absent = names == [] and "feature_names" not in description
+    named = are_labels(names) and isinstance(names[0], str) and len(names) == network.n_in if names else False
+    if not (absent or named):
+        raise ModelFileError(f"the feature names {reprlib.repr(names)} are not names of {network.n_in:,} inputs")
+    return tuple(classes), tuple(names)
+
+
+def _check_fit(network: Sequential, prepared: Preprocessing) -> None:
+    """The columns are the network's inputs, and the classes its outputs; one output can tell two classes."""
+    classes = len(prepared.classes)
+    fits = network.n_out == max(classes, 1) or (network.n_out, classes) == (1, 2)
+    if network.n_in != prepared.n_features or not fits:
+        raise ModelFileError(
+            f"the preprocessing makes {prepared.n_features:,} inputs and has {classes:,} classes, which do not fit "
+            f"{network!r}"
+        )
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], network: Sequential, checkpoint: bool) -> None:
+    """The arrays are the network's; beside them a checkpoint's own."""
+    for name, size in (("theta", network.size), ("buffers", network.buffer_layout.size)):
+        array = arrays.get(name)
+        got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+        if array is None or array.shape != (size,) or array.dtype.name not in DTYPES:
+            shape = f"({size},)" if size < 2**63 else "that no file can hold"
+            raise ModelFileError(f"{name} must be float32 or float64 of shape {shape}, got {got}")
+    if arrays["theta"].dtype != arrays["buffers"].dtype:
+        got = f"{arrays['theta'].dtype} and {arrays['buffers'].dtype}"
+        raise ModelFileError(f"theta and buffers must be of one dtype, got {got}")
+    try:
+        check_range(network.parts(), arrays["theta"].dtype.name)
+    except ConfigurationError as error:
+        raise ModelFileError(str(error).removesuffix(".")) from error
+    more = [name for name in arrays if name not in ("theta", "buffers")]
+    if any(not (checkpoint and name.startswith("training.")) for name in more):
+        raise ModelFileError(f"it has arrays that no model has: {', '.join(more)!r}")
+
+
+def _are_records(records: object) -> TypeGuard[list[Record]]:
+    return isinstance(records, list) and all(
+        isinstance(record, dict)
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in record.values())
+        for record in records
+    )
