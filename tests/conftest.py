@@ -30,7 +30,7 @@ import pytest
 from chainrule._backend import Backend, dtype_name
 from chainrule._backend import select as backend
 from chainrule._errors import BackendError
-from chainrule._kernels import _cublaslt, _cupy_products, equip
+from chainrule._kernels import _cublaslt, _cupy_products, _products, equip
 
 REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE", "").split(",") if name.strip())
 
@@ -202,9 +202,9 @@ def cupy_stand_in() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, module in _stand_in_modules().items():
             patch.setitem(sys.modules, name, module)
-        done, run = sys.modules["cupy"].done, _cublaslt.Products.run
+        done, run = sys.modules["cupy"].done, _products.Products.run
         patch.setattr(_cupy_products, "load", lambda: _cublaslt.CublasLt(cublaslt_stand_in()))
-        patch.setattr(_cublaslt.Products, "run", lambda *arguments: done(lambda: run(*arguments)))
+        patch.setattr(_products.Products, "run", lambda *arguments: done(lambda: run(*arguments)))
         yield sys.modules["cupy"]
 
 

@@ -23,14 +23,12 @@ from conftest import cublaslt_stand_in
 from chainrule import layers
 from chainrule._backend import select as backend
 from chainrule._errors import BackendError
-from chainrule._kernels import _cublaslt, _cupy_products
-from chainrule._kernels._cublaslt import (
+from chainrule._kernels import _cublaslt, _cupy_products, _products
+from chainrule._kernels._cublaslt import CublasLt, Epilogue, Owned
+from chainrule._kernels._products import (
     PRECISIONS,
-    CublasLt,
-    Epilogue,
     Matrix,
     Operands,
-    Owned,
     Product,
     Products,
     Workspace,
@@ -585,9 +583,9 @@ def test_the_real_library_takes_the_descriptors(epilogue: Epilogue, precision: s
     sides_of = Matrix(5, 4, 6, 16, 30), Matrix(4, 7, 8, 4, 32), Matrix(5, 7, 7, 8, 35)
     given = {"bias": 16 * epilogue.has_bias, "bias_step": 7, "mask": 16 * epilogue.has_mask, "stack": 3}
     product = Product(*sides_of, WEIGHT_GRADIENT, precision, epilogue, **given)
-    _cublaslt._desc(real, product)
+    _products._desc(real, product)
     for side in sides_of:
-        _cublaslt._layout(real, side, PRECISIONS[precision].operands, product.stack)
+        _products._layout(real, side, PRECISIONS[precision].operands, product.stack)
     preference = Owned(real, "MatmulPreference")
     preference.set(_cublaslt.Preference.MAX_WORKSPACE_BYTES, ctypes.c_uint64(2**25))
     for attribute in list(_cublaslt.Preference)[1:]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -184,3 +184,19 @@ def test_a_capture_leaves_the_collector_the_stream_and_the_device_as_they_were(c
     assert cupy.cuda.Device().id == 0
     assert cupy.cuda.get_current_stream().ptr == 0
     assert not cupy.cuda.get_current_stream().is_capturing()
+
+
+class Total(NamedTuple):
+    """A state of one array."""
+
+    total: Any
+
+
+def test_a_state_that_a_step_makes_anew_goes_on_and_its_results_are_kept(cupy: Any) -> None:
+    def step(state: Total, x: Any) -> tuple[Total, Any]:
+        return Total(state.total + x), state.total * 2.0
+
+    x, run = cupy.asarray(np.asarray([3.0])), Captured(step)
+    state, first = run(Total(cupy.asarray(np.asarray([1.0]))), x)
+    state, second = run(state, x)
+    assert (state.total.item(), first.item(), second.item()) == (7.0, 2.0, 8.0)

@@ -18,7 +18,8 @@ from .. import layers
 from .._backend import Backend, Provider, dtype_name
 from .._errors import BackendError
 from . import _cupy
-from ._cublaslt import WORKSPACE, Epilogue, Matrix, Operands, Product, Products, Workspace, alignment, load
+from ._cublaslt import Epilogue, load
+from ._products import WORKSPACE, Matrix, Operands, Product, Products, Workspace, alignment
 
 _PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share a workspace
 
