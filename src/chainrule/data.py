@@ -12,7 +12,11 @@ import numpy as np
 from ._backend import Backend, dtype_name, library_of, to_host
 from ._errors import ConfigurationError, DataError, DTypeError
 from ._typing import Array
+from .frames import ENCODE, column_names, is_frame, refuse_missing, to_numbers
 from .losses import LossFunction
+
+_READ_CELL_BY_CELL = "OUSTMm"  # kinds of NumPy's dtypes: objects, text, dates, durations
+_NUMBER_CLASSES = "number the classes, classes, y = np.unique(y, return_inverse=True)"
 
 
 class Batch(NamedTuple):
@@ -94,39 +98,42 @@ def prepare_streamed(
 def _with_targets(
     backend: Backend, x: Any, y: Any, sample_weight: Any, n_out: int, loss: LossFunction, what: str, training: bool
 ) -> Batch:
-    rows = int(x.shape[0])
-    if _length(y) != rows:
+    rows, given = int(x.shape[0]), y
+    y = _numeric(y, "y", text=_NUMBER_CLASSES if loss.target == "classes" else ENCODE)
+    if len(y.shape) == 0:
+        raise DataError(f"y must have one entry a row, got the single value {given!r}.")
+    if y.shape[0] != rows:
         raise DataError(
-            f"{what} and y must have the same number of rows, got {rows} and {_length(y)}: one target for each example."
+            f"{what} and y must have the same number of rows, got {rows} and {y.shape[0]}: one target for each example."
         )
-    target = _check_classes(backend, y, n_out, training) if loss.target == "classes" else None
+    target = _check_classes(backend, y, n_out, training, given) if loss.target == "classes" else None
     if target is None:
-        target = _check_numbers(backend, y, n_out, loss)
+        target = _check_numbers(backend, y, n_out, loss, given)
     weight = None if sample_weight is None else _check_weight(backend, sample_weight, rows)
     return Batch(x, target, weight)
 
 
 def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Array:
     """X as a matrix of finite numbers, ``(rows, n_in)``, on the backend."""
-    X = _numeric(X, what)
-    if len(X.shape) != 2:
+    x = _numeric(X, what)
+    if len(x.shape) != 2:
         raise DataError(
-            f"{what} must have shape (rows, features), got {tuple(X.shape)}: "
+            f"{what} must have shape (rows, features), got {tuple(x.shape)}: "
             "for one feature use X.reshape(-1, 1), for one example X.reshape(1, -1)."
         )
-    if X.shape[1] != n_in:
+    if x.shape[1] != n_in:
         raise DataError(
-            f"{what} must have {n_in} features, the network's inputs, got {X.shape[1]}: "
-            f"give the columns it was made for, or make a network with {X.shape[1]} inputs."
+            f"{what} must have {n_in} features, the network's inputs, got {x.shape[1]}: "
+            f"give the columns it was made for, or make a network with {x.shape[1]} inputs."
         )
-    if X.shape[0] == 0:
-        raise DataError(f"{what} is empty: expected at least one row, got shape {tuple(X.shape)}.")
-    return _finite(backend, X, what)
+    if x.shape[0] == 0:
+        raise DataError(f"{what} is empty: expected at least one row, got shape {tuple(x.shape)}.")
+    return _finite(backend, x, what, X)
 
 
 def is_flat(y: Any) -> bool:
     """Whether y is one number a row, ``(rows,)``, so that predictions come back in the same shape."""
-    return len(_shape(y)) == 1
+    return not is_frame(y) and len(_shape(y)) == 1
 
 
 def _check_together(*arrays: Any) -> None:
@@ -143,38 +150,36 @@ def _check_together(*arrays: Any) -> None:
         )
 
 
-def _numeric(x: Any, what: str) -> Any:
-    """An array of booleans, integers or real numbers, still where it was."""
+def _numeric(x: Any, what: str, *, text: str = ENCODE) -> Any:
+    """An array of booleans, integers or real numbers: one of any library where it was, all else as NumPy's."""
     if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
         raise DataError(f"{what} has masked entries, which would be trained on: fill them in with {what}.filled(...).")
-    if library_of(x) is None and not hasattr(x, "toarray"):
-        x = to_host(x)
     if hasattr(x, "toarray"):
         raise DTypeError(f"{what} must be a dense array, got a sparse {type(x).__name__}: use {what}.toarray().")
+    if library_of(x) is None or (isinstance(x, np.ndarray | np.generic) and x.dtype.kind in _READ_CELL_BY_CELL):
+        x = to_numbers(x, what, text=text)
     name = dtype_name(x.dtype)
     if name.startswith("complex"):
         raise DTypeError(f"{what} must hold real numbers, got dtype {x.dtype}: take {what}.real, or a column a part.")
     if not name.startswith(("bool", "int", "uint", "float", "bfloat")):
+        remedy = "make a matrix of them, numpy.lib.recfunctions.structured_to_unstructured"
         raise DTypeError(
-            f"{what} must hold real numbers, got dtype {x.dtype}: encode text and categories as numbers first "
-            "(the command line does it for tables)."
+            f"{what} must hold real numbers, got records of {x.dtype.names}: {remedy}({what})."
+            if getattr(x.dtype, "names", None)
+            else f"{what} must hold real numbers, got dtype {x.dtype}."
         )
     return x
-
-
-def _length(y: Any) -> int:
-    shape = _shape(y)
-    if len(shape) == 0:
-        raise DataError(f"y must have one entry a row, got the single value {y!r}.")
-    return int(shape[0])
 
 
 def _shape(y: Any) -> tuple[int, ...]:
     return tuple(y.shape) if hasattr(y, "shape") else to_host(y).shape
 
 
-def _finite(backend: Backend, x: Any, what: str) -> Array:
-    """``x`` on the backend in its dtype, refused if a number is NaN or infinite there."""
+def _finite(backend: Backend, x: Any, what: str, given: Any) -> Array:
+    """``x`` on the backend in its dtype, refused if a number is NaN or infinite there.
+
+    ``given`` is what x was made from; where that has columns with names, they are named.
+    """
     xp = backend.xp
     with np.errstate(over="ignore", invalid="ignore"):
         placed = backend.asarray(x)  # an overflow becomes an infinity, which is reported with its row
@@ -183,6 +188,8 @@ def _finite(backend: Backend, x: Any, what: str) -> Array:
             return placed
     finite = backend.to_numpy(xp.all(xp.isfinite(placed), axis=tuple(range(1, placed.ndim))))
     if not finite.all():
+        if is_frame(given):
+            _refuse_missing_columns(x, what, given)
         bad = np.flatnonzero(~finite)
         listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         dtype = dtype_name(backend.dtype)
@@ -196,14 +203,20 @@ def _finite(backend: Backend, x: Any, what: str) -> Array:
     return placed
 
 
-def _check_classes(backend: Backend, y: Any, n_out: int, training: bool) -> Array | None:
+def _refuse_missing_columns(x: np.ndarray, what: str, frame: Any) -> None:
+    """Raise DataError for the first column of a frame that holds NaN."""
+    for name, column in zip(column_names(frame) or (), x.T, strict=True):
+        if np.isnan(column).any():
+            refuse_missing(what, np.isnan(column), f" in column {name!r}")
+
+
+def _check_classes(backend: Backend, y: Any, n_out: int, training: bool, given: Any) -> Array | None:
     """Class indices as int32 ``(rows, 1)``; None if y is rows of probabilities instead."""
     if n_out == 1:
         raise ConfigurationError(
             "softmax over one output is always 1: give the network one output a class, "
             "or use loss='sigmoid_cross_entropy' for two classes."
         )
-    y = _labels(y)
     if len(y.shape) == 2 and y.shape[1] == n_out:
         return None
     if len(y.shape) != 1 and tuple(y.shape[1:]) != (1,):
@@ -212,8 +225,11 @@ def _check_classes(backend: Backend, y: Any, n_out: int, training: bool) -> Arra
             f"got shape {tuple(y.shape)}."
         )
     if dtype_name(y.dtype).startswith(("float", "bfloat")):
-        raise DTypeError(f"class indices must be integers 0 to {n_out - 1}, got dtype {y.dtype}: use y.astype(int).")
-    host = to_host(y).reshape(-1).astype(np.int64)
+        _finite(backend, y, "y", given)
+        parts = [value for value in to_host(y).reshape(-1) if value % 1]
+        remedy = f"{parts[0]:g} is none; for numbers use loss='squared_error'" if parts else "use y.astype(int)"
+        raise DTypeError(f"class indices must be integers 0 to {n_out - 1}, got dtype {y.dtype}: {remedy}.")
+    host = to_host(y).reshape(-1)
     outside = np.flatnonzero((host < 0) | (host >= n_out))
     if len(outside):
         raise DataError(
@@ -225,20 +241,8 @@ def _check_classes(backend: Backend, y: Any, n_out: int, training: bool) -> Arra
     return backend.asarray(host.reshape(-1, 1), backend.xp.int32)
 
 
-def _labels(y: Any) -> Any:
-    if library_of(y) is None:
-        y = to_host(y)
-    if dtype_name(y.dtype).startswith(("str", "object", "bytes")):
-        raise DTypeError(
-            f"y must be class indices 0, 1, ..., got dtype {y.dtype}: "
-            "use classes, y = np.unique(y, return_inverse=True)."
-        )
-    return _numeric(y, "y")
-
-
-def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction) -> Array:
+def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction, given: Any) -> Array:
     """Targets as numbers ``(rows, n_out)``, in the range that the loss needs."""
-    y = _numeric(y, "y")
     shape = tuple(y.shape) if len(y.shape) > 1 else (y.shape[0], 1)
     if len(shape) != 2 or shape[1] != n_out:
         columns = "one column" if n_out == 1 else f"{n_out} columns"
@@ -247,7 +251,7 @@ def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction) -> 
             "select columns of y, or give the network as many outputs."
         )
     xp = backend.xp
-    placed = xp.reshape(_finite(backend, y, "y"), shape)
+    placed = xp.reshape(_finite(backend, y, "y", given), shape)
     low, high = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed)]))
     name = type(loss).__name__
     if loss.target == "counts" and low < 0:
@@ -264,10 +268,10 @@ def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction) -> 
 
 
 def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
-    weight = _numeric(weight, "sample_weight")
+    given, weight = weight, _numeric(weight, "sample_weight")
     if tuple(weight.shape) not in ((rows,), (rows, 1)):
         raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
-    placed = backend.xp.reshape(_finite(backend, weight, "sample_weight"), (rows, 1))
+    placed = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))
     low, high = backend.to_numpy(backend.xp.stack([backend.xp.min(placed), backend.xp.max(placed)]))
     if low < 0 or high == 0:
         raise DataError(

@@ -200,8 +200,14 @@ def to_host(x: Any) -> np.ndarray:
     if owner is not None:
         return owner.to_numpy(x)
     try:
-        return np.asarray(x)
-    except (RuntimeError, TypeError, ValueError) as error:  # whatever the library of an item in a list raises
+        # Of what speaks DLPack alone np.asarray would make one object.
+        return np.from_dlpack(x) if hasattr(x, "__dlpack__") and not hasattr(x, "__array__") else np.asarray(x)
+    except (
+        BufferError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # whatever the library of an item in a list raises
         raise DataError(f"expected an array, got a {type(x).__name__} that NumPy cannot read ({error}).") from error
 
 

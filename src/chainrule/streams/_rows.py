@@ -22,7 +22,7 @@ def open_rows(X: Any) -> Any | None:
         return _open_path(Path(X))
     if isinstance(X, np.memmap):
         return X
-    in_memory = ("__array_namespace__", "iloc", "tocsr", "__dataframe__", "__arrow_c_stream__")
+    in_memory = ("__array_namespace__", "iloc", "isna", "tocsr", "__dataframe__", "__arrow_c_stream__", "__dlpack__")
     if library_of(X) is not None or any(hasattr(X, name) for name in in_memory):
         return None
     return X if hasattr(X, "shape") and hasattr(X, "__getitem__") else None

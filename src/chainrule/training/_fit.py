@@ -65,9 +65,10 @@ def fit(
 
     Args:
         network: what to train; a Model is trained further, from its own weights, for its own loss.
-        X: examples, ``(rows, features)``, an array of any library; or rows that need not fit in memory: the path of a
-            .npy file, of a .parquet file or a folder of them (see ``cr.Parquet``), a memory map, anything with a shape
-            and slices (HDF5, Zarr), read a window at a time and shuffled within windows that are drawn from all over
+        X: examples, ``(rows, features)``, an array of any library, a frame (pandas, polars, Arrow, a dict of columns)
+            of numbers and truth values, or lists; or rows that need not fit in memory: the path of a .npy file, of a
+            .parquet file or a folder of them (see ``cr.Parquet``), a memory map, anything with a shape and slices
+            (HDF5, Zarr), read a window at a time and shuffled within windows that are drawn from all over
             it; or, without y, an iterable of batches ``(X, y)`` or ``(X, y, sample_weight)``, or a function that makes
             one: a step each, in the order in which they come, gone through once an epoch.
         y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``.
