@@ -339,10 +339,12 @@ def test_a_file_of_format_1_is_the_model_that_it_was(tmp_path: Path) -> None:
     )
     with (tmp_path / "table.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(was["table"])
-    X = prepared.features(read_table(tmp_path / "table.csv", target="sold", categorical=prepared.categorical))
+    table = read_table(tmp_path / "table.csv", target="sold", categorical=prepared.categorical)
+    X, behind = prepared.features(table), model.without_preprocessing()
     assert X.tolist() == was["X"]
-    np.testing.assert_allclose(model.predict_proba(X), was["probabilities"], rtol=1e-5, atol=1e-7)
-    assert prepared.answers(model.predict(X)).tolist() == was["answers"]
+    for given, asked in ((X, behind), (table, model)):
+        np.testing.assert_allclose(asked.predict_proba(given), was["probabilities"], rtol=1e-5, atol=1e-7)
+    assert prepared.answers(behind.predict(X)).tolist() == model.predict(table).tolist() == was["answers"]
 
     model.save(tmp_path / "again.safetensors")
     assert cr.load(tmp_path / "again.safetensors") == model
@@ -379,8 +381,8 @@ def test_a_file_knows_the_classes_and_the_columns(classes: Any, outputs: int, pa
         np.testing.assert_array_equal(further.theta, cr.fit(replace(again, classes=()), X, indices, epochs=1).theta)
     with pytest.raises(cr.DataError, match=r"y must hold the model's classes .* got 'zzz' too"):
         again.evaluate(X, ["zzz"] * 20)
-    with pytest.raises(cr.ConfigurationError, match="knows its classes by name"):
-        cr.fit(again, [(X, answers)])
+    batches = [(X, answers)]
+    assert cr.fit(again, batches, epochs=2) == cr.fit(again, X, answers, shuffle=False, batch_size=20, epochs=2)
 
 
 def test_answers_of_numbers_come_in_the_library_of_the_question() -> None:

@@ -27,7 +27,7 @@ def read_fields(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> d
     Raises ModelFileError for arrays or a description that ``Model.save`` would not write.
     """
     network, loss, prepared = _parts(description)
-    classes, names = _read_names(description, network)
+    classes, names = _read_names(description, network, known=prepared is not None)
     _check_arrays(arrays, network, "training" in description)
     return {
         "network": network,
@@ -72,9 +72,16 @@ def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Prepr
     return network, loss, prepared
 
 
-def _read_names(description: dict[str, Any], network: Sequential) -> tuple[tuple[Label, ...], tuple[str, ...]]:
-    """Classes and feature names, as many as the network has outputs and inputs; one output can tell two classes."""
+def _read_names(
+    description: dict[str, Any], network: Sequential, *, known: bool
+) -> tuple[tuple[Label, ...], tuple[str, ...]]:
+    """Classes and feature names, as many as the network has outputs and inputs; one output can tell two classes.
+
+    A preprocessing knows both: none stand beside it.
+    """
     classes, names = (description.get(name, []) for name in ("classes", "feature_names"))
+    if known and not {"classes", "feature_names"}.isdisjoint(description):
+        raise ModelFileError("the description has classes or feature names beside a preprocessing, which knows them")
     absent = classes == [] and "classes" not in description
     fits = are_labels(classes) and (len(classes) == network.n_out or (network.n_out, len(classes)) == (1, 2))
     if not (absent or fits):

@@ -26,6 +26,7 @@ from .data import check_inputs, prepare
 from .layers import Activate, Dropout, Layer, Residual
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, logits_part
+from .schema import Schema
 
 # A slope below this passes on less than a hundredth of what reaches it: a sigmoid beyond |z| = 4.6, tanh beyond 3.
 FLAT = 0.01
@@ -160,7 +161,7 @@ def diagnose(
 
     Args:
         network: a network, or a trained model, which brings its own theta, buffers, loss and backend.
-        X: examples ``(B, n_in)``, as the network is given them; some hundreds tell enough.
+        X: examples ``(B, n_in)``, or what a model was trained on; some hundreds tell enough.
         y: class indices or numbers; with ``loss`` (or a model's) it brings the gradients.
         loss: by name or object. A last activation that is its link belongs to the loss and is not looked at.
         theta: ``(p,)``; by default the seed's initial weights.
@@ -185,6 +186,8 @@ def diagnose(
             hasattr(network, "theta"), f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1])."
         )
         model = network
+        schema = getattr(model, "schema", Schema())
+        X, y = schema.inputs(X), None if y is None else schema.targets(y)
         network, loss = model.network, model.loss if loss is None else loss
         theta, buffers = model.theta if theta is None else theta, model.buffers if buffers is None else buffers
         backend = model.backend if backend == "auto" else backend

@@ -10,6 +10,7 @@ import numpy as np
 
 from ._backend import library_of, to_host
 from ._errors import DataError
+from .frames import column_names
 
 Label = bool | int | float | str
 
@@ -40,7 +41,7 @@ def name_classes(classes: Sequence[Label], answers: Any) -> Any:
     labels = np.asarray([*classes, classes[-1]])  # of two outcomes where there is one class
     owner = library_of(answers)
     if owner is None or isinstance(answers, np.ndarray) or labels.dtype.kind not in "biuf":
-        return labels[to_host(answers)]
+        return labels[to_host(answers).astype(np.int64, copy=False)]
     placed = owner.from_numpy(labels, owner.device_of(answers))
     if not np.array_equal(owner.to_numpy(placed), labels):  # JAX has 32 bits unless it is told otherwise
         return labels[to_host(answers)]
@@ -63,22 +64,33 @@ def number_classes(classes: Sequence[Label], y: Any) -> Any:
     return indices if owner is None else owner.from_numpy(indices, owner.device_of(y))
 
 
-def check_columns(expected: Sequence[str], X: Any) -> None:
+def names_of(X: Any) -> tuple[str, ...]:
+    """The names of X's columns; () where there are none, or only pandas' own numbers 0, 1, 2, ..."""
+    names = column_names(X) or ()
+    return () if names == _numbers(names) else names
+
+
+def check_columns(expected: Sequence[str], X: Any, what: str = "X") -> None:
     """Raise DataError unless X, where its columns have names, has those that a model was trained on, in their order."""
-    columns = getattr(X, "column_names", getattr(X, "columns", None))  # the columns of an Arrow table are arrays
-    if not expected or columns is None:
+    if library_of(X) is not None:
         return
-    given = [str(name) for name in columns]
-    if given == list(expected):
+    given = names_of(X)
+    if not expected and set(given) == set(_numbers(given)):
+        expected = _numbers(given)  # a frame without names, its columns in another order
+    if not (expected and given) or given == tuple(expected):
         return
     missing = [name for name in expected if name not in given]
     other = [name for name in given if name not in expected]
-    what, remedy = "it has them in another order, or twice", "give X[list(model.feature_names)]"
+    found, remedy = "it has them in another order, or twice", "give X[list(model.feature_names)]"
     if missing:
-        what, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
+        found, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
     elif other:
-        what = f"it has {', '.join(other[:5])} too"
+        found = f"it has {', '.join(other[:5])} too"
     raise DataError(
-        f"X must have the columns {', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''} in this order, "
-        f"{what}: {remedy}."
+        f"{what} must have the columns {', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''} in this order, "
+        f"{found}: {remedy}, or an array, whose columns go by position."
     )
+
+
+def _numbers(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(str, range(len(names))))

@@ -69,6 +69,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "r2": r2,
     }
 )
+POWERS: Mapping[str, int] = MappingProxyType({"mse": 2, "rmse": 1, "mae": 1})  # of the target's unit
 HIGHER_IS_BETTER = frozenset({"accuracy", "r2"})
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NoReturn
@@ -22,12 +22,13 @@ from ._typing import Array
 from .data import Batch, check_inputs, prepare
 from .description import read_fields
 from .history import History
-from .labels import Label, are_labels, check_columns, name_classes, number_classes
+from .labels import Label, are_labels
 from .losses import LossFunction, cost
-from .metrics import METRICS, HostMetric, find_metrics
+from .metrics import METRICS, POWERS, HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import ForwardPass, apply_link, decide
-from .streams import are_batches, open_rows, read_ahead, read_rows, rows_in_window
+from .schema import Schema
+from .streams import are_batches, read_ahead, read_rows, rows_in_window
 from .tables import Preprocessing
 
 
@@ -43,11 +44,16 @@ class Model:
         backend: where it runs.
         flat: whether targets were one number a row, so that predictions are ``(rows,)``.
         history: one record an epoch.
-        preprocessing: how a table becomes X and predictions become answers, where the command line trained it.
-        classes: the labels of the classes, in order, where an estimator trained it; ``predict`` then answers in them.
-        feature_names: the names of the columns of X, where an estimator saw some; a frame must then have these.
+        preprocessing: how a table becomes the network's inputs, and predictions become labels or numbers in the
+            target's unit, where it was trained on one (``chainrule train``, ``cr.fit(..., preprocessing=...)``).
+        classes: the labels of the classes, in order, where they are known; ``predict`` then answers in them.
+        feature_names: the columns that it was trained on, where they had names; a frame must have these.
 
-    Predictions come back in the library, and on the device, of the X they were asked with.
+    A model takes what it was trained on. With ``preprocessing`` X is a table, by column name: a pandas, polars or Arrow
+    frame, a dict of columns, or the path of a file; or an array of its raw columns, by position. ``y`` is labels, or
+    numbers in the target's own unit, and so are predictions. ``without_preprocessing()`` is the network behind.
+
+    Predictions come back in the library, and on the device, of the X they were asked with; in NumPy for tables.
     """
 
     network: Sequential
@@ -60,6 +66,12 @@ class Model:
     preprocessing: Preprocessing | None = field(default=None, repr=False)
     classes: tuple[Label, ...] = field(default=(), repr=False)
     feature_names: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.preprocessing is not None:  # which knows both
+            known = Schema.of(self.preprocessing)
+            object.__setattr__(self, "classes", known.classes)
+            object.__setattr__(self, "feature_names", known.feature_names)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
@@ -84,12 +96,17 @@ class Model:
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers.
 
-        Where the model knows its ``classes`` their labels come in place of the indices.
+        Where the model knows its ``classes`` their labels come in place of the indices; where it has a
+        ``preprocessing`` numbers are in the target's own unit.
+
+        Raises DataError for columns that it was not trained on.
         """
-        return name_classes(self.classes, self.ask(decide, X))
+        return self.schema.answers(self.ask(decide, X))
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
+
+        Two ``classes`` that are known have a column each, also where the network has one output.
 
         Raises ConfigurationError for a loss without probabilities.
         """
@@ -98,14 +115,22 @@ class Model:
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        return self.ask(apply_link, X)
+        p = self.ask(apply_link, X)
+        if (len(self.classes), self.network.n_out) != (2, 1):
+            return p
+        owner = library_of(p)
+        xp = self.backend.xp if owner is None else owner.load()
+        p = xp.reshape(p, (-1,))
+        return xp.stack([1.0 - p, p], axis=1)
 
     def evaluate(
         self, X: Any, y: Any, sample_weight: Any = None, *, metrics: Sequence[str | HostMetric] | None = None
     ) -> dict[str, float]:
         """``loss`` and metrics on data: accuracy for classes and r2 for numbers, unless others are asked for.
 
-        A metric of your own is called with y and the predictions as NumPy arrays; it is NaN where these are not finite.
+        A metric of your own is called with y and the predictions as NumPy arrays, in labels or in the target's unit; it
+        is NaN where these are not finite. ``loss`` is the one that was trained on, so with ``preprocessing`` that of
+        the standardised target; metrics are in the target's own unit.
 
         Example:
             >>> import numpy as np, chainrule as cr
@@ -115,23 +140,30 @@ class Model:
             >>> model.evaluate(X, X[:, 0] ** 2)["r2"] > 0.9
             True
         """
-        n_in, n_out, X = self.network.n_in, self.network.n_out, read_rows(X)
-        check_columns(self.feature_names, X)
+        n_in, n_out, on, schema = self.network.n_in, self.network.n_out, self.backend, self.schema
         found = find_metrics(metrics, self.loss)
-        y = number_classes(self.classes, y) if self.classes else y
-        on = self.backend
+        X = schema.inputs(read_rows(X) if self.preprocessing is None else X)
+        y, sample_weight = schema.targets(y), schema.weights(sample_weight)
         try:
             with on.active(), np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so
                 batch = prepare(on, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
-                arrays = evaluate(on, self._forward(), self.loss, batch, found)
+                arrays = evaluate(on, self._forward(), self.loss, batch, found, schema)
                 values = on.to_numpy(on.xp.concat(list(arrays.values())))
         except MemoryError as error:
             self._ran_out(error, X)
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
 
-    def known(self) -> dict[str, Any]:
-        """What it knows of its data, by the names of its fields: a model that is trained further keeps it."""
-        return {name: getattr(self, name) for name in ("preprocessing", "classes", "feature_names")}
+    def without_preprocessing(self) -> Model:
+        """The network behind: it takes arrays of the numbers that the network is given, and answers in its own.
+
+        Classes are then numbers from 0, and a standardised target stays standardised.
+        """
+        return replace(self, preprocessing=None, classes=(), feature_names=())
+
+    @cached_property
+    def schema(self) -> Schema:
+        """What it was trained on: how X and y become numbers, and predictions become answers."""
+        return Schema(self.preprocessing, self.classes, self.feature_names)
 
     def summary(self) -> str:
         """Layers, shapes and parameters as a table, and where the model runs."""
@@ -172,7 +204,9 @@ class Model:
         }
 
     def _names(self, lenient: bool) -> dict[str, Any]:
-        """Classes and feature names, where there are any: files without them are those of before."""
+        """Classes and feature names, where there are any that the preprocessing does not know."""
+        if self.preprocessing is not None:
+            return {}
         if not (are_labels(list(self.classes)) or lenient):
             raise ConfigurationError(
                 f"a file holds classes that are text, numbers or truth values, got {type(self.classes[0]).__name__}: "
@@ -191,18 +225,23 @@ class Model:
         """
         if are_batches(X):
             return self._ask_each(finish, X() if callable(X) else X)
-        rows = open_rows(X)
-        check_columns(self.feature_names, X if rows is None else rows)
-        rows = self._left_on_host(X) if rows is None else rows
+        schema, rows = self.schema, self.schema.open_rows(X)
         if rows is None:
-            try:
-                with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
-                    return self._answer(self._forward(finish)(self._inputs(X)), X)
-            except MemoryError as error:
-                self._ran_out(error, X)
-        length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
-        starts = range(0, max(length, 1), at_a_time)
-        return np.concatenate([self.ask(finish, np.array(rows[i : min(i + at_a_time, length)])) for i in starts])
+            return self._ask_numbers(finish, schema.inputs(X), X)
+        windows = (schema.window(rows, part) for part in _windows(rows))
+        return np.concatenate([self._ask_numbers(finish, x, x) for x in windows])
+
+    def _ask_numbers(self, finish: Callable[[LossFunction, Backend, Array], Array], x: Any, X: Any) -> Any:
+        """The same of the network's inputs x, in the library of X."""
+        host = self._left_on_host(x)
+        if host is not None:
+            windows = (host[part] for part in _windows(host))
+            return np.concatenate([self._ask_numbers(finish, part, part) for part in windows])
+        try:
+            with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
+                return self._answer(self._forward(finish)(self._inputs(x)), X)
+        except MemoryError as error:
+            self._ran_out(error, x)
 
     def _ask_each(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Any) -> Any:
         """The answers for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
@@ -241,14 +280,12 @@ class Model:
 
     def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
         """The pass that ends in ``finish``: one for each thread, since what it keeps must not be shared."""
-        passes = vars(self._kept)
-        name = "none" if finish is None else finish.__name__
-        if name not in passes:
+        passes: dict[Any, ForwardPass] = vars(self._kept).setdefault("passes", {})
+        if finish not in passes:
             last = None if finish is None else partial(finish, self.loss)
             made = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
-            passes[name] = made.load(self.theta, self.buffers)
-        forward: ForwardPass = passes[name]
-        return forward
+            passes[finish] = made.load(self.theta, self.buffers)
+        return passes[finish]
 
     @cached_property
     def _kept(self) -> threading.local:
@@ -316,6 +353,7 @@ def evaluate(
     loss: LossFunction,
     batch: Batch,
     metrics: dict[str, HostMetric | None],
+    schema: Schema,
 ) -> dict[str, Array]:
     """``loss`` and metrics by name, each an array ``(1,)`` that is still on the device."""
     xp = backend.xp
@@ -327,13 +365,20 @@ def evaluate(
     prediction = apply_link(loss, backend, z)
     for name, metric in metrics.items():
         if metric is None:
-            values[name] = METRICS[name](backend, prediction, y, batch.weight)
+            values[name] = METRICS[name](backend, prediction, y, batch.weight) * schema.unit ** POWERS.get(name, 0)
         else:
             true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
             # Most metrics refuse NaN; a training that diverges must reach the message that says so.
-            value = metric(true, answers) if np.isfinite(answers).all() else math.nan
+            finite = np.isfinite(answers).all()
+            value = metric(*map(schema.answers, (true, answers))) if finite else math.nan
             values[name] = backend.asarray([real_number(f"what the metric {name!r} answers", value, nan=True)])
     return values
+
+
+def _windows(rows: Any) -> Iterator[slice]:
+    """The stretches of rows that are in memory at a time."""
+    length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
+    return (slice(i, min(i + at_a_time, length)) for i in range(0, max(length, 1), at_a_time))
 
 
 def bytes_a_row(backend: Backend, network: Sequential) -> int:

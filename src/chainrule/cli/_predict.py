@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,11 +35,12 @@ def predict_table(model: Model, table: Table, out: Path | None, *, proba: bool, 
 def _answers(model: Model, table: Table, proba: bool, unseen: Any) -> tuple[list[str], list[np.ndarray]]:
     prepared = model.preprocessing
     assert prepared is not None
-    X = prepared.features(table, unseen=unseen)
-    names, columns = [prepared.target_name], [prepared.answers(model.predict(X))]
+    if unseen is not None:
+        model = replace(model, preprocessing=replace(prepared, unseen=unseen))
+    names, columns = [prepared.target_name], [model.predict(table)]
     if proba:
         names += [f"P({label})" for label in prepared.classes]
-        columns += list(np.asarray(model.predict_proba(X)).T)
+        columns += list(model.predict_proba(table).T)
     return names, columns
 
 

@@ -82,10 +82,8 @@ def train_table(data: str, options: Options, console: Console, *, quiet: bool) -
     on = choose_backend(options.backend, device=options.device, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
-    # A category that only held-out rows have must not stop a training: it was said, and counts as none of the known.
-    X, y = prepared.features(table, unseen="ignore"), prepared.targets(table)
     classify = prepared.kind == "classification"
-    network = _network(X.shape[1], len(prepared.classes) if classify else 1, options)
+    network = _network(prepared.n_features, len(prepared.classes) if classify else 1, options)
     optimizer = _optimizer(options)
     _say_what(console, table, prepared, parts, network, on)
 
@@ -103,31 +101,32 @@ def train_table(data: str, options: Options, console: Console, *, quiet: bool) -
         else:
             console.print(f"warning: {message}", markup=False)
 
+    train, check = table.take(parts.train), table.take(parts.validation)
     with warnings.catch_warnings(), _blas_threads(network, batch_size):
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         model = fit(
             network,
-            X[parts.train],
-            y[parts.train],
+            train,
+            train.target,
             loss="softmax_cross_entropy" if classify else "squared_error",
             optimizer=optimizer,
             epochs=options.epochs,
             batch_size=batch_size,
             seed=options.seed,
-            validation=(X[parts.validation], y[parts.validation]),
+            validation=(check, check.target),
             penalty=Penalty(l2=options.l2) if options.l2 else None,
             clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
             callbacks=callbacks,
             checkpoint=checkpoint,
             resume=options.resume,
             backend=on,
+            preprocessing=prepared,
         )
-    model = replace(model, preprocessing=prepared)
     console.print(f"trained {len(model.history)} epochs in {time.perf_counter() - started:.1f} s")
     for message in interrupted:
         console.print(message)
-    _report(console, model, X[parts.test], y[parts.test])
+    _report(console, model, table.take(parts.test))
     _write(console, model, options.out)
     return 130 if interrupted else 0
 
@@ -217,17 +216,20 @@ def _say_what(
     console.print(f"{network!r}: {network.size:,} parameters, on {on!r}", markup=False)
 
 
-def _report(console: Console, model: Model, X: np.ndarray, y: np.ndarray) -> None:
+def _report(console: Console, model: Model, test: Table) -> None:
     """The test part's numbers, and the classes mixed up most."""
     assert model.preprocessing is not None
-    if model.preprocessing.kind == "regression":
-        spread = model.preprocessing.target_std
-        numbers = model.evaluate(X, y, metrics=["r2", "rmse"])
-        console.print(f"test r2 {numbers['r2']:.3f}, root mean squared error {numbers['rmse'] * spread:.4g}")
+    assert test.target is not None
+    # A category that only held-out rows have is none of the known; it was said.
+    prepared = replace(model.preprocessing, unseen="ignore")
+    model = replace(model, preprocessing=prepared)
+    if prepared.kind == "regression":
+        numbers = model.evaluate(test, test.target, metrics=["r2", "rmse"])
+        console.print(f"test r2 {numbers['r2']:.3f}, root mean squared error {numbers['rmse']:.4g}")
         return
-    predicted = np.asarray(model.predict(X))
+    y, predicted = prepared.targets(test), model.schema.targets(model.predict(test))
     console.print(f"[bold]test accuracy {np.mean(predicted == y):.3f}[/bold]")
-    classes = model.preprocessing.classes
+    classes = prepared.classes
     matrix = confusion_matrix(y, predicted, len(classes))
     np.fill_diagonal(matrix, 0)
     worst = [(int(n), *divmod(int(i), len(classes))) for i, n in enumerate(matrix.ravel()) if n]

@@ -16,6 +16,7 @@ from .._typing import Array
 from ..layers import Dropout, RandomizedLeakyReLU
 from ..model import evaluate
 from ..optimizers import planned
+from ..schema import Schema
 from ..training import (
     Plan,
     Problem,
@@ -169,7 +170,7 @@ def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
 
     def measure(state: State) -> dict[str, Array]:
         loaded = forward.load(state.theta, state.buffers)
-        return {"val_loss": evaluate(on, lambda x: loaded(), task.problem.loss, held.batch, {})["loss"]}
+        return {"val_loss": evaluate(on, lambda x: loaded(), task.problem.loss, held.batch, {}, Schema())["loss"]}
 
     return measure
 

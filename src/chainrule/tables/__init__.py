@@ -5,7 +5,13 @@ column is encoded, and travels in the model file. Needs ``pip install 'chainrule
 """
 
 from ._files import read_table as read_table
+from ._given import as_table as as_table
+from ._given import as_target as as_target
+from ._given import is_table_file as is_table_file
+from ._given import with_names as with_names
 from ._preprocessing import Preprocessing as Preprocessing
+from ._preprocessing import Unseen as Unseen
 from ._splitting import split as split
 from ._table import Table as Table
+from ._targets import Quantity as Quantity
 from ._targets import infer_task as infer_task

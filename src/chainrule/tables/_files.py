@@ -282,6 +282,10 @@ def _from_series(pandas: Any, series: Any, name: str) -> np.ndarray:
     return objects(None if gone else _text(v) for v, gone in zip(values, absent, strict=True))
 
 
+def as_column(name: str, values: np.ndarray) -> np.ndarray:
+    return objects(None if v is None else _text(v) for v in values) if values.dtype.kind == "O" else _narrow(values)
+
+
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 

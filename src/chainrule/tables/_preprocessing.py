@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from ._stored import Stored
 from ._table import Table, counted, drop_options, first_text, is_text, listed, missing
 from ._targets import Labels, Quantity, Target, Task, checked_target, infer_task, target_from_json
 
-Unseen = Literal["error", "ignore"]
+Unseen = Literal["error", "ignore", "warn"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Preprocessing:
         return (*named, self.target.name) if self.classes and isinstance(self.classes[0], str) else tuple(named)
 
     def features(self, table: Table, *, unseen: Unseen | None = None) -> np.ndarray:
-        """X ``(n, features)``, float64. ``unseen`` overrides what was learned: held-out rows may have rare categories.
+        """X ``(n, features)``, float64. ``unseen`` overrides what was learned; ``"warn"``: held-out rows may have rare
+        categories, which are taken as none of the known, and named in a warning.
 
         Raises DataError for columns that are missing or unknown, text where numbers were, missing or infinite values,
         and categories that training never saw.
@@ -120,13 +122,8 @@ class Preprocessing:
         unfilled = [column.name for column in self.columns if not column.fills]
         refuse_missing(table, unfilled, "This model was trained without --impute median: fill them")
         refuse_infinite(table, [column.name for column in self.columns])
-        if (unseen or self.unseen) == "error":
-            strange = {column.name: counted(column.unseen(table.columns[column.name])) for column in self.columns}
-            refuse(
-                table,
-                {name: texts for name, texts in strange.items() if texts},
-                "has categories that training never saw: {}. Correct them, or pass over them with --unseen ignore",
-            )
+        if (treatment := unseen or self.unseen) != "ignore":
+            self._meet_unseen(table, warn=treatment == "warn")
         return np.concatenate([column.encode(table.columns[column.name]) for column in self.columns], axis=1)
 
     def targets(self, table: Table) -> np.ndarray:
@@ -167,6 +164,22 @@ class Preprocessing:
         )
         unseen = stored.choice("unseen", "error", "ignore")
         return Preprocessing(columns, target, unseen, impute, stored.texts("dropped"), stored.texts("notes"))
+
+    def _meet_unseen(self, table: Table, *, warn: bool) -> None:
+        """Warn of categories that training never saw, or refuse them."""
+        counts = {column.name: column.unseen(table.columns[column.name]) for column in self.columns}
+        strange = {name: counted(found) for name, found in counts.items() if found}
+        if warn and strange:
+            named = ", ".join(f"{name!r}: {texts}" for name, texts in strange.items())
+            warnings.warn(
+                f"{table.source} has categories that training never saw, taken as none: {named}.", UserWarning, 4
+            )
+        if not warn:
+            refuse(
+                table,
+                strange,
+                "has categories that training never saw: {}. Correct them, or pass over them with --unseen ignore",
+            )
 
     def _check_names(self, table: Table) -> None:
         """Every column of training is there, and no other but the target and those that were left out."""

@@ -39,6 +39,11 @@ class Table:
         """How many rows there are."""
         return len(self.target if self.target is not None else next(iter(self.columns.values()), ()))
 
+    def take(self, rows: np.ndarray) -> Table:
+        """The table of these rows, by their indices."""
+        target = None if self.target is None else self.target[rows]
+        return replace(self, columns={name: x[rows] for name, x in self.columns.items()}, target=target)
+
     def without(self, names: Iterable[str]) -> Table:
         """The table less these columns. Raises ConfigurationError for a column that is not there."""
         left = dict(self.columns)

@@ -16,6 +16,7 @@ from ..data import Batch, is_flat, prepare, prepare_streamed
 from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
+from ..schema import Schema
 from ..streams import Batches, Parquet, open_rows
 from ._feed import Feed, Passed, make_feed
 from ._staging import DEFAULT_BATCH, held_back
@@ -67,7 +68,7 @@ def _targets(y: Any) -> Any:
     return rows.column(rows.columns[0]) if isinstance(rows, Parquet) and rows.shape[1] == 1 else np.asarray(rows)
 
 
-def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction) -> Examples:
+def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
     """Batches as they come: a step each."""
     normalized = has_batch_norm(network)
     host = select("numpy", dtype=dtype_name(on.dtype))
@@ -79,6 +80,7 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
             raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
         X, y, weight = (*batch, None)[:3]
         n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
+        X, y, weight = schema.inputs(X, what=what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
         here = on if on.memory is None or on.library.owns(X) else host
         with on.active():  # in the thread that reads ahead it is not yet

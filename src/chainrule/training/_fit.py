@@ -15,7 +15,6 @@ from .._options import check_instance, flag, whole_number
 from .._typing import Array
 from ..data import Batch, prepare
 from ..history import History
-from ..labels import check_columns, number_classes
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
 from ..model import Model, evaluate
@@ -23,7 +22,9 @@ from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
+from ..schema import Schema, training_schema
 from ..streams import Batches, read_rows
+from ..tables import Preprocessing
 from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint
 from ._examples import in_batches, whole
@@ -60,11 +61,16 @@ def fit(
     dtype: Any = None,
     compile: bool | None = None,
     precision: str | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Model:
     """Train a network on arrays, and return a model; nothing that is passed in is changed.
 
+    The model remembers the names of X's columns, where it has some (a frame, an Arrow table, Parquet): it,
+    ``validation`` and further training take no frame with other columns, or with these in another order.
+
     Args:
-        network: what to train; a Model is trained further, from its own weights, for its own loss.
+        network: what to train; a Model is trained further, from its own weights, for its own loss, on what it was
+            trained on: its columns, its labels, the unit of its target.
         X: examples, ``(rows, features)``, an array of any library, a frame (pandas, polars, Arrow, a dict of columns)
             of numbers and truth values, or lists; or rows that need not fit in memory: the path of a .npy file, of a
             .parquet file or a folder of them (see ``cr.Parquet``), a memory map, anything with a shape and slices
@@ -100,6 +106,8 @@ def fit(
         compile: whether the step is compiled; default: on JAX yes, elsewhere no.
         precision: of the products of ``Dense`` on CuPy with ``compile=True``: ``"float32"`` (default), ``"tf32"`` or
             ``"bf16"``. A model that is trained further keeps its own.
+        preprocessing: ``chainrule.tables.Preprocessing``: X and the validation X are then tables, y labels or numbers
+            in their own unit, and so is what the model takes and predicts.
 
     Raises:
         DataError, DTypeError, ConfigurationError, BackendError: before anything is trained.
@@ -122,24 +130,22 @@ def fit(
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
     listeners, kept = check_callbacks(callbacks), as_checkpoint(checkpoint)
     _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and kept is None)
-    y, validation = _numbered(before, y, validation)
-    if before is not None:
-        check_columns(before.feature_names, X)
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
-    on = _choose(
-        backend, X if batches is None else _inputs_of(batches.first), device, dtype, compile, precision, before
-    )
+    like = X if batches is None else _inputs_of(batches.first)
+    schema = training_schema(Schema() if before is None else before.schema, preprocessing, like, net.n_in)
+    if batches is None:
+        X, y, sample_weight = schema.inputs(X), schema.targets(y), schema.weights(sample_weight)
+    on = _choose(backend, like, device, dtype, compile, precision, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     on = on.compiling(problem.parts())
     with on.deterministic() if deterministic else nullcontext(), on_device(on, problem.network, X, batch_size):
         if batches is None:
             given = whole(on, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
         else:
-            given = in_batches(on, batches, net, found_loss)
-        held = None if validation is None else _validation(on, validation, net, found_loss)
+            given = in_batches(on, batches, net, found_loss, schema)
+        held = None if validation is None else _validation(on, validation, net, found_loss, schema)
         found_metrics = find_metrics(metrics, found_loss)
-        history, known = (History(), {}) if before is None else (before.history, before.known())
-        flat = given.flat
+        history, flat = History() if before is None else before.history, given.flat
         state = _start(on, problem, before, seed, len(history))
         identity = {} if kept is None else identity_of(on, net, problem, given, held, seed, shuffle, before)
         problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
@@ -151,11 +157,13 @@ def fit(
             first_epoch=len(history) + 1,
             epochs=epochs,
             steps_per_epoch=given.steps,
-            build=lambda theta, buffers, records: Model(net, theta, buffers, found_loss, on, flat, records, **known),
+            build=lambda theta, buffers, records: Model(
+                net, theta, buffers, found_loss, on, flat, records, **vars(schema)
+            ),
             history=history,
         )
         feed = given.feed(problem)
-        plan = Plan(feed, given.order, _measure(on, problem, held, found_metrics), on_divergence)
+        plan = Plan(feed, given.order, _measure(on, problem, held, found_metrics, schema), on_divergence)
         with closing(feed):
             if kept is None:
                 train(run, plan, listeners)
@@ -180,17 +188,6 @@ def _check_options(
     if on_divergence not in ("raise", "stop", "recover"):
         raise unknown_name("on_divergence", on_divergence, ["raise", "stop", "recover"])
     require(not resumes_nothing, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
-
-
-def _numbered(before: Model | None, y: Any, validation: Any) -> tuple[Any, Any]:
-    """The targets of a model that knows its classes, by their indices."""
-    if before is None or not before.classes:
-        return y, validation
-    if y is None:
-        raise ConfigurationError("this model knows its classes by name: train it further on X and y, not on batches.")
-    if isinstance(validation, tuple | list) and len(validation) > 1:
-        validation = (validation[0], number_classes(before.classes, validation[1]), *validation[2:])
-    return number_classes(before.classes, y), validation
 
 
 def _open_batches(X: Any, sample_weight: Any, batch_size: Any) -> Batches:
@@ -220,7 +217,7 @@ def _planned(optimizer: Optimizer, epochs: int, steps_per_epoch: int | None) -> 
 
 
 def _measure(
-    on: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None]
+    on: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None], schema: Schema
 ) -> Callable[[State], dict[str, Array]]:
     """What is measured on the validation set at an epoch's end, still on the device."""
     # Steady, or a training that is resumed would measure its first epoch with other last bits than one in a go.
@@ -229,7 +226,7 @@ def _measure(
     def measure(state: State) -> dict[str, Array]:
         if held is None:
             return {}
-        values = evaluate(on, forward.load(state.theta, state.buffers), problem.loss, held, metrics)
+        values = evaluate(on, forward.load(state.theta, state.buffers), problem.loss, held, metrics, schema)
         return {f"val_{name}": value for name, value in values.items()}
 
     return measure
@@ -270,12 +267,14 @@ def _choose(
     return choose_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=X)
 
 
-def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction) -> Batch:
+def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction, schema: Schema) -> Batch:
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
         shown = " ".join(repr(validation).split())[:60]
         raise ConfigurationError(f"validation must be (X, y) or (X, y, sample_weight), got {shown}.")
     X, y, weight = (*validation, None)[:3]
-    X, what = read_rows(X), "the validation X"
+    what = "the validation X"
+    X = schema.inputs(read_rows(X) if schema.preprocessing is None else X, what=what, unseen="warn")
+    y, weight = schema.targets(y), schema.weights(weight)
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
 
 

@@ -1,0 +1,110 @@
+"""What a model was trained on: how columns and labels become the network's numbers, and how answers come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ._backend import to_host
+from ._errors import ConfigurationError
+from .labels import Label, check_columns, name_classes, names_of, number_classes
+from .streams import open_rows
+from .tables import Preprocessing, Quantity, Unseen, as_table, as_target, is_table_file, with_names
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Between the user's data and the network: ``inputs`` and ``targets`` go in, ``answers`` come out.
+
+    With ``preprocessing`` a table becomes X column by column, found by name, and an array is the raw columns by
+    position; labels, and numbers in the target's own unit, become y. Without it ``feature_names`` are the columns that
+    a frame must have, in their order (empty: any), and ``classes`` the labels (empty: class numbers).
+    """
+
+    preprocessing: Preprocessing | None = None
+    classes: tuple[Label, ...] = ()
+    feature_names: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(preprocessing: Preprocessing) -> Schema:
+        """What a preprocessing says."""
+        return Schema(preprocessing, preprocessing.classes, tuple(column.name for column in preprocessing.columns))
+
+    def named(self, X: Any, n_in: int) -> Schema:
+        """The same, with the names of X's columns where none are known and X has one for each input."""
+        names = names_of(X)
+        if self.feature_names or len(set(names)) != n_in or len(names) != n_in:
+            return self
+        return replace(self, feature_names=names)
+
+    def open_rows(self, X: Any) -> Any | None:
+        """X as rows that are read a window at a time; None for what is in memory, or is read as a table."""
+        if self.preprocessing is not None and is_table_file(X):
+            return None
+        rows = open_rows(X)
+        if rows is not None and self.preprocessing is None:
+            check_columns(self.feature_names, rows)
+        return rows
+
+    def window(self, rows: Any, part: slice) -> Any:
+        """Some of these rows as the network takes them."""
+        window = np.array(rows[part])
+        return window if self.preprocessing is None else self.inputs(with_names(rows, window))
+
+    def inputs(self, X: Any, *, what: str = "X", unseen: Unseen | None = None) -> Any:
+        """X as the network takes it. Raises DataError for columns that it was not trained on.
+
+        ``unseen`` says what a category is that training never saw, in place of what the preprocessing says.
+        """
+        if self.preprocessing is None:
+            check_columns(self.feature_names, X, what)
+            return X
+        return self.preprocessing.features(as_table(X, self.preprocessing, what), unseen=unseen)
+
+    def targets(self, y: Any) -> Any:
+        """Y as the loss takes it: the numbers of labels, or numbers in the unit of training."""
+        if self.preprocessing is None:
+            return number_classes(self.classes, y) if self.classes else y
+        return self.preprocessing.targets(as_target(y, self.preprocessing))
+
+    def weights(self, sample_weight: Any) -> Any:
+        """The weights, where X and y are."""
+        return sample_weight if self.preprocessing is None or sample_weight is None else to_host(sample_weight)
+
+    def answers(self, predictions: Any) -> Any:
+        """Labels for class indices, the target's own unit for numbers, in the library of the predictions."""
+        if self.preprocessing is None or not isinstance(self.preprocessing.target, Quantity):
+            return name_classes(self.classes, predictions)
+        if isinstance(predictions, np.ndarray):
+            return self.preprocessing.answers(predictions)  # in float64
+        target = self.preprocessing.target
+        return target.mean + target.std * predictions
+
+    @property
+    def unit(self) -> float:
+        """How much of the target's own unit one unit of the network's output is."""
+        return 1.0 if self.preprocessing is None else self.preprocessing.target_std
+
+
+def training_schema(known: Schema, preprocessing: Any, X: Any, n_in: int) -> Schema:
+    """The schema of a training: what the model knows already, or the preprocessing that is given, or X's columns.
+
+    Raises ConfigurationError for a preprocessing that makes other inputs than the network has.
+    """
+    if preprocessing is None:
+        return known.named(X, n_in)
+    if not isinstance(preprocessing, Preprocessing):
+        raise ConfigurationError(
+            f"preprocessing must be a chainrule.tables.Preprocessing, got {preprocessing!r:.60}: make one with "
+            "Preprocessing.learn(table)."
+        )
+    if known != Schema():
+        raise ConfigurationError("this model knows its data already: leave preprocessing out.")
+    if preprocessing.n_features != n_in:
+        raise ConfigurationError(
+            f"the preprocessing makes {preprocessing.n_features:,} columns of a table, the network has {n_in:,} "
+            f"inputs: make it with {preprocessing.n_features:,}."
+        )
+    return Schema.of(preprocessing)
