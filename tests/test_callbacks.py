@@ -53,6 +53,72 @@ class Weights:
         self.after[run.epoch] = np.array(run.backend.to_numpy(run.state.theta))
 
 
+class Rebinds:
+    """Puts other arrays into the state, after every second step."""
+
+    def __init__(self, change: Any) -> None:
+        self.change, self.kept = change, []
+
+    def on_step_end(self, run: Run) -> None:
+        if run.step == 2:
+            run.state = self.change(run, run.state, self.kept)
+
+
+def exchanged(run: Run, state: Any, kept: list[Any]) -> Any:
+    return state._replace(theta=state.moments[0], moments=(state.theta,))
+
+
+def twice(run: Run, state: Any, kept: list[Any]) -> Any:
+    return state._replace(theta=state.moments[0])
+
+
+def twice_after_a_step(run: Run, state: Any, kept: list[Any]) -> Any:
+    return state._replace(moments=(state.theta,), key=state.key)
+
+
+def a_view(run: Run, state: Any, kept: list[Any]) -> Any:
+    return state._replace(theta=run.backend.xp.flip(state.theta), moments=(state.theta[:],))
+
+
+def one_of_its_own(run: Run, state: Any, kept: list[Any]) -> Any:
+    """Lookahead: it goes on to read what it gave."""
+    kept.append(run.backend.copy(state.theta) if not kept else 0.5 * (kept[-1] + state.theta))
+    return state._replace(theta=kept[-1])
+
+
+@pytest.mark.parametrize("change", [exchanged, twice, twice_after_a_step, a_view, one_of_its_own])
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax", "array-api-strict"])
+def test_a_callback_may_put_any_arrays_into_the_state(change: Any, library: str) -> None:
+    """In place, recorded or with donated memory, each step finds the numbers that the callback left."""
+    find_library(library, library.replace("-", "_"))
+    thetas = []
+    for backend, compile in ((library, None), ("numpy", False)):
+        callback = Rebinds(change)
+        options: dict[str, Any] = {"optimizer": cr.Momentum(0.01), "clip": cr.ClipNorm(0.1), "batch_size": 5}
+        model = fit(callback, backend=backend, compile=compile, **options)
+        thetas.append([np.asarray(model.theta), *map(np.asarray, callback.kept)])
+    for got, want in zip(*thetas, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
+def test_what_a_callback_put_into_the_state_is_not_overwritten() -> None:
+    """By hand: two networks of one weight, SGD with momentum 0, gradients that are known."""
+    kept: list[Any] = []
+
+    class Gives:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            kept.append(np.full(2, 3.0, np.float32))
+            run.state = run.state._replace(theta=kept[-1])
+
+    net = cr.Sequential(cr.Dense(1, 1))
+    for compile in (False, True):
+        kept.clear()
+        options: dict[str, Any] = {"loss": "squared_error", "optimizer": cr.SGD(0.5), "epochs": 3, "compile": compile}
+        model = cr.fit(net, [[1.0], [1.0]], [0.0, 0.0], callbacks=[Gives()], **options)
+        assert [array.tolist() for array in kept] == [[3.0, 3.0]] * 3
+        assert model.theta.tolist() == [3.0, 3.0]
+
+
 # ------------------------------------------------------------------------------------------------------------ the hooks
 
 

@@ -192,6 +192,28 @@ class Total(NamedTuple):
     total: Any
 
 
+class Pair(NamedTuple):
+    """A state of two arrays."""
+
+    a: Any
+    b: Any
+
+
+def test_a_state_may_hold_the_graphs_arrays_in_other_places(cupy: Any) -> None:
+    def step(state: Pair) -> Pair:
+        return Pair(state.a + 1.0, state.b + 10.0)
+
+    def exchange(state: Pair) -> Pair:
+        return Pair(state.b, state.a)
+
+    numbers = [cupy.asarray(np.asarray([float(i)])) for i in (1, 2)]
+    run = Captured(step)
+    state = run(Pair(*run(Pair(*run(Pair(*numbers)))[::-1])))  # exchanged, as it is
+    assert (state.a.item(), state.b.item()) == (14.0, 22.0)
+    run = Captured(exchange)
+    assert [array.item() for array in run(Pair(*numbers))] == [2.0, 1.0]
+
+
 def test_a_state_that_a_step_makes_anew_goes_on_and_its_results_are_kept(cupy: Any) -> None:
     def step(state: Total, x: Any) -> tuple[Total, Any]:
         return Total(state.total + x), state.total * 2.0

@@ -8,18 +8,18 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from conftest import about
 
 import chainrule as cr
-from chainrule._backend import Backend
+from chainrule._backend import Backend, _program
 from chainrule._backend import select as bare
 from chainrule._backend._functions import RECORDER
 from chainrule._backend._program import Replayed
-from chainrule._backend._record import RecordingError, Tape, Traced
+from chainrule._backend._record import RecordingError, Tape, Traced, kernel
 from chainrule._kernels import equip
 from chainrule.activations import ACTIVATIONS, Step
 from chainrule.data import Batch, make_window
@@ -144,6 +144,95 @@ def test_a_stack_has_the_bits_of_its_members_with_numba_too(name: str) -> None:
     np.testing.assert_array_equal(alone.theta, stack.theta[0])
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["numba", "numpy"])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_step_of_shapes_without_a_program_gives_the_bits_of_a_recorded_one(
+    name: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fast:
+        pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
+    problem, on = PROBLEMS[name], equip(bare("numpy"), fast=fast)
+    for weighted, members in itertools.product((False, True), (None, (0, 1))):
+        want = run(on, problem, on.compile(make_epoch_step, problem), weighted=weighted, members=members)
+        with monkeypatch.context() as patch:
+            patch.setattr(_program, "_KEPT", 1)
+            program = on.compile(make_epoch_step, problem)
+            got = run(on, problem, program, weighted=weighted, members=members)
+        assert isinstance(program, Replayed)
+        assert len(program._programs) == 1  # of two batch sizes
+        for ours, theirs in zip(arrays(got), arrays(want), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"weighted={weighted}, members={members}")
+
+
+class Total(NamedTuple):
+    """A state of one array."""
+
+    total: Any
+
+
+def test_of_many_shapes_a_few_are_recorded_and_one_that_stays() -> None:
+    """Nine sizes in turn took five times as long as uncompiled, each recorded again and again."""
+    calls: list[int] = []
+
+    def make(on: Backend) -> Callable[[Total, Any], Total]:
+        def step(state: Total, x: Any) -> Total:
+            calls.append(x.size)
+            return Total(state.total + on.xp.sum(x))
+
+        return step
+
+    program, state, want = bare("numpy").compile(make), Total(np.zeros(1)), 0
+    assert isinstance(program, Replayed)
+    for rows in [*range(1, 81)] * 3:
+        state, want = program(state, np.ones(rows)), want + rows
+    assert len(program._programs) == _program._KEPT
+    assert len(calls) == 80 * 3 - 2 * _program._KEPT  # replayed, a step does not call Python
+    for _ in range(_program._PATIENCE + 2):
+        state, want = program(state, np.ones(80)), want + 80
+    assert calls[-3:] == [80] * 3
+    assert len(calls) == 80 * 3 - 2 * _program._KEPT + _program._PATIENCE
+    assert len(program._programs) == _program._KEPT
+    assert state.total.tolist() == [want]
+
+
+def test_a_state_may_hold_the_programs_arrays_in_other_places() -> None:
+    def make(on: Backend) -> Callable[[tuple[Any, Any]], tuple[Any, Any]]:
+        return lambda state: (state[0] + 1.0, state[1] + 10.0)
+
+    one, two = np.asarray([1.0, 5.0]), np.asarray([2.0, 6.0])
+    for change, want in (
+        (lambda a, b: (b, a), ([13.0, 17.0], [12.0, 16.0])),
+        (lambda a, b: (b, b), ([13.0, 17.0], [22.0, 26.0])),
+        (lambda a, b: (b[::-1], a[:]), ([17.0, 13.0], [12.0, 16.0])),
+    ):
+        program = bare("numpy").compile(make)
+        for _ in range(2):
+            got = program(change(*program((one, two))))
+            np.testing.assert_array_equal(got, want)
+
+
+def test_no_output_lies_in_an_input_of_which_another_input_is_a_view() -> None:
+    """NumPy's functions notice the overlap by themselves; a loop would read what it has just written."""
+
+    def add_rows(x: Any, y: Any, out: Any) -> None:
+        for i in range(len(x)):
+            out[i] = x[i] + y[i]
+
+    plus = kernel(add_rows, lambda x, _: [(x.shape, x.dtype)], elementwise=True)
+
+    def make(on: Backend) -> Callable[[Total], Total]:
+        def step(state: Total) -> Total:
+            x = state.total * 2.0  # read for the last time below, so its memory is free for the sum
+            return Total(plus(x, x.mT))
+
+        return step
+
+    program, matrix = bare("numpy").compile(make), np.arange(9.0).reshape(3, 3)
+    for _ in range(2):
+        got = program(Total(matrix.copy()))
+        np.testing.assert_array_equal(got.total, 2.0 * (matrix + matrix.T))
+
+
 def test_a_program_takes_another_state_and_another_batch_size_at_once() -> None:
     # As partial_fit does: the state that the program kept had come to the end of a longer order.
     problem, on = Problem(mlp([N_IN, 4, N_OUT]), LOSS, cr.Adam()), bare("numpy")
@@ -228,24 +317,42 @@ def test_the_gradient_is_made_in_its_place_in_the_flat_vector() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_function_of_the_users_own_runs_in_every_step() -> None:
-    """One that counts would be frozen at its first value if it were traced."""
-    calls: list[int] = []
+@pytest.mark.parametrize("own", ["activation", "loss", "both"])
+def test_a_function_of_the_users_own_is_called_as_often_as_uncompiled(own: str) -> None:
+    """One that counts, or draws its own random numbers, would train on other numbers."""
 
-    def value(xp: Any, z: Any) -> Any:
-        calls.append(1)
-        return np.tanh(z) * float(len(calls))  # NumPy itself, and a number that changes
+    def trained(compile: bool) -> tuple[list[str], cr.Model, list[Any]]:
+        calls: list[str] = []
+        rng = np.random.default_rng(0)
 
-    def squares(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
-        calls.append(1)
-        return np.square(z - y).sum(axis=1, keepdims=True), 2.0 * (z - y)
+        def noisy(xp: Any, z: Any) -> Any:
+            calls.append(f"value {z.shape}")
+            noise = rng.random(dtype=np.float32) + len(calls)
+            return np.tanh(z) * noise  # NumPy itself, and numbers that change
 
-    net = mlp([1, 4, 1], activation=cr.Activation(value, lambda xp, z: 1.0 - np.tanh(z) ** 2))
-    cr.fit(net, np.ones((8, 1)), np.ones(8), loss="squared_error", epochs=10, batch_size=4)
-    assert len(calls) >= 20
-    calls.clear()
-    cr.fit(mlp([1, 4, 1]), np.ones((8, 1)), np.ones(8), loss=cr.Loss(squares), epochs=10, batch_size=4)
-    assert len(calls) >= 20
+        def slope(xp: Any, z: Any) -> Any:
+            calls.append(f"slope {z.shape}")
+            return 1.0 - np.tanh(z) ** 2
+
+        def squares(xp: Any, z: Any, y: Any) -> tuple[Any, Any]:
+            calls.append(f"loss {z.shape}")
+            return np.square(z - y).sum(axis=1, keepdims=True), (z - y) * np.float32(len(calls) % 3)
+
+        activation = "tanh" if own == "loss" else cr.Activation(noisy, slope)
+        loss = "squared_error" if own == "activation" else cr.Loss(squares)
+        on = equip(bare("numpy", compile=compile), fast=False)
+        options: dict[str, Any] = {"loss": loss, "epochs": 3, "batch_size": 25, "backend": on, "validation": (X, X)}
+        model = cr.fit(mlp([N_IN, 4, N_IN], activation=activation), X, X, optimizer=cr.SGD(0.001), **options)
+        answers = [model.predict(np.tile(X, (times, 1))[:rows]) for times, rows in [(1, 3)] * 4 + [(99, 5000)] * 3]
+        return calls, model, answers
+
+    (calls, model, answers), (wanted, plain, expected) = trained(True), trained(False)
+    assert model.backend.compiled
+    assert calls == wanted
+    np.testing.assert_array_equal(model.theta, plain.theta)
+    assert model.history["val_loss"] == plain.history["val_loss"]
+    for got, want in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 class Noisy:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_compat.numpy
@@ -166,3 +167,5 @@ class Recorder:
 
 
 RECORDER: Namespace = Recorder()
+# NumPy's own, for a step that could be recorded and is not: Numba's loops know it by this, and give the same bits.
+UNRECORDED: Namespace = SimpleNamespace(**vars(array_api_compat.numpy))

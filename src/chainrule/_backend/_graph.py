@@ -154,6 +154,8 @@ def _copies(tree: Any) -> Any:
 
 
 def _copy_changed(own: Any, given: Any) -> None:
-    for mine, theirs in zip(leaves(own), leaves(given), strict=True):
-        if mine is not theirs:
-            mine[...] = theirs
+    places = set(map(id, leaves(own)))
+    changed = [pair for pair in zip(leaves(own), leaves(given), strict=True) if pair[0] is not pair[1]]
+    # A state may hold these very arrays in other places: all are read before one is overwritten.
+    for mine, theirs in [(mine, new.copy() if id(new) in places else new) for mine, new in changed]:
+        mine[...] = theirs

@@ -11,7 +11,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace
-from ._functions import RECORDER
+from ._functions import RECORDER, UNRECORDED
 from ._library import no_such_device
 from ._program import Replayed
 
@@ -79,5 +79,4 @@ def to_numpy(x: Array) -> np.ndarray:
 
 def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
     """The step, recorded at its first call and replayed from then on."""
-    recorded = make(replace(backend, xp=RECORDER), *arguments)
-    return Replayed(make(backend, *arguments), recorded)
+    return Replayed(*(make(replace(backend, xp=xp), *arguments) for xp in (UNRECORDED, RECORDER)))

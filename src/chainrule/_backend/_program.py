@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from ._functions import JOIN
-from ._record import Node, Place, RecordingError, Tape, Traced, opaque, place_of
+from ._record import Node, Place, RecordingError, Tape, Traced, array_of, opaque, place_of
 from ._trees import leaves, rebuild, shapes
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _KEPT = 8  # programs of one step; a training has one a batch size
+_PATIENCE = 32  # steps of other shapes in a row, after which these get a program in the place of the oldest
 
 Arrays = dict[Place, np.ndarray]
 
@@ -29,11 +30,11 @@ Arrays = dict[Place, np.ndarray]
 class Replayed:
     """A step that is recorded for the shapes it is called with, then replayed; its first argument is donated.
 
-    The state that it returns lies in its own arrays, and is valid until the next call. It belongs to one thread. Where
-    the step cannot be recorded a warning says why, once, and it runs as it is.
+    The state that it returns lies in its own arrays, and is valid until the next call. It belongs to one thread. Steps
+    of more shapes than programs are kept for run as they are. Where a step cannot be recorded a warning says why, once.
 
     Args:
-        step: the step itself.
+        step: the step itself, which gives the bits of the recorded one.
         recorded: the same step on the recording namespace.
     """
 
@@ -46,45 +47,76 @@ class Replayed:
         self._state: Any = None
         self._shapes: Any = None
         self._inputs: tuple[Any, ...] = ()
+        self._last: Any = None  # the shapes of the last step that had no program, and how many there were in a row
+        self._waited = 0
 
     def __call__(self, state: Any, *inputs: Any) -> Any:
         if state is not self._state or not all(map(is_, inputs, self._inputs)):
-            self._prepare(state, inputs)
-        if self._program is None:
-            return self._step(state, *inputs)
+            taken = self._prepare(state, inputs)
+            if taken is not None:
+                return taken
+        assert self._program is not None
         for call in self._program.calls:
             call()
         if self._program.results:
             return (self._state, *map(np.array, self._program.results))
         return self._state
 
-    def _prepare(self, state: Any, inputs: tuple[Any, ...]) -> None:
-        """Choose or record the program for these arguments, and hand them to it."""
+    def _prepare(self, state: Any, inputs: tuple[Any, ...]) -> Any:
+        """Hand these arguments to the program for them: None. Where there is none, take the step and return its result.
+
+        What is recorded runs while it is, so a function of the user's own is called once a step, as uncompiled.
+        """
         if self._recorded is None:
-            return
+            return self._step(state, *inputs)
         made_for = self._shapes if state is self._state else shapes(state)
-        own = self._own(made_for, state)
         key = made_for, shapes(inputs)
-        if key not in self._programs:
-            try:
-                program = _record(self._recorded, own, inputs)
-            except (RecordingError, TypeError, AttributeError) as error:
-                self._give_up(error)
-                return
-            self._programs[key] = program
-            if len(self._programs) > _KEPT:
-                del self._programs[next(iter(self._programs))]
-        self._program, self._inputs = self._programs[key], inputs
+        if key in self._programs:
+            self._take(key, self._own(made_for, state), inputs)
+            return None
+        if not self._is_recorded(key):
+            self._state = None  # the step may put other arrays in the place of the program's
+            return self._step(state, *inputs)
+        own = self._own(made_for, state)
+        try:
+            program, after, results = _record(self._recorded, own, inputs)
+        except (RecordingError, TypeError, AttributeError) as error:
+            self._give_up(error)
+            return self._step(state, *inputs)
+        if len(self._programs) == _KEPT:
+            del self._programs[next(iter(self._programs))]
+        self._programs[key] = program
+        self._take(key, own, inputs)
+        for mine, new in zip(leaves(own), after, strict=True):
+            np.copyto(mine, new)
+        return (own, *map(np.array, results)) if results else own
+
+    def _is_recorded(self, key: Any) -> bool:
+        """Whether the step is recorded for these shapes: for the first few, and for those that come again and again.
+
+        Recording takes as long as several steps, and for ever new shapes it would be done in each.
+        """
+        self._waited = self._waited + 1 if key == self._last else 1
+        self._last = key
+        return len(self._programs) < _KEPT or self._waited > _PATIENCE
+
+    def _take(self, key: Any, own: Any, inputs: tuple[Any, ...]) -> None:
+        self._program, self._state, self._shapes, self._inputs = self._programs[key], own, key[0], inputs
         self._program.read(list(leaves(inputs)))
-        self._state, self._shapes = own, made_for
 
     def _own(self, made_for: Any, state: Any) -> Any:
         """The programs' own state of these shapes, with the numbers of ``state`` in it."""
         if made_for not in self._states:
             self._states[made_for] = rebuild(state, map(_copy, leaves(state)))
-        for own, given in zip(leaves(self._states[made_for]), leaves(state), strict=True):
-            if own is not given:
-                np.copyto(own, given)
+        mine = list(leaves(self._states[made_for]))
+        changed = [(own, given) for own, given in zip(mine, leaves(state), strict=True) if own is not given]
+        # A state may hold these very arrays in other places: all are read before one is overwritten.
+        changed = [
+            (own, given.copy() if any(np.may_share_memory(given, other) for other in mine) else given)
+            for own, given in changed
+        ]
+        for own, given in changed:
+            np.copyto(own, given)
         return self._states[made_for]
 
     def _give_up(self, error: Exception) -> None:
@@ -93,16 +125,24 @@ class Replayed:
         warnings.warn(f"the step cannot be recorded, it runs uncompiled: {reason}", RuntimeWarning, stacklevel=4)
 
 
-def _record(recorded: Callable[..., Any], own: Any, inputs: tuple[Any, ...]) -> Program:
-    """Run the step once, on a copy of the state and on inputs that cannot be written to; ``own`` is the program's."""
+def _record(
+    recorded: Callable[..., Any], own: Any, inputs: tuple[Any, ...]
+) -> tuple[Program, list[np.ndarray], list[np.ndarray]]:
+    """Run the step once, on a copy of the state and on inputs that cannot be written to; ``own`` is the program's.
+
+    Returns the program, and what the step made of the state and returned besides.
+    """
     tape = Tape()
     before = [Traced(tape, _copy(leaf)) for leaf in leaves(own)]
     given = [Traced(tape, _read_only(leaf)) for leaf in leaves(inputs)]
     made = recorded(rebuild(own, iter(before)), *rebuild(inputs, iter(given)))
     after, *results = (made,) if type(made) is type(own) else made
+    ends = list(leaves(after))
     arrays = {old.place: new for old, new in zip(before, leaves(own), strict=True)}
-    places, ends = [one.place for one in given], [place_of(leaf) for leaf in leaves(after)]
-    return Program(tape.nodes, arrays, places, ends, [place_of(result) for result in results])
+    program = Program(
+        tape.nodes, arrays, [one.place for one in given], list(map(place_of, ends)), list(map(place_of, results))
+    )
+    return program, list(map(array_of, ends)), list(map(array_of, results))
 
 
 class Program:

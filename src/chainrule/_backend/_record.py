@@ -48,7 +48,7 @@ class Kernel:
     def __call__(self, *inputs: Any) -> Any:
         """The output, or a tuple of them."""
         tape = tape_of(inputs)
-        outputs = self.make(*map(_array, inputs))
+        outputs = self.make(*map(array_of, inputs))
         if tape is not None:
             outputs = tape.record(self, inputs, tuple(map(np.asarray, outputs)))
         return outputs[0] if len(outputs) == 1 else outputs
@@ -264,7 +264,8 @@ def _in_place(function: np.ufunc) -> Callable[[Traced, Any], Traced]:
     return operator
 
 
-def _array(x: Any) -> Any:
+def array_of(x: Any) -> Any:
+    """The array of a traced one; anything else as it is."""
     return x.array if isinstance(x, Traced) else x
 
 

@@ -1,6 +1,6 @@
 """Bodies compiled by Numba (``chainrule[fast]``) for NumPy's recorded steps: each is one call and one pass over memory.
 
-What is not recorded, and what these do not cover, goes to ``_numpy``. Numba is imported when a step is first recorded.
+What is not compiled, and what these do not cover, goes to ``_numpy``. Numba is imported when a step is first recorded.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import data, layers, losses, optimizers
 from .._backend import Backend, Provider
+from .._backend._functions import UNRECORDED
 from .._backend._record import Traced, kernel
 from ..activations import Elementwise, ReLU
 from ..data import Batch
@@ -41,15 +42,15 @@ def _loops() -> Any:
         return None
 
 
-def _loops_for(x: Any) -> Any:
-    """The compiled loops for a step that is recorded, else None."""
-    return _loops() if isinstance(x, Traced) else None
+def _loops_for(backend: Backend, x: Any) -> Any:
+    """The compiled loops for a step that is recorded, or could be, else None."""
+    return _loops() if isinstance(x, Traced) or backend.xp is UNRECORDED else None
 
 
 def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
     """Examples and targets in one call."""
     x, y, weight = source
-    loops = _loops_for(cursor)
+    loops = _loops_for(backend, cursor)
     if loops is None or weight is not None:
         return _numpy.gather(backend, source, order, cursor, window)
     count = window.shape[0]
@@ -60,7 +61,7 @@ def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
     """The product is NumPy's."""
-    loops = _loops_for(W)
+    loops = _loops_for(backend, W)
     if loops is None or b is None:
         return NotImplemented
     y = backend.xp.matmul(x, W)
@@ -70,7 +71,7 @@ def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
     """ReLU."""
-    loops = _loops_for(z)
+    loops = _loops_for(backend, z)
     if loops is None or type(activation) is not ReLU:
         return _numpy.activate(backend, activation, z)
     return _elementwise(loops.relu, z)
@@ -78,7 +79,7 @@ def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
     """ReLU's."""
-    loops = _loops_for(a)
+    loops = _loops_for(backend, a)
     if loops is None or type(activation) is not ReLU:
         return _numpy.activation_gradient(backend, activation, z, a, da)
     return _elementwise(loops.relu_gradient, da, a)
@@ -86,7 +87,7 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: An
 
 def largest(backend: Backend, z: Any) -> Any:
     """Of one network's rows: NumPy takes longer over the start of each row than over its entries."""
-    loops = _loops_for(z)
+    loops = _loops_for(backend, z)
     if loops is None or z.ndim != 2:
         return NotImplemented
     return kernel(loops.largest, lambda z: [(z.shape[:1], np.intp)])(z)
@@ -94,7 +95,7 @@ def largest(backend: Backend, z: Any) -> Any:
 
 def bias_gradient(backend: Backend, dy: Any) -> Any:
     """The sums of the columns."""
-    loops = _loops_for(dy)
+    loops = _loops_for(backend, dy)
     if loops is None:
         return _numpy.bias_gradient(backend, dy)
     shape = (*dy.shape[:-2], 1, dy.shape[-1])
@@ -103,7 +104,7 @@ def bias_gradient(backend: Backend, dy: Any) -> Any:
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
     """Softmax cross-entropy of class indices, around NumPy's exponential, which is faster than Numba's."""
-    loops = _loops_for(z)
+    loops = _loops_for(backend, z)
     if loops is None or loss != SoftmaxCrossEntropy() or weight is not None or y.dtype.kind != "i":
         return _numpy.cost(backend, loss, z, y, weight)
     lead, rows = z.shape[:-2], z.shape[-2]
@@ -117,16 +118,17 @@ def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> A
 
 def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
     """For one network and examples that weigh 1."""
-    loops = _loops_for(value)
+    loops = _loops_for(backend, value)
     if loops is None or weight is not None or value.ndim:
         return _numpy.advance(backend, counters, value, rows, weight)
+    value = value if isinstance(value, Traced) else np.asarray(value)  # of a sum NumPy makes a scalar
     kernel(partial(loops.advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)
     return counters
 
 
 def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
     """One pass over theta, the gradient and both moments."""
-    loops = _loops_for(theta)
+    loops = _loops_for(backend, theta)
     if loops is None or theta.ndim > 2:
         return _numpy.adam(backend, rule, theta, g, moments, t, eta)
     epsilons = (0.0, rule.epsilon) if rule.epsilon_hat else (rule.epsilon, 0.0)  # Numba takes floats faster than a flag

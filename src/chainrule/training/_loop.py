@@ -21,7 +21,7 @@ from ._divergence import is_finite, locate
 from ._feed import Feed
 from ._interrupt import Interrupt, deferred_interrupt
 from ._run import Run
-from ._step import State, copy_state
+from ._step import State, copy_state, owned_state
 
 OnDivergence = Literal["raise", "stop", "recover"]
 _KEPT = " The error's .model has the last good weights."
@@ -173,7 +173,10 @@ def _rate(run: Run, step: float) -> float:
     return float(rate) * run.rate_scale
 
 
-def _call(callbacks: Iterable[object], hook: str, *arguments: object) -> None:
+def _call(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) -> None:
+    before = run.state
     for callback in callbacks:
         if hasattr(callback, hook):
-            getattr(callback, hook)(*arguments)
+            getattr(callback, hook)(run, *arguments)
+    if run.state is not before:
+        run.state = owned_state(run.backend, run.state, before)

@@ -180,6 +180,20 @@ def copy_state(backend: Backend, state: State) -> State:
     )
 
 
+def owned_state(backend: Backend, state: State, before: State) -> State:
+    """``state``, of which a step may overwrite every array: what was not in this place in ``before`` is copied.
+
+    It may be in another place too, or be somebody's who goes on to read it.
+    """
+
+    def own(new: Any, old: Any) -> Any:
+        if isinstance(new, tuple):
+            return tuple(map(own, new, old if len(old) == len(new) else [None] * len(new)))
+        return new if new is old else backend.copy(new)
+
+    return State(*map(own, state, before))
+
+
 def place_state(backend: Backend | None, arrays: Arrays) -> Arrays:
     """``arrays``, a state or a part of one, on another backend, integers as they are; None brings them to the host."""
 
