@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import itertools
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +202,99 @@ def test_a_pickled_model_comes_back_to_its_own_backend(target: Target) -> None:
     assert back == model
     assert back.backend == model.backend
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
+
+
+def written_to(array: Any) -> None:
+    """As a user would try it, by all means: what is refused is refused, and what is not must change nothing."""
+    with contextlib.suppress(ValueError, AttributeError):
+        array.flags.writeable = True
+    with contextlib.suppress(ValueError, TypeError):
+        array[...] = 0.0
+    with contextlib.suppress(ValueError, TypeError):
+        array *= 0.0
+
+
+def from_file(model: cr.Model, tmp_path: Path) -> cr.Model:
+    model.save(tmp_path / "m.safetensors")
+    return cr.load(tmp_path / "m.safetensors", backend=model.backend)
+
+
+SOURCES: dict[str, Callable[[cr.Model, Path], cr.Model]] = {
+    "fit": lambda model, _: model,
+    "fit further": lambda model, _: cr.fit(model, X, LABELS, epochs=1),
+    "load": from_file,
+    "to": lambda model, _: model.to(),
+    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
+    "copy": lambda model, _: copy.copy(model),
+    "replace": lambda model, _: replace(model, flat=False),
+}
+
+
+@pytest.mark.parametrize(
+    ("id", "source"),
+    [
+        *itertools.product(("numpy", "torch", "strictest-float32"), SOURCES),
+        ("jax-jit", "fit"),
+        ("cupy-stand-in", "fit"),
+    ],
+)
+def test_one_model_never_answers_in_two_ways(
+    id: str, source: str, open_target: Callable[..., Target], tmp_path: Path
+) -> None:
+    """What is written into its numbers is refused, or changes nothing: not some passes, and not what is saved."""
+    on = open_target(id).backend
+    net = cr.mlp([4, 5, 3], normalization="batch")
+    model = cr.fit(net, X, LABELS, loss="softmax_cross_entropy", epochs=1, backend=on)
+    model = SOURCES[source](model, tmp_path)
+    before = [model.predict_proba(X) for _ in range(3)]
+    for array in (model.theta, model.buffers):
+        written_to(array)
+        if isinstance(array, np.ndarray):
+            assert not array.flags.writeable
+    for pieces in model.network.layout.split(model.backend, model.theta):
+        for piece in pieces:
+            written_to(piece)
+    answers = [model.predict_proba(X) for _ in range(3)] + [model.predict_proba(X[:7]), model.predict_proba(X[:7])]
+    for got in [
+        *answers,
+        from_file(model, tmp_path).predict_proba(X),
+        pickle.loads(pickle.dumps(model)).predict_proba(X),
+    ]:
+        np.testing.assert_allclose(got, before[0][: len(got)], rtol=1e-5)
+    right = np.mean(np.argmax(before[0], axis=1) == LABELS)
+    assert model.evaluate(X, LABELS)["accuracy"] == pytest.approx(right)
+
+
+@pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
+def test_a_model_made_of_somebodys_arrays_keeps_its_own(id: str, open_target: Callable[..., Target]) -> None:
+    on, net = open_target(id).backend, cr.mlp([4, 5, 3])
+    theta = on.asarray(net.initial_theta(0))
+    model = cr.Model(net, theta, on.zeros((0,)), LOSSES["softmax_cross_entropy"], on)
+    before = model.predict_proba(X)
+    with contextlib.suppress(TypeError):  # JAX's cannot be written to
+        theta[...] = 0.0
+    np.testing.assert_array_equal(model.predict_proba(X[:9]), before[:9])
+    assert np.any(on.to_numpy(model.theta))
+
+
+def test_the_models_of_a_training_are_read_only_everywhere(tmp_path: Path) -> None:
+    found: list[cr.Model] = []
+
+    class Keeps:
+        def on_epoch_end(self, run: Any, record: Any) -> None:
+            found.append(run.model())
+
+    options: dict[str, Any] = {"epochs": 2, "callbacks": [Keeps()], "checkpoint": tmp_path, "validation": (X, LABELS)}
+    cr.fit(cr.mlp([4, 5, 3]), X, LABELS, loss="softmax_cross_entropy", **options)
+    with pytest.raises(cr.DivergenceError) as caught:
+        cr.fit(cr.mlp([4, 5, 1]), X, 1e30 * X[:, 0], loss="squared_error")
+    estimator = cr.MLPClassifier(hidden_layer_sizes=(4,)).partial_fit(X, LABELS, classes=[0, 1, 2])
+    last = [cr.load(path) for path in tmp_path.glob("*.safetensors")]
+    for model in (*found, *last, caught.value.model, estimator.model_):
+        assert not model.theta.flags.writeable
+        assert not model.buffers.flags.writeable
+    assert len(last) == 2
+    assert not any(array.flags.writeable for array in (*estimator.coefs_, *estimator.intercepts_))
 
 
 def test_a_dtype_that_cannot_hold_the_numbers_is_refused(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ class Model:
 
     Attributes:
         network: the layers, without arrays.
-        theta: all trained parameters, ``(p,)``, an array of ``backend``; read-only by contract.
-        buffers: running statistics, ``(q,)``.
+        theta: all trained parameters, ``(p,)``, an array of ``backend``: read-only, or a copy where the library has no
+            arrays that are. ``dataclasses.replace(model, theta=theta)`` is the model with others.
+        buffers: running statistics, ``(q,)``, as theta.
         loss: what it was trained for; its link turns the network's last pre-activations into predictions.
         backend: where it runs.
         flat: whether targets were one number a row, so that predictions are ``(rows,)``.
@@ -68,10 +69,12 @@ class Model:
     feature_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        on = self.backend
+        with on.active():  # copied: an array that somebody else writes to would change some answers and not others
+            vars(self).update({name: on.copy(on.asarray(array)) for name, array in self._arrays().items()})
         if self.preprocessing is not None:  # which knows both
             known = Schema.of(self.preprocessing)
-            object.__setattr__(self, "classes", known.classes)
-            object.__setattr__(self, "feature_names", known.feature_names)
+            vars(self).update(classes=known.classes, feature_names=known.feature_names)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model):
@@ -179,7 +182,7 @@ class Model:
         numbers = self._numbers()
         _check_held(self.network, numbers, dtype_name(target.dtype))
         with target.active():
-            theta, buffers = (target.copy(target.asarray(numbers[part])) for part in ("theta", "buffers"))
+            theta, buffers = (target.asarray(numbers[part]) for part in ("theta", "buffers"))
         return replace(self, theta=theta, buffers=buffers, backend=target)
 
     def save(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
@@ -215,8 +218,11 @@ class Model:
         names = {"classes": list(self.classes), "feature_names": list(self.feature_names)}
         return {name: value for name, value in names.items() if value and are_labels(value)}
 
+    def _arrays(self) -> dict[str, Array]:
+        return {name: vars(self)[name] for name in ("theta", "buffers")}
+
     def _numbers(self) -> dict[str, np.ndarray]:
-        return {"theta": self.backend.to_numpy(self.theta), "buffers": self.backend.to_numpy(self.buffers)}
+        return {name: self.backend.to_numpy(array) for name, array in self._arrays().items()}
 
     def ask(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
         """``finish(loss, backend, z)`` of the last pre-activations z of X, in the library of X.
@@ -284,7 +290,7 @@ class Model:
         if finish not in passes:
             last = None if finish is None else partial(finish, self.loss)
             made = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
-            passes[finish] = made.load(self.theta, self.buffers)
+            passes[finish] = made.load(**self._arrays())
         return passes[finish]
 
     @cached_property
@@ -300,6 +306,23 @@ class Model:
             return prediction
         host = self.backend.to_numpy(prediction)
         return host if owner is None else owner.from_numpy(host, owner.device_of(X))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A field of a model whose array does not leave it: what is written into what it gives changes no answer."""
+
+    name: str
+
+    def __get__(self, model: Model, owner: type) -> Array:
+        return model.backend.library.hand_out(vars(model)[self.name])
+
+    def __set__(self, model: Model, array: Array) -> None:  # by dataclass, once, when the model is made
+        vars(model)[self.name] = array
+
+
+for _name in ("theta", "buffers"):  # in the class's body dataclass would take them for defaults
+    setattr(Model, _name, _Own(_name))
 
 
 def load(

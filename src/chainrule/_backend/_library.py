@@ -78,6 +78,9 @@ class Library(Protocol):
 
     def to_numpy(self, x: Array) -> np.ndarray: ...
 
+    def hand_out(self, x: Array) -> Array:
+        """``x`` for the user: nothing that is written into it reaches ``x``."""
+
     def compile(self, make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
         """The step ``make(backend, *arguments)`` compiled, its first argument donated."""
 

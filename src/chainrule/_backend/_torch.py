@@ -112,6 +112,11 @@ def to_numpy(x: Any) -> np.ndarray:
     return host
 
 
+def hand_out(x: Any) -> Array:
+    copy: Array = x.clone()
+    return copy
+
+
 def _with_numbers(x: Any) -> Any:
     """The tensor ``x``, where its numbers are all in memory."""
     if x.layout != _torch().strided:

@@ -302,7 +302,7 @@ class Perceptron(
 
     @property
     def _theta(self) -> Array:
-        return self._model.theta
+        return self._model.buffers  # where the parameters are too, and short: a library may hand out a copy
 
     @property
     def _n_features_out(self) -> int:

@@ -16,7 +16,7 @@ from ..model import Model
 
 
 def weights_of(model: Model) -> tuple[Array, ...]:
-    """Each Dense layer's W ``(n_in, n_out)``; on NumPy read-only, since a write would be lost on compiled passes."""
+    """Each Dense layer's W ``(n_in, n_out)``; read-only, or a copy, as the model's theta."""
     return tuple(pieces[0] for pieces in _dense(model))
 
 
@@ -45,12 +45,8 @@ def with_biases(model: Model, given: Any) -> Model:
 
 
 def _dense(model: Model) -> list[tuple[Array, ...]]:
-    theta = model.theta
-    if isinstance(theta, np.ndarray):
-        theta = theta.view()
-        theta.flags.writeable = False
     with model.backend.active():
-        groups = model.network.layout.split(model.backend, theta)
+        groups = model.network.layout.split(model.backend, model.theta)
     return [pieces for layer, pieces in zip(model.network.layers, groups, strict=True) if isinstance(layer, Dense)]
 
 

@@ -76,7 +76,7 @@ class Run:
 
     def model(self) -> Model:
         """The model as it is now."""
-        return self.build(*self.snapshot(), self.history)
+        return self.build(self.state.theta, self.state.buffers, self.history)  # a Model copies its numbers
 
     def require_column(self, name: str) -> None:
         """Raise ConfigurationError unless the history will have this column."""
