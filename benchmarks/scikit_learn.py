@@ -169,7 +169,15 @@ REQUESTS = (
     (
         "a file without pickle",
         'clf.model_.save("digits.safetensors")',
-        "what `cr.load` gives back answers in the same labels",
+        "what `cr.load` gives back answers in the same labels. Of the network alone: what a pipeline does to X before "
+        "it is not in this file",
+    ),
+    (
+        "a pipeline in a file without pickle",
+        'cr.from_pipeline(pipeline).save("pipeline.safetensors")',
+        "`StandardScaler`, `MinMaxScaler`, `RobustScaler` and `MaxAbsScaler` are folded into the first layer, in "
+        "float64, and the columns are those of the pipeline's X; other steps are refused by name: keep such a pipeline "
+        "with skops or joblib",
     ),
 )
 

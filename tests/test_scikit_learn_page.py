@@ -118,6 +118,9 @@ def small(script: ModuleType) -> dict[str, Any]:
     settings: dict[str, Any] = {"hidden_layer_sizes": (8,), "activation": "tanh", "max_iter": 3, "random_state": 0}
     with script.without_convergence_warnings():
         clf = cr.MLPClassifier(**settings).fit(X, y, X_val=X, y_val=y)
+        scaler = importlib.import_module("sklearn.preprocessing").StandardScaler()
+        pipeline = importlib.import_module("sklearn.pipeline").make_pipeline(scaler, cr.MLPClassifier(**settings))
+        pipeline.fit(X, y)
         half = cr.MLPClassifier(**settings).partial_fit(X, y, classes=[0, 1, 2])
     return {
         "cr": cr,
@@ -137,6 +140,7 @@ def small(script: ModuleType) -> dict[str, Any]:
         "classes": [0, 1, 2],
         "clf": clf,
         "half": half,
+        "pipeline": pipeline,
     }
 
 
@@ -155,4 +159,7 @@ def test_what_users_asked_for_runs_as_it_is_written(
                 error.add_note(f"{wanted}: {written}")
                 raise
     assert (tmp_path / "digits.safetensors").exists()
+    np.testing.assert_array_equal(
+        cr.load(tmp_path / "pipeline.safetensors").predict(small["X"]), small["pipeline"].predict(small["X"])
+    )
     assert (tmp_path / "epochs.csv").read_text().startswith("epoch,loss")

@@ -116,12 +116,13 @@ from .training import fit as fit
 if _TYPE_CHECKING:
     from .estimators import MLPClassifier as MLPClassifier
     from .estimators import MLPRegressor as MLPRegressor
+    from .estimators import from_pipeline as from_pipeline
 
-_ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor", "from_pipeline")
 
 
 def __getattr__(name: str) -> _Any:
-    """The two estimators, imported when they are asked for: scikit-learn is an extra, and takes its time."""
+    """The estimators, imported when they are asked for: scikit-learn is an extra, and takes its time."""
     if name not in _ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import estimators

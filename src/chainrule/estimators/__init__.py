@@ -6,8 +6,9 @@ try:
     import sklearn.callback  # noqa: F401  # what scikit-learn 1.9 brought
 except ImportError as error:
     raise MissingExtraError(
-        "MLPClassifier and MLPRegressor need scikit-learn 1.9 or newer: pip install 'chainrule[sklearn]'."
+        "chainrule's part for scikit-learn needs 1.9 or newer of it: pip install 'chainrule[sklearn]'."
     ) from error
 
 from ._classifier import MLPClassifier as MLPClassifier
+from ._pipeline import from_pipeline as from_pipeline
 from ._regressor import MLPRegressor as MLPRegressor
