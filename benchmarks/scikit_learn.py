@@ -196,7 +196,11 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "has no effect with it, as there."
         ),
         "batch_size": "Same. `lbfgs` refuses it.",
-        "learning_rate": "Also a schedule, for every solver that is named; the three names are for `sgd`, as there.",
+        "learning_rate": (
+            "Also a schedule, for every solver that is named; the three names are for `sgd`, as there. A schedule "
+            "without `steps=` lasts as long as one `fit`, `max_iter` epochs; `partial_fit`, which cannot know how many "
+            "calls are to come, wants its length, and says once when it is over."
+        ),
         "random_state": "Same draws. `partial_fit` goes on in its stream; there every call starts it again.",
         "verbose": 'Also `"bar"`. The lines are the same; `lbfgs` prints a line an iteration, there what SciPy prints.',
         "warm_start": (
@@ -236,7 +240,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "partial_fit": (
             "As `fit`. k calls on the same rows give what `fit` gives with `max_iter=k`, also when rows are shuffled "
             "(there the order starts again at each call); after a `fit` as many rows again are held out as they were "
-            "there. Settings of the solver that `set_params` changes between calls take effect. A call that fails "
+            "there. Settings of the solver that `set_params` changes between calls take effect, and its moments stay; "
+            "another solver begins with moments of its own. A call that fails "
             "changes nothing. With `lbfgs` neither estimator has it; there the regressor has, and it runs all of `fit`."
         ),
         "predict": "Same answers, in the library and on the device of X; labels that are text in NumPy.",

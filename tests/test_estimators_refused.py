@@ -517,7 +517,7 @@ RESUMED: dict[str, dict[str, Any]] = {
     "adam": {"solver": "adam"},
     "sgd": {"solver": "sgd", "learning_rate": "invscaling"},
     "lion": {"solver": "lion"},
-    "a schedule": {"solver": cr.AdamW(cr.CosineDecay(0.05, warmup=3))},
+    "a schedule": {"solver": cr.AdamW(cr.CosineDecay(0.05, warmup=3, steps=24))},
     "all at once": {"dropout": 0.3, "normalization": "batch", "clip": cr.ClipNorm(0.5), "activation": "tanh"},
     "float32": {"dtype": "float32", "dropout": 0.3},
 }

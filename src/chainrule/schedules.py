@@ -1,7 +1,8 @@
 """Learning rates that change: pure functions of the step counter, which is an array, so a compiled step stays compiled.
 
 ``rate(xp, t)`` is eta at step t = 1, 2, ..., given as a float array of shape ``(1,)``. All lengths count steps. Where
-``steps`` is None, ``fit`` fills in how many steps it will take (``planned``).
+``steps`` is None, ``fit`` fills in how many steps it will take (``planned``); where nobody can know that, as in
+``partial_fit``, such a schedule is refused.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         batch_size: examples a step; ``"auto"`` is min(200, rows). The last, shorter batch counts like any other.
         learning_rate: ``"constant"``; for ``"sgd"`` also ``"invscaling"``, eta / (t + 1)^power_t after t examples, and
             ``"adaptive"``, a fifth whenever training would stop; or a schedule like ``cr.CosineDecay(1e-3)``, for
-            every solver that is named.
+            every solver that is named. Without a length it lasts for ``max_iter`` epochs; ``partial_fit`` needs one.
         learning_rate_init: eta, for solvers that are named.
         power_t: the exponent of ``"invscaling"``.
         max_iter: epochs at most (iterations of ``"lbfgs"``).

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
-from .._errors import DivergenceError
+from .._errors import DivergenceError, require
 from .._typing import Array
 from ..layers import Dropout, RandomizedLeakyReLU
 from ..model import evaluate
-from ..optimizers import planned
+from ..optimizers import Optimizer, planned
+from ..schedules import as_schedule
 from ..schema import Schema
 from ..training import (
     Plan,
@@ -49,6 +50,7 @@ class Progress:
     rate_scale: float = 1.0
     best: Snapshot | None = None
     ended: bool = False  # whether early stopping has ended the calls of partial_fit
+    past_end: bool = False  # whether it was said that the schedule is over
     split: Split | None = None  # the last fit's, so that no row that it trained on is validated on
     feed: Resident | None = field(default=None, repr=False)
 
@@ -64,9 +66,13 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
     on = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
     on = on.compiling(task.problem.parts())
+    if incremental:
+        _check_length(task.problem.optimizer)
     optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
     task = replace(task, problem=replace(task.problem, optimizer=optimizer))
     progress = _resume(estimator, on, task, incremental)
+    if incremental:
+        _tell_end(on, progress, len(sizes))
     feed = _feed(on, task, progress, sizes)
     convergence = Convergence(
         estimator,
@@ -114,6 +120,31 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         estimator.model_, estimator.stopped_, estimator._progress = run.model(), run.stopped, progress
 
 
+def _check_length(optimizer: Optimizer) -> None:
+    """Refuse a schedule that lasts as long as the training: how many calls are to come is the caller's to know."""
+    kind = type(optimizer.learning_rate).__name__
+    require(
+        planned(optimizer, 1) is optimizer,
+        f"partial_fit cannot know how many steps are to come, and the schedule {kind} has no length of its own: give "
+        f"it the steps of all calls together, {kind}(..., steps=1000), or take a constant rate.",
+    )
+
+
+def _tell_end(on: Backend, progress: Progress, steps: int) -> None:
+    """Say once that the calls go on after the end of a schedule, where its rate may be 0."""
+    schedule = progress.problem.optimizer.learning_rate
+    end = getattr(schedule, "steps", None)
+    if end is None or progress.past_end or int(on.to_numpy(progress.state.step)[0]) + steps <= end:
+        return
+    progress.past_end = True
+    final = float(as_schedule(schedule).rate(np, np.asarray([float(end)]))[0])
+    warnings.warn(
+        f"the schedule {type(schedule).__name__} has come to the end of its {end} steps, and partial_fit goes on at "
+        f"its last rate, {final:.3g}: give it more steps, or another rate with set_params.",
+        stacklevel=2,
+    )
+
+
 def _program_of(feed: Resident | Streamed, incremental: bool) -> Resident | None:
     """What compiled the steps, for the next call of ``partial_fit``, without the examples."""
     if not incremental or not isinstance(feed, Resident):
@@ -136,22 +167,25 @@ def _resume(estimator: Any, on: Backend, task: Task, incremental: bool) -> Progr
     """The state to start from: the model's weights, and for ``partial_fit`` the optimizer as it was left."""
     model = estimator.model_
     theta, buffers = on.copy(on.asarray(model.theta)), on.copy(on.asarray(model.buffers))
+    random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in task.network.layers)
+
+    def fresh(seed: int) -> State:
+        return fresh_state(on, task.problem, theta, buffers, seed)
+
     before: Progress | None = getattr(estimator, "_progress", None) if incremental else None
-    if before is None or not _goes_on(before.problem, task.problem):
-        random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in task.network.layers)
+    if before is None or type(before.problem.optimizer) is not type(task.problem.optimizer):
         seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
-        return Progress(fresh_state(on, task.problem, theta, buffers, seed), task.problem, np.arange(len(task.rows)))
+        return Progress(fresh(seed), task.problem, np.arange(len(task.rows)))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
     state = copy_state(on, place_state(on, before.state))._replace(theta=theta, buffers=buffers)
     order = before.order if len(before.order) == len(task.rows) else np.arange(len(task.rows))
     best = None if before.best is None else Snapshot(*place_state(on, before.best))
-    feed = before.feed if before.problem == task.problem else None
-    return Progress(state, task.problem, order, before.rate_scale, best, False, before.split, feed)
-
-
-def _goes_on(before: Problem, now: Problem) -> bool:
-    """Whether the moments of one problem's optimizer can be the other's."""
-    return type(before.optimizer) is type(now.optimizer)
+    if before.problem == task.problem:
+        return replace(before, state=state, order=order, best=best, ended=False)
+    # Other settings of an optimizer may ask for fewer moments, or for more (Lion's decay): those of before stay.
+    moments = fresh(0).moments
+    state = state._replace(moments=state.moments[: len(moments)] + moments[len(state.moments) :])
+    return Progress(state, task.problem, order, before.rate_scale, best, split=before.split)
 
 
 def _feed(on: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:
