@@ -232,8 +232,10 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     },
     "methods": {
         "fit": (
-            "Also `X_val`, `y_val`, `sample_weight_val`. `sample_weight` must be >= 0, which there it "
-            "need not be. A divergence is the same ValueError, raised in the epoch in which it happens, and `model_` "
+            "Also `X_val`, `y_val`, `sample_weight_val`. `sample_weight` must be >= 0, which there it need not be. "
+            "Dates, durations, text and masked entries are refused wherever numbers are asked for (there text of "
+            "digits is taken for numbers, and a mask is passed over). A divergence is the same ValueError, raised in "
+            "the epoch in which it happens, and `model_` "
             "keeps the last finite weights. A fit that is refused leaves the one before as it was. Ctrl-C ends after "
             "the step in flight, with a warning of its own class."
         ),

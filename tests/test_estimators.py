@@ -317,6 +317,7 @@ def test_every_attribute_and_method_of_theirs_is_there(problem: str, settings: d
     np.testing.assert_array_equal(a.feature_names_in_, b.feature_names_in_)
 
 
+# What is no number is refused in our words: tests/test_estimators_numbers.py.
 BAD: dict[str, Callable[[Any], Any]] = {
     "alpha": lambda E: E(alpha=-1.0).fit(DIGITS, DIGIT),
     "a flag": lambda E: E(shuffle="yes").fit(DIGITS, DIGIT),
@@ -329,8 +330,6 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "NaN in y": lambda E: E().fit(DIGITS[:2], [np.nan, 1.0]),
     "lengths": lambda E: E().fit(DIGITS, DIGIT[:-1]),
     "no rows": lambda E: E().fit(DIGITS[:0], DIGIT[:0]),
-    "text": lambda E: E().fit([["a"], ["b"]], [0, 1]),
-    "complex": lambda E: E().fit(DIGITS + 1j, DIGIT),
     "other features": lambda E: E(max_iter=1).fit(DIGITS, DIGIT).predict(DIGITS[:, :3]),
     "not fitted": lambda E: E().predict(DIGITS),
     "weights of another length": lambda E: E().fit(DIGITS, DIGIT, sample_weight=np.ones(3)),

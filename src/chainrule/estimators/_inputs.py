@@ -5,6 +5,8 @@ scikit-learn checks what it can read, in its own words; an array of another libr
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
 
 from .._backend import Backend, library_of, to_host
-from .._errors import DataError
+from .._errors import DataError, DTypeError
 from ..data import Batch, check_inputs
 
 
@@ -31,9 +33,65 @@ def as_host(x: Any) -> Any:
     return x if library_of(x) is None else to_host(x)
 
 
+def check_numbers(x: Any, what: str) -> None:
+    """Refuse what NumPy, and so scikit-learn, would make numbers of, and what it would pass over.
+
+    Raises DTypeError for dates, durations and text, DataError for masked entries, complex numbers, and entries that
+    stand for a missing number and are not NaN.
+    """
+    if np.ma.is_masked(x):
+        raise DataError(f"{what} has masked entries, which would be taken as numbers: fill them in with .filled(...).")
+    for name, column in _columns(x, what):
+        kinds = set(map(type, column.ravel().tolist())) if column.dtype.kind == "O" else {column.dtype.type}
+        missing = {kind for kind in kinds if kind.__name__ in ("NAType", "NaTType")}
+        if any(issubclass(kind, str | bytes) for kind in kinds):
+            raise DTypeError(f"{name} must hold real numbers, got text: encode text and categories as numbers first.")
+        if any(issubclass(kind, _TIMES) or hasattr(kind, "strftime") for kind in kinds - missing):
+            raise DTypeError(
+                f"{name} must hold real numbers, got dates or durations: make numbers of them first, such as days, "
+                "(dates - dates.min()) / np.timedelta64(1, 'D')."
+            )
+        if missing:
+            raise DataError(f"{name} has missing values: drop these rows or fill the values in.")
+        if any(issubclass(kind, complex | np.complexfloating) for kind in kinds):
+            raise DataError(f"Complex data not supported: {name} must hold real numbers, got {column.dtype}.")
+
+
+_TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
+
+
+def _columns(x: Any, what: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The parts of x that may hold something else than numbers, by their names in a message."""
+    frame = hasattr(x, "columns")
+    dtypes = x.dtypes if frame and hasattr(x, "dtypes") else [getattr(x, "dtype", None)]
+    if is_sparse(x) or is_foreign(x) or all(map(_is_number, dtypes)):
+        return
+    for name, part in _named_columns(x) if frame else [("", x)]:
+        try:
+            if not _is_number(getattr(part, "dtype", None)):
+                yield f"{what}: column {name!r}" if frame else what, to_host(part)
+        except DataError:  # NumPy cannot read it, for which scikit-learn has words
+            return
+
+
+def _named_columns(frame: Any) -> Iterable[tuple[str, Any]]:
+    if hasattr(frame, "column_names"):  # an Arrow table, whose columns are arrays
+        return zip(frame.column_names, frame.columns, strict=True)
+    named: Iterable[tuple[str, Any]] = (
+        frame.items() if hasattr(frame, "items") else zip(frame.columns, frame, strict=True)
+    )
+    return named
+
+
+def _is_number(dtype: Any) -> bool:
+    """Whether a dtype of NumPy, pandas or polars is one of numbers or truth values."""
+    return dtype.kind in "biuf" if hasattr(dtype, "kind") else bool(getattr(dtype, "is_numeric", bool)())
+
+
 def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
     """X as a NumPy array or CSR matrix of float32 or float64, or the other library's array that it is."""
     if not is_foreign(X):
+        check_numbers(X, "X")
         return validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=reset)
     if len(X.shape) != 2:
         raise DataError(
@@ -49,8 +107,14 @@ def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
     return validate_data(estimator, X, skip_check_array=True, reset=reset)
 
 
-def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, Any]:
-    """The same for X; y as a NumPy array, or as the sparse matrix of labels that it is; both of one length."""
+def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool, of: str = "") -> tuple[Any, Any]:
+    """The same for X; y as a NumPy array, or as the sparse matrix of labels that it is; both of one length.
+
+    ``of`` is what follows their names in a message: ``"_val"``.
+    """
+    check_numbers(X, f"X{of}")
+    if numeric:
+        check_numbers(y, f"y{of}")
     y = to_host(y) if is_foreign(y) else y
     options = {"multi_output": True, "y_numeric": numeric}
     if not is_foreign(X):
@@ -65,10 +129,11 @@ def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool) -> 
     return X, y
 
 
-def check_weight(sample_weight: Any, rows: int) -> np.ndarray | None:
+def check_weight(sample_weight: Any, rows: int, of: str = "") -> np.ndarray | None:
     """The weights ``(rows,)`` on the host, not negative and not all 0; a number stands for all rows."""
     if sample_weight is None:
         return None
+    check_numbers(sample_weight, f"sample_weight{of}")
     if is_foreign(sample_weight):
         sample_weight = to_host(sample_weight)
     checked: np.ndarray = _check_sample_weight(sample_weight, np.zeros((rows, 1)), ensure_non_negative=True)

@@ -19,7 +19,7 @@ from .._typing import Array
 from ..losses import LossFunction, Poisson, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
-from ._inputs import as_host
+from ._inputs import as_host, check_numbers
 from ._network import ACTIVATION_NAMES
 
 REGRESSION_LOSSES = {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
@@ -91,6 +91,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
         NaN where an answer is not finite.
         """
+        check_numbers(y, "y")
         return self._score_of(y, as_host(self.predict(X)), as_host(sample_weight))
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
@@ -113,6 +114,10 @@ class MLPRegressor(RegressorMixin, Perceptron):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if not np.isfinite(y).all():  # of objects, which scikit-learn looks at as they are
+            raise DataError(
+                f"y has missing or infinite values in {(~np.isfinite(y)).any(axis=1).sum()} of {len(y)} rows."
+            )
         low, high = {"counts": (0.0, np.inf), "fractions": (0.0, 1.0)}.get(self._find_loss().target, (-np.inf, np.inf))
         if (y < low).any() or (y > high).any():
             raise DataError(

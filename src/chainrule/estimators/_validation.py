@@ -35,8 +35,8 @@ def check_validation(validation: Validation) -> None:
 
 def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
     """The task with the user's validation set."""
-    X, y = check_x_y(estimator, *validation[:2], reset=False, numeric=estimator._numeric)
-    weight, targets = check_weight(validation[2], X.shape[0]), estimator._encode(y)
+    X, y = check_x_y(estimator, *validation[:2], reset=False, numeric=estimator._numeric, of="_val")
+    weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
     batch, constant = place(task.backend, X, targets, weight), estimator._constant(targets, weight)
     return replace(task, held=Held(*validation[:2], weight, batch, constant))
 

@@ -1,0 +1,144 @@
+"""What is no number is refused by the estimators wherever numbers are asked for, though NumPy could make one of it."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import find_library
+
+import chainrule as cr
+
+find_library("scikit-learn", "sklearn.callback")
+pd, pl, pa = (find_library(name) for name in ("pandas", "polars", "pyarrow"))
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ROWS = 40
+X = np.random.default_rng(4).normal(size=(ROWS, 2))
+Y = X[:, 0] - X[:, 1]
+DATES = pd.Series(pd.date_range("2020-01-01", periods=ROWS))
+DIGITS = [str(i) for i in range(ROWS)]
+
+TIMES: dict[str, Any] = {
+    "dates": DATES.to_numpy(),
+    "dates of pandas": DATES,
+    "dates of polars": pl.Series("when", DATES.dt.date.to_list()),
+    "dates of Arrow": DATES.astype("timestamp[ns][pyarrow]"),
+    "dates with a zone": DATES.dt.tz_localize("UTC"),
+    "some of no date": DATES.where(DATES.index != 3),
+    "dates as objects": DATES.astype(object),
+    "dates in a list": list(DATES.dt.to_pydatetime()),
+    "times of day": np.asarray([date.time() for date in DATES], dtype=object),
+    "periods": DATES.dt.to_period("D"),
+    "durations": (DATES - DATES[0]).to_numpy(),
+    "durations of pandas": DATES - DATES[0],
+    "durations as objects": np.asarray([date - DATES[0] for date in DATES], dtype=object),
+}
+TEXT: dict[str, Any] = {
+    "text": np.asarray(DIGITS),
+    "text as objects": np.asarray(DIGITS, dtype=object),
+    "text in a list": DIGITS,
+    "text of pandas": pd.Series(DIGITS, dtype="string"),
+    "text of polars": pl.Series("name", DIGITS),
+    "categories": pd.Series(DIGITS).astype("category"),
+    "bytes": np.asarray(DIGITS).astype("S"),
+    "one word among numbers": np.asarray([*Y[1:], "1.5"], dtype=object),
+}
+MISSING: dict[str, Any] = {
+    "a masked entry": np.ma.MaskedArray(Y, mask=np.arange(ROWS) == 3),
+    "pandas' NA": pd.Series([pd.NA, *Y[1:]], dtype=object),
+    "no date": pd.Series([pd.NaT, *Y[1:]], dtype=object),
+    "None": np.asarray([None, *Y[1:]], dtype=object),
+    "Decimal's NaN": np.asarray([decimal.Decimal("NaN"), *map(decimal.Decimal, Y[1:])], dtype=object),
+    "of pandas": pd.Series([None, *range(ROWS - 1)], dtype="Int64"),
+    "of Arrow": pd.Series([None, *Y[1:]]).astype("double[pyarrow]"),
+    "of polars": pl.Series("y", [None, *Y[1:]]),
+}
+NUMBERS: dict[str, Any] = {
+    "objects": Y.astype(object),
+    "Decimal": np.asarray([decimal.Decimal(repr(float(y))) for y in Y], dtype=object),
+    "Arrow's": pd.Series(Y).astype("double[pyarrow]"),
+    "polars'": pl.Series("y", Y),
+    "a list": Y.tolist(),
+}
+
+
+def regressor() -> cr.MLPRegressor:
+    return cr.MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, random_state=0)
+
+
+def beside_numbers(column: Any) -> Any:
+    """X with this as its second column."""
+    if isinstance(column, pl.Series):
+        return pl.DataFrame({"a": X[:, 0], "b": column})
+    if isinstance(column, np.ma.MaskedArray):
+        return np.ma.stack([column, column], axis=1)
+    return pd.DataFrame({"a": X[:, 0], "b": column})
+
+
+PLACES: dict[str, Callable[[Any], Any]] = {
+    "y": lambda bad: regressor().fit(X, bad),
+    "y of partial_fit": lambda bad: regressor().partial_fit(X, Y).partial_fit(X, bad),
+    "y_val": lambda bad: regressor().fit(X, Y, X_val=X, y_val=bad),
+    "X": lambda bad: regressor().fit(beside_numbers(bad), Y),
+    "X of a classifier": lambda bad: cr.MLPClassifier(max_iter=2).fit(beside_numbers(bad), Y > 0),
+    "X_val": lambda bad: regressor().fit(pd.DataFrame(X, columns=["a", "b"]), Y, X_val=beside_numbers(bad), y_val=Y),
+    "X of predict": lambda bad: regressor().fit(pd.DataFrame(X, columns=["a", "b"]), Y).predict(beside_numbers(bad)),
+    "y of score": lambda bad: regressor().fit(X, Y).score(X, bad),
+    "sample_weight": lambda bad: regressor().fit(X, Y, sample_weight=bad),
+    "sample_weight_val": lambda bad: regressor().fit(X, Y, X_val=X, y_val=Y, sample_weight_val=bad),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", [*TIMES, *TEXT])
+def test_dates_durations_and_text_are_no_numbers(kind: str, place: str) -> None:
+    got = "dates or durations" if kind in TIMES else "text"
+    name = "X.*: column 'b'" if place.startswith("X") else place.split()[0]
+    with pytest.raises(cr.DTypeError, match=rf"^{name}( must|: column) .*got {got}"):
+        PLACES[place]({**TIMES, **TEXT}[kind])
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if "score" not in place])
+@pytest.mark.parametrize("kind", MISSING)
+def test_what_is_missing_is_called_so(kind: str, place: str) -> None:
+    with pytest.raises(ValueError, match=r"missing (or infinite )?values|masked entries|contains NaN"):
+        PLACES[place](MISSING[kind])
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_are_taken_in_whatever_they_come(kind: str) -> None:
+    want, got = regressor().fit(X, Y, np.abs(Y)), regressor()
+    got.fit(X, NUMBERS[kind], [abs(y) for y in NUMBERS[kind]])
+    np.testing.assert_array_equal(got.predict(X), want.predict(X))
+    frame, array = beside_numbers(NUMBERS[kind]), np.stack([X[:, 0], Y], axis=1)
+    np.testing.assert_array_equal(regressor().fit(frame, Y).predict(frame), regressor().fit(array, Y).predict(array))
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if not place.startswith("X")])
+def test_complex_numbers_are_refused_without_printing_them(place: str) -> None:
+    with pytest.raises(cr.DataError, match=r"Complex data not supported: .* real numbers, got complex128") as caught:
+        PLACES[place](Y + 1j)
+    assert len(str(caught.value)) < 100
+
+
+def test_an_arrow_table_is_looked_at_by_column() -> None:
+    table = pa.table({"a": X[:, 0], "b": DIGITS})
+    with pytest.raises(cr.DTypeError, match="column 'b' must hold real numbers, got text"):
+        regressor().fit(table, Y)
+
+
+def test_lists_of_rows_are_looked_at_too() -> None:
+    with pytest.raises(cr.DTypeError, match="X must hold real numbers, got text"):
+        regressor().fit([[1.0, "2"], [3.0, "4"]], [0.0, 1.0])
+    with pytest.raises(cr.DTypeError, match="y must hold real numbers, got dates"):
+        regressor().fit(X[:2], [np.datetime64("2020-01-01"), np.datetime64("2020-01-02")])
+
+
+def test_a_classifier_takes_dates_and_text_as_labels() -> None:
+    label = np.where(Y > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
+    assert set(cr.MLPClassifier(max_iter=2).fit(X, label).predict(X)) <= set(label)
