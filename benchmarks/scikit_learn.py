@@ -204,8 +204,11 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "random_state": "Same draws. `partial_fit` goes on in its stream; there every call starts it again.",
         "verbose": 'Also `"bar"`. The lines are the same; `lbfgs` prints a line an iteration, there what SciPy prints.',
         "warm_start": (
-            "Same. Parameters that now ask for another network are refused; there a new activation is taken over, and "
-            "new sizes are ignored or fail later."
+            "Patience, `best_loss_` and `best_validation_score_` begin anew in each `fit`, and under early stopping "
+            "the weights of the fit before are measured first, as the score to beat; there those of the old data go "
+            "on, so that a fit on other data may end after one epoch, with its weights. `partial_fit` goes on with or "
+            "without it, also on rows that have not all classes. Parameters that now ask for another network are "
+            "refused; there a new activation is taken over, and new sizes are ignored or fail later."
         ),
         "early_stopping": (
             "Same split (stratified for two classes alone: a scorer that needs all of several may want `X_val`) and "
@@ -225,9 +228,11 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "loss exceeds 36 (16 in float32). A loss that overflows is a divergence; there it is infinity."
         ),
         "loss_curve_": "Same; what `loss_` says holds here too.",
-        "best_loss_": "Same; what `loss_` says holds here too.",
+        "best_loss_": "Same; what `loss_` says holds here too. Of the last `fit`, where several go on from each other.",
         "validation_scores_": "Same. Also where `X_val` is given without early stopping. By `scoring`.",
-        "best_validation_score_": "Same. By `scoring`.",
+        "best_validation_score_": (
+            "Same. By `scoring`. Where a `fit` goes on it is at least that of the weights that it began with."
+        ),
         "out_activation_": "Same. Also the name of `output_activation`.",
     },
     "methods": {

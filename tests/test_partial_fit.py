@@ -143,3 +143,58 @@ def test_another_optimizer_begins_with_moments_of_its_own(before: Any, after: An
     anew.coefs_, anew.intercepts_ = changed.coefs_, changed.intercepts_
     changed.set_params(solver=after).partial_fit(X, NUMBERS)
     np.testing.assert_array_equal(theta(changed), theta(anew.fit(X, NUMBERS)))
+
+
+# ---------------------------------------------------------------------------------------------------------- warm starts
+
+
+@pytest.mark.parametrize("scoring", [None, "loss", "r2"])
+def test_a_warm_fit_that_finds_nothing_better_keeps_the_weights_it_began_with(scoring: str | None) -> None:
+    settings = {"early_stopping": True, "warm_start": True, "scoring": scoring, "max_iter": 60}
+    estimator = regressor(learning_rate_init=0.01, **settings)
+    estimator.fit(X[:60], NUMBERS[:60], X_val=X[60:], y_val=NUMBERS[60:])
+    before, best = theta(estimator), estimator.best_validation_score_
+    estimator.set_params(learning_rate_init=1.0, n_iter_no_change=2)
+    estimator.fit(X[:20], -NUMBERS[:20], X_val=X[60:], y_val=NUMBERS[60:])
+    np.testing.assert_array_equal(theta(estimator), before)
+    assert estimator.best_validation_score_ == pytest.approx(best)
+    assert estimator.n_iter_ == 3
+
+
+def test_a_warm_fit_is_stopped_by_what_it_sees_itself() -> None:
+    settings = {"early_stopping": True, "warm_start": True, "learning_rate_init": 0.01, "max_iter": 60}
+    estimator = regressor(**settings).fit(X, NUMBERS, X_val=X, y_val=NUMBERS)
+    estimator.fit(X, -NUMBERS, X_val=X, y_val=-NUMBERS)  # the weights before are far off there
+    assert estimator.n_iter_ == 60
+    assert estimator.best_validation_score_ == max(estimator.validation_scores_[-60:]) > 0
+    assert estimator.score(X, -NUMBERS) == pytest.approx(estimator.best_validation_score_)
+
+
+def test_a_warm_fit_on_other_labels_learns_them() -> None:
+    settings = {"warm_start": True, "learning_rate_init": 0.05, "max_iter": 300, "tol": 1e-3}
+    estimator = classifier(**settings).fit(X, CLASSES)
+    assert estimator.stopped_ is not None
+    for _ in range(2):
+        estimator.fit(X, 2 - CLASSES)
+        assert estimator.score(X, 2 - CLASSES) > 0.9
+    assert estimator.best_loss_ == min(estimator.loss_curve_[-estimator.n_iter_ :])
+
+
+def test_a_warm_fit_of_scores_that_are_no_numbers_trains() -> None:
+    def unknown(estimator: Any, X: Any, y: Any) -> float:
+        return float("nan")
+
+    settings = {"early_stopping": True, "warm_start": True, "scoring": unknown, "n_iter_no_change": 1}
+    estimator = regressor(**settings).fit(X, NUMBERS)
+    before = theta(estimator)
+    assert not np.array_equal(theta(estimator.fit(X, NUMBERS)), before)
+
+
+def test_partial_fit_takes_rows_without_all_classes_whatever_warm_start_says() -> None:
+    never, warm = classifier(batch_size="auto"), classifier(batch_size="auto", warm_start=True)
+    for estimator in (never, warm):
+        estimator.partial_fit(X, CLASSES, classes=[0, 1, 2]).partial_fit(X[:1], CLASSES[:1])
+    np.testing.assert_array_equal(theta(never), theta(warm))
+    warm.fit(X, CLASSES).partial_fit(X[:1], CLASSES[:1])
+    with pytest.raises(ValueError, match="warm_start can only be used where `y` has the same classes"):
+        warm.fit(X[:1], CLASSES[:1])

@@ -64,7 +64,7 @@ class Perceptron(
     # What is different between labels and numbers.
 
     @abstractmethod
-    def _learn_targets(self, y: Any, *, fresh: bool) -> None:
+    def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
         """Note what the checked y asks for: ``n_outputs_``, and the classes."""
 
     @abstractmethod
@@ -181,7 +181,7 @@ class Perceptron(
             self._check_lbfgs(validation[0])
         given = X, y
         X, y = check_x_y(self, X, y, reset=fresh, numeric=self._numeric)
-        self._learn_targets(y, fresh=fresh)
+        self._learn_targets(y, fresh=fresh, incremental=incremental)
         targets, weight = self._encode(y), check_weight(sample_weight, X.shape[0])
         if not (incremental and hasattr(self, "_random_state")):
             self._random_state = check_random_state(self.random_state)

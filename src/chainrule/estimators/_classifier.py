@@ -50,7 +50,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         random_state: an int, a ``RandomState``, or None: of initial weights, orders, the validation split, dropout.
         tol: an epoch improves on the best one if it is this much better (``"lbfgs"``: the gradient's largest entry).
         verbose: True prints each epoch; ``"bar"`` shows a progress bar (needs ``chainrule[cli]``).
-        warm_start: whether ``fit`` goes on from the weights of the fit before.
+        warm_start: whether ``fit`` goes on from the weights of the fit before, with patience and bests that begin anew.
         momentum: mu of ``"sgd"``, in [0, 1).
         nesterovs_momentum: whether it is Nesterov's.
         early_stopping: whether to stop by the score on a validation set, and keep the weights that did best there.
@@ -171,12 +171,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
         return float(accuracy_score(as_host(y), self._labels.decode(answers), sample_weight=weight))
 
-    def _learn_targets(self, y: Any, *, fresh: bool) -> None:
+    def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
         y = check_labels(y)
         known: Labels | None = vars(self).get("_labels")
         if fresh or known is None:
             self._labels = Labels.of(y, self.__dict__.pop("_named_classes", None))
-        elif self.warm_start:
+        elif not incremental:
             check_same_classes(y, known)
         self.classes_ = self._labels.classes
         self.n_outputs_ = self._labels.outputs

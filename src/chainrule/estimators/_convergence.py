@@ -36,6 +36,13 @@ class Convergence:
         self._score, self._incremental, self.best = score, incremental, best
         self.ended = False  # whether the calls of partial_fit have come to their end
 
+    def beat(self, run: Run, record: Record) -> None:
+        """Take the weights as they are for the best ones so far, by the score that they have here."""
+        assert self._score is not None, "there is a validation set"
+        score = self._score(run, record)
+        if not math.isnan(score):
+            self._estimator.best_validation_score_, self.best = score, run.snapshot()
+
     def on_epoch_end(self, run: Run, record: Record) -> None:
         estimator = self._estimator
         self._note_loss(record)
@@ -125,12 +132,15 @@ NOTED = (
 
 
 def start(estimator: Any, *, fresh: bool, held: bool, incremental: bool) -> None:
-    """The attributes before the first epoch of a fit; those of earlier epochs stay where a fit goes on."""
+    """The attributes before the first epoch of a fit; the curves of earlier epochs stay where a fit goes on."""
     if fresh or not hasattr(estimator, "loss_curve_"):
         estimator.t_, estimator.loss_curve_, estimator._no_improvement_count = 0, [], 0
         estimator.best_loss_ = estimator.best_validation_score_ = None
         estimator.validation_scores_ = estimator.validation_loss_curve_ = None
-    elif incremental and estimator.stopped_ is not None:
+    elif not incremental:  # another fit, perhaps on other rows: what was best on those says nothing here
+        estimator._no_improvement_count = 0
+        estimator.best_loss_ = estimator.best_validation_score_ = None
+    elif estimator.stopped_ is not None:
         estimator._no_improvement_count = 0
     for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
         curve = getattr(estimator, name)

@@ -102,7 +102,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
         return apply_link if loss.link == "sigmoid" else decide  # which would round fractions to 0 or 1
 
-    def _learn_targets(self, y: Any, *, fresh: bool) -> None:
+    def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
         width = self._encode(y).shape[1]
         before: int = width if fresh else vars(self).get("n_outputs_", width)
         if width != before:

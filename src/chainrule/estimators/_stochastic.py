@@ -104,9 +104,12 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
             progress.order = progress.order[permutation]
         return task.rows[progress.order]
 
+    measure = _measure(on, task)
+    if estimator.early_stopping and not (fresh or incremental):
+        convergence.beat(run, {name: float(on.to_numpy(value)[0]) for name, value in measure(run.state).items()})
     listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
     try:
-        train(run, Plan(feed, order, _measure(on, task)), listeners)
+        train(run, Plan(feed, order, measure), listeners)
     except DivergenceError as error:
         _diverged(estimator, error, run, convergence)
     except KeyboardInterrupt:
