@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
+import sys
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +400,67 @@ def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path: Path
             fit(cr.CSVLogger(path), NeverTrained())
 
 
+def test_a_disk_that_is_full_for_a_while_costs_no_row_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen, write = tmp_path / "history.csv", [], Path.replace
+    path.write_text("epoch,loss\n1,0.5\n")
+
+    def full(self: Path, target: Any) -> Any:
+        if 3 <= len(seen) + 1 <= 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, target)
+
+    class Look:
+        def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:
+            seen.append(len(path.read_text().splitlines()))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.warns(UserWarning, match="No space left on device. Training goes on") as caught:
+        fit(cr.CSVLogger(path), Look(), epochs=6)
+    assert len(caught) == 1
+    assert seen == [2, 3, 3, 3, 6, 7]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_stays_full_is_said_at_the_end_and_leaves_the_log_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, before = tmp_path / "history.csv", "epoch,loss\n1,0.5\n"
+    path.write_text(before)
+
+    class Fills:
+        def on_epoch_begin(self, run: Run) -> None:
+            monkeypatch.setattr(Path, "replace", full)
+
+    def full(self: Path, target: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(fit(cr.CSVLogger(path), Fills(), epochs=3).history) == 3
+    assert ["will be tried again" in str(w.message) for w in caught] == [True, False]
+    assert "lacks the last epochs: the model's history has them" in str(caught[1].message)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"\x89PNG\r\n", b"{}"])
+def test_a_file_that_is_no_log_is_left_as_it_is(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(cr.FileError, match="is there, and is no log of a training: give another name"):
+        fit(cr.CSVLogger(path), NeverTrained())
+    assert path.read_bytes() == content
+
+
+def test_a_log_of_before_outlives_a_training_that_never_ends_an_epoch(tmp_path: Path) -> None:
+    path, before = tmp_path / "history.csv", "epoch,loss\n1,0.5\n2,0.25\n"
+    path.write_text(before)
+    with pytest.raises(AssertionError, match="training began"):
+        fit(cr.CSVLogger(path), NeverTrained())
+    assert path.read_text() == before
+
+
 def test_a_history_with_new_columns_leaves_the_old_epochs_empty() -> None:
     history = History(({"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_loss": 3.0}))
     assert history.to_csv() == "epoch,loss,val_loss\n1,2.0,\n2,1.0,3.0\n"
@@ -425,6 +491,58 @@ def test_the_progress_bar_ends_when_the_training_fails() -> None:
     with pytest.raises(AssertionError, match="training began"):
         fit(bar, NeverTrained())
     fit(cr.ProgressBar(console), epochs=1)  # a bar left open would refuse a second one
+
+
+class Gone(io.StringIO):
+    """A terminal that fails from a moment on."""
+
+    def __init__(self, error: BaseException, after: int) -> None:
+        super().__init__()
+        self.error, self.left = error, after
+
+    def write(self, text: str) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), BrokenPipeError(errno.EPIPE, "Broken pipe"), ValueError("closed")]
+)
+def test_a_progress_bar_that_cannot_be_shown_costs_no_model(error: BaseException, after: int) -> None:
+    rich = find_library("rich", "rich.console")
+    console = rich.Console(file=Gone(error, after), force_terminal=True, width=160)
+    console.on_broken_pipe = lambda: sys.exit(1)  # as rich does, which closes the terminal's file too
+    with pytest.warns(UserWarning, match="progress bar cannot be shown") as caught:
+        assert len(fit(cr.ProgressBar(console), epochs=4).history) == 4
+    assert len(caught) == 1
+
+
+def test_a_progress_bar_without_threads_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rich = find_library("rich", "rich.console")
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    console = rich.Console(file=io.StringIO(), force_terminal=True, width=160)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.warns(UserWarning, match="can't start new thread"):
+            model = fit(cr.ProgressBar(console), epochs=2)
+    assert len(model.history) == 2
+    assert "3/3" in progress(console)
+
+
+def test_a_progress_bar_shows_the_name_of_a_metric_as_it_is() -> None:
+    def metric(y: np.ndarray, answers: np.ndarray) -> float:
+        return 0.5
+
+    rich = find_library("rich", "rich.console")
+    metric.__name__ = "[/b]"
+    console = rich.Console(file=io.StringIO(), force_terminal=True, width=160, color_system=None)
+    assert "val_[/b] 0.5000" in progress(console, validation=(X, Y), metrics=[metric])
 
 
 def test_a_progress_bar_without_rich_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,7 +186,10 @@ class Model:
         return replace(self, theta=theta, buffers=buffers, backend=target)
 
     def save(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
-        """Write one ``.safetensors`` file with everything in it.
+        """Write one ``.safetensors`` file with everything in it, whole or not at all.
+
+        A link stays, and what it points to is written; a file that is there keeps its mode, and its other hard links
+        what they had.
 
         ``lenient`` writes null for a part of your own, which has no name in a file: such a file keeps the numbers, and
         ``load`` refuses it.

@@ -7,7 +7,6 @@ file's. The description carries a version and a checksum of the whole content.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
 import math
@@ -15,9 +14,9 @@ import os
 import re
 import reprlib
 import stat
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,11 +26,13 @@ import numpy as np
 
 from . import activations, initializers, layers, losses, optimizers, penalties, schedules
 from ._errors import ChainruleError, ConfigurationError, FileError, ModelFileError
+from ._storage import as_path, write_whole
 from .network import Sequential
 
 FORMAT = 1
 _KEY = "chainrule"
 _LONGEST = 400  # characters of a message about a file
+_TRIES = 1000  # to open a file that another process saves to all the while
 _DEEPEST = 64  # a description that we write has nine levels, a checkpoint's a few more
 _DTYPES = {"BOOL": "?", "F16": "<f2", "F32": "<f4", "F64": "<f8"} | {
     f"{letter}{8 * size}": f"<{letter.lower()}{size}" for letter in "IU" for size in (1, 2, 4, 8)
@@ -118,72 +119,57 @@ def refusal(path: str | os.PathLike[str], why: object) -> ModelFileError:
     return ModelFileError(f"{path}: {''.join(c if c.isprintable() else ' ' for c in short)}.")
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
-    """Write arrays and description to one file, whole or not at all: an old file is replaced at the last moment."""
+def write(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+    *,
+    mark: str = "chainrule",
+) -> None:
+    """Write arrays and description to one file, whole or not at all. See ``write_whole``, also for ``mark``."""
     from safetensors import SafetensorError
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     whole = {"format": FORMAT, "versions": _versions(), **description}
     text = json.dumps(whole, allow_nan=True)
-    path = _as_path(path)
+    path = as_path(path)
     try:
         content = save(contiguous, metadata={_KEY: text, "checksum": _checksum(contiguous, text)})
     except SafetensorError as error:  # more than the 100 MB of description that it would read
         raise FileError(f"cannot write {path}: {error}.") from error
-    if not path.name:
-        raise FileError(f"cannot write {str(path)!r}: give the name of a file.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-    try:
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            _sync_folder(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}.") from error
-    except ValueError as error:  # a NUL, or half a character
-        raise FileError(f"cannot write {str(path)!r}: no file can have this name ({error}).") from error
-
-
-def _as_path(path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise ConfigurationError(f"expected the path of a file, got {path!r:.60}: write 'model.safetensors'.")
-    return Path(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the folder's new entry on the disk, so that a power cut leaves it; where folders can be opened, on POSIX."""
-    if os.name != "posix":
-        return
-    try:
-        entry = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # one that may be written to and not read
-        return
-    try:
-        os.fsync(entry)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
-            raise
-    finally:
-        os.close(entry)
+    write_whole(path, content, mark=mark)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, description) of a file that ``write`` made."""
+    with _whole_file(path) as (file, metadata):
+        description, arrays = _checked_description(path, metadata), _arrays(path, file)
+    if metadata.get("checksum") != _checksum(arrays, metadata[_KEY]):
+        raise ModelFileError(f"{path} was altered: its checksum does not match its content.")
+    return arrays, description
+
+
+def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The description alone, of a file whose arrays are there and are not looked at."""
+    with _whole_file(path) as (_, metadata):
+        return _checked_description(path, metadata)
+
+
+@contextmanager
+def _whole_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, dict[str, str]]]:
+    """The file and its metadata, once safetensors has checked its header and that its arrays fill it, none twice."""
     from safetensors import SafetensorError, safe_open
 
-    path = _as_path(path)
+    path = as_path(path)
     try:
-        with _opened(path) as file, safe_open(path, framework="numpy") as checked:
-            # safetensors has checked that the header is one, and that its arrays fill the file and do not overlap.
-            metadata = checked.metadata() or {}
-            description = _checked_description(path, metadata)
-            arrays = _arrays(path, file)
+        for _ in range(_TRIES):
+            with _opened(path) as file, safe_open(path, framework="numpy") as checked:
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    yield file, checked.metadata() or {}
+                    return
+            # Another process saved in between: what was checked is not what was opened.
+        raise OSError("it is replaced all the time")
     except SafetensorError as error:
         raise refusal(path, f"this is not a chainrule model, or it was cut off or altered ({error})") from error
     except ModelFileError:
@@ -194,9 +180,6 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         raise FileError(f"cannot read {path}: it is larger than the memory that is free.") from error
     except ValueError as error:  # a NUL, or half a character
         raise FileError(f"cannot read {str(path)!r}: no file can have this name ({error}).") from error
-    if metadata.get("checksum") != _checksum(arrays, metadata[_KEY]):
-        raise ModelFileError(f"{path} was altered: its checksum does not match its content.")
-    return arrays, description
 
 
 def _opened(path: str | os.PathLike[str]) -> BinaryIO:

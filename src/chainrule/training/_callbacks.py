@@ -15,12 +15,15 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from .._errors import ConfigurationError, FileError, MissingExtraError, require
 from .._options import as_list, check_instance, real_number, whole_number
+from .._storage import write_whole
 from ..history import Record
 from ..metrics import HIGHER_IS_BETTER, METRICS
 from ._run import Run, Snapshot
@@ -145,9 +148,12 @@ class ReduceOnPlateau:
 
 
 class CSVLogger:
-    """Write the history to a CSV file after every epoch. The file is opened before training starts.
+    """Write the history to a CSV file after every epoch: the whole of it, in one go, so that none of it can be lost.
 
-    Raises FileError where the file cannot be written.
+    The log of an earlier training is replaced with the first epoch. A disk that is full ends no training: it is said
+    once, and all rows are written when there is room again.
+
+    Raises FileError before training where the file cannot be written, or is there and is no log.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -155,18 +161,38 @@ class CSVLogger:
         self.path = Path(path)
 
     def on_train_begin(self, run: Run) -> None:
-        self._write(run.history.to_csv() if len(run.history) else "")
+        before = self._before()
+        write_whole(self.path, before, durable=False)  # what cannot be written is said now
+        self._failing, self._empty = False, not before
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
-        self._write(run.history.to_csv())
+        self._write(run)
 
-    def _write(self, text: str) -> None:
+    def on_train_end(self, run: Run) -> None:
+        if self._failing or (self._empty and len(run.history)):  # or a training that had ended before
+            self._write(run)
+        if self._failing:
+            warnings.warn(f"{self.path} lacks the last epochs: the model's history has them.", stacklevel=2)
+
+    def _before(self) -> bytes:
+        """What is in the file, if it is a log."""
         try:
-            self.path.write_text(text)
-        except OSError as error:
-            raise FileError(f"cannot write {self.path}: {error.strerror or error}.") from error
-        except ValueError as error:  # a NUL
-            raise FileError(f"cannot write {str(self.path)!r}: no file can have this name ({error}).") from error
+            before = self.path.read_bytes() if self.path.is_file() else b""
+        except (OSError, ValueError):  # writing says why
+            return b""
+        if before and not before.startswith(b"epoch,"):
+            raise FileError(f"{self.path} is there, and is no log of a training: give another name, or remove it.")
+        return before
+
+    def _write(self, run: Run) -> None:
+        try:
+            write_whole(self.path, run.history.to_csv().encode(), durable=False)
+        except FileError as error:
+            if not self._failing:
+                warnings.warn(f"{error} Training goes on, and it will be tried again.", stacklevel=2)
+            self._failing = True
+        else:
+            self._failing = self._empty = False
 
 
 class ProgressBar:
@@ -183,30 +209,51 @@ class ProgressBar:
         self._console = console
 
     def on_train_begin(self, run: Run) -> None:
-        import rich.progress as bar
-
         self._started = time.perf_counter()
-        self._progress = bar.Progress(
-            bar.TextColumn("epoch"),
-            bar.MofNCompleteColumn(),
-            bar.BarColumn(bar_width=16),
-            bar.TextColumn("{task.fields[numbers]}"),
-            bar.TimeRemainingColumn(compact=True),
-            console=self._console,
-        )
-        self._progress.start()
-        self._task = self._progress.add_task("", total=run.epochs, numbers="")
+        self._progress: Any = None
+        self._try(lambda: self._start(run.epochs))
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         done = record["epoch"] - run.first_epoch + 1
         metrics = [name for name in run.columns if name.startswith("val_") and name != "val_loss"]
         shown = [f"{name} {record[name]:.4f}" for name in ["loss", *(metrics or run.columns[1:])]]
         speed = done / (time.perf_counter() - self._started)
-        self._progress.update(self._task, completed=done, numbers="  ".join([*shown, f"{speed:.1f} epochs/s"]))
+        numbers = "  ".join([*shown, f"{speed:.1f} epochs/s"])
+        if self._progress is not None:
+            self._try(lambda: self._progress.update(self._task, completed=done, numbers=numbers))
 
     def on_train_end(self, run: Run) -> None:
-        self._progress.stop()
+        if self._progress is not None:
+            self._try(self._progress.stop)
         del self._progress  # which holds a lock, and could not be copied or pickled
+
+    def _start(self, epochs: int) -> None:
+        import rich.progress as bar
+
+        self._progress = bar.Progress(
+            bar.TextColumn("epoch"),
+            bar.MofNCompleteColumn(),
+            bar.BarColumn(bar_width=16),
+            bar.TextColumn("{task.fields[numbers]}", markup=False),  # a metric may have any name
+            bar.TimeRemainingColumn(compact=True),
+            console=self._console,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("", total=epochs, numbers="")
+
+    def _try(self, show: Callable[[], None]) -> None:
+        """A bar that cannot be shown is left out: nobody reads it, its disk is full, no thread can be started.
+
+        rich answers a reader who has gone with SystemExit.
+        """
+        cannot = (OSError, ValueError, RuntimeError, SystemExit)
+        try:
+            show()
+        except cannot as error:
+            progress, self._progress = self._progress, None
+            with suppress(*cannot):
+                progress.stop()
+            warnings.warn(f"the progress bar cannot be shown: {error!r}. Training goes on.", stacklevel=3)
 
 
 def _direction(monitor: str, mode: Mode) -> int:
