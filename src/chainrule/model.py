@@ -69,9 +69,8 @@ class Model:
     feature_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        on = self.backend
-        with on.active():  # copied: an array that somebody else writes to would change some answers and not others
-            vars(self).update({name: on.copy(on.asarray(array)) for name, array in self._arrays().items()})
+        with self.backend.active():
+            vars(self).update({name: _owned(self.backend, array) for name, array in self._arrays().items()})
         if self.preprocessing is not None:  # which knows both
             known = Schema.of(self.preprocessing)
             vars(self).update(classes=known.classes, feature_names=known.feature_names)
@@ -311,6 +310,14 @@ class Model:
         return host if owner is None else owner.from_numpy(host, owner.device_of(X))
 
 
+def _owned(backend: Backend, array: Array) -> Array:
+    """``array`` on the backend; copied, or somebody who writes to it would change some answers and not others."""
+    placed = backend.asarray(array)
+    root = placed if getattr(placed, "base", None) is None else placed.base
+    sealed = isinstance(root, np.ndarray) and root.flags.owndata and not root.flags.writeable
+    return placed if sealed else backend.copy(placed)
+
+
 @dataclass(frozen=True)
 class _Own:
     """A field of a model whose array does not leave it: what is written into what it gives changes no answer."""
@@ -342,8 +349,9 @@ def load(
         raise serialization.refusal(path, error) from error
     target = choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
     _check_held(described["network"], arrays, dtype_name(target.dtype))
-    theta, buffers = (target.asarray(arrays[name]) for name in ("theta", "buffers"))
-    return Model(theta=theta, buffers=buffers, backend=target, **described)
+    for array in arrays.values():
+        array.flags.writeable = False  # nobody else has it: the model takes it as it is
+    return Model(theta=arrays["theta"], buffers=arrays["buffers"], backend=target, **described)
 
 
 _COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")

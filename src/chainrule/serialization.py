@@ -210,7 +210,7 @@ def _arrays(path: str | os.PathLike[str], file: BinaryIO) -> dict[str, np.ndarra
         array = np.fromfile(file, _DTYPES[entry["dtype"]], math.prod(entry["shape"]))
         if array.size != math.prod(entry["shape"]):
             raise refusal(path, "it was cut off while it was read")
-        arrays[name] = array.reshape(entry["shape"])
+        arrays[name] = array if len(entry["shape"]) == 1 else array.reshape(entry["shape"])
     return arrays
 
 
