@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,6 +155,76 @@ def test_a_numba_that_cannot_be_imported_says_so_once_and_is_done_without(
     _numba._loops.cache_clear()
     assert len(seen) == 1
     np.testing.assert_array_equal(got[1], plain.run(layers.activate, *arguments))
+
+
+def doubled(x: Any, out: Any) -> None:
+    for i in range(x.size):
+        out[i] = 2.0 * x[i]
+
+
+def damages() -> dict[str, Callable[[bytes], bytes]]:
+    return {
+        "empty": lambda data: b"",
+        "cut short": lambda data: data[: len(data) // 2],
+        "all zero": lambda data: bytes(len(data)),
+        "another's": lambda data: b"not a pickle at all",
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("damage", damages())
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_cache_that_was_damaged_is_written_anew(
+    suffix: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numba = pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    compiled = importlib.import_module("chainrule._kernels._compiled")
+
+    def run() -> Any:
+        loop, out = compiled._compiled(doubled), np.empty(3)
+        loop(np.arange(3.0), out)
+        assert out.tolist() == [0.0, 2.0, 4.0]
+        return loop
+
+    run()
+    (path,) = tmp_path.rglob(f"*{suffix}")
+    path.write_bytes(damages()[damage](path.read_bytes()))
+    assert not run().stats.cache_hits
+    assert run().stats.cache_hits
+
+
+@pytest.mark.parametrize("folder", ["on a full disk", "that is a file"])
+def test_where_the_cache_cannot_be_written_to_the_loops_are_compiled_and_a_warning_says_so_once(
+    folder: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
+    script = """
+        import resource, sys, warnings
+        import numpy as np
+        from numba.core import caching
+        import chainrule as cr
+        if sys.argv[1] == "on a full disk":  # no file may grow
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        else:  # nor is there another one, as in an installation that is read-only
+            caching.CacheImpl._locator_classes = caching.CacheImpl._locator_classes[:1]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            X = np.arange(12.0).reshape(6, 2) / 12
+            net, sgd = cr.mlp([2, 3, 1], activation="tanh"), cr.SGD(0.1)
+            model = cr.fit(net, X, X[:, 0], loss="squared_error", optimizer=sgd, epochs=3, batch_size=2)
+        assert model.backend.info["kernels"]["affine"] == "numba"
+        print([str(warning.message) for warning in caught])
+    """
+    if folder == "that is a file":
+        (tmp_path / "cache").write_text("")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", textwrap.dedent(script), folder]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (warning,) = ast.literal_eval(done.stdout)
+    why = "File too large" if folder == "on a full disk" else "there is no folder for it"
+    assert warning.startswith(f"Numba's cache cannot be written to ({why}), so each process compiles its loops again")
 
 
 def test_numba_stays_inside_of_its_arrays(open_target: Callable[..., Target]) -> None:

@@ -7,7 +7,10 @@ of a step where a second thread would pay, and threads of ours would fight the B
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numba
@@ -23,10 +26,46 @@ def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
         "fastmath": {"contract", "reassoc", "nsz", "arcp"},
     }
     try:
-        made: Callable[..., None] = numba.njit(cache=True, **options)(loop)
-    except RuntimeError:  # there is no folder that a cache can be written to
+        made: Any = numba.njit(cache=True, **options)(loop)
+        made._cache = _Cache(made._cache)
+    except (RuntimeError, OSError):
+        _warn_once("there is no folder for it")
         made = numba.njit(**options)(loop)
     return made
+
+
+class _Cache:
+    """Numba's cache of a loop, which only ever saves time: what cannot be read or written there ends no training."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, *key: Any) -> Any:
+        try:
+            return self._cache.load_overload(*key)
+        except Exception:  # of a file that was cut short pickle raises whatever it comes upon
+            with suppress(OSError):
+                self._cache.flush()  # an empty index, so that it is written anew
+            return None
+
+    def save_overload(self, *entry: Any) -> None:
+        try:
+            self._cache.save_overload(*entry)
+        except Exception as error:  # a full disk, or as above
+            _warn_once(getattr(error, "strerror", None) or type(error).__name__)
+
+
+@cache
+def _warn_once(why: str) -> None:
+    warnings.warn(
+        f"Numba's cache cannot be written to ({why}), so each process compiles its loops again, which takes seconds: "
+        "let NUMBA_CACHE_DIR name a folder that can be written to.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 @_compiled
