@@ -17,7 +17,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import Backend, dtype_name, to_host
-from .._errors import ConfigurationError, DTypeError
+from .._errors import ConfigurationError, DataError, DTypeError
 from .._kernels import backend as choose_backend
 from .._options import whole_number
 from .._typing import Array
@@ -185,9 +185,12 @@ class Perceptron(
         targets, weight = self._encode(y), check_weight(sample_weight, X.shape[0])
         if not (incremental and hasattr(self, "_random_state")):
             self._random_state = check_random_state(self.random_state)
+        weighed = self._weigh(y, weight)
+        if weighed is not None and not incremental and not weighed.any():  # a call of many may have such rows alone
+            raise DataError("class_weight leaves every row the weight 0: expected one at least with more.")
         on = self._choose_backend(X)
         with on.active():
-            task = self._prepare(on, X, targets, self._weigh(y, weight))
+            task = self._prepare(on, X, targets, weighed)
             self._start(task, fresh)
             if validation[0] is not None:
                 return with_own(self, task, validation)

@@ -199,11 +199,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
-        if isinstance(self.class_weight, dict) and self._labels.kind != "multilabel":
-            # By the classes, not by the labels at hand, which in partial_fit may be some of them.
-            by_class = class_weights(self.class_weight, self._labels.classes)[self._labels.index(check_labels(y))]
+        if self.class_weight == "balanced":
+            by_class = compute_sample_weight("balanced", y.toarray() if hasattr(y, "toarray") else y)
         else:
-            by_class = compute_sample_weight(self.class_weight, y.toarray() if hasattr(y, "toarray") else y)
+            by_class = class_weights(self.class_weight, self._labels, check_labels(y))
         product: np.ndarray = by_class if weight is None else by_class * weight
         return product
 

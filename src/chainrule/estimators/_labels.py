@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from sklearn.utils.validation import column_or_1d
 
 from .._backend import library_of, to_host
 from .._errors import require
+from .._options import real_number
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 
@@ -95,12 +97,38 @@ def check_same_classes(y: Any, labels: Labels) -> None:
         )
 
 
-def class_weights(given: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
-    """What each class weighs, ``(k,)``, 1 unless given. Raises ConfigurationError for a label that is no class."""
-    names = classes.tolist()
+def class_weights(given: Any, labels: Labels, y: Any) -> np.ndarray:
+    """What each example weighs by its labels, ``(rows,)``: ``given`` is a dict by label, 1 for those not in it.
+
+    Several labels a row have a dict of 0 and 1 each, whose weights are multiplied. Raises ConfigurationError for labels
+    that are none, and for weights that cannot be.
+    """
+    several = labels.kind == "multilabel"
+    require(
+        isinstance(given, list) == several and (not several or len(given) == len(labels.classes)),
+        f"class_weight must be {'a list with a dict {0: ..., 1: ...} for each label' if several else 'a dict by label'}"
+        f", or 'balanced', got {given!r:.60}.",
+    )
+    if not several:  # by the classes, not by the labels at hand, which in partial_fit may be some of them
+        return _weights_of(given, labels.classes.tolist())[labels.index(y)]
+    dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+    by_label = [_weights_of(one, [0, 1])[row] for one, row in zip(given, (dense != 0).astype(int).T, strict=True)]
+    product: np.ndarray = np.prod(by_label, axis=0)
+    return product
+
+
+def _weights_of(given: Mapping[Any, float], names: list[Any]) -> np.ndarray:
     unknown = [label for label in given if label not in names]
     require(not unknown, f"class_weight must name labels among {names}, got {unknown} too.")
-    return np.asarray([float(given.get(name, 1.0)) for name in names])
+    for label, weight in given.items():
+        number = real_number(f"class_weight of class {label!r}", weight, nan=True)
+        require(0 <= number < math.inf, f"{_BOUNDS}, got {number:g} for class {label!r}.")
+    weights = np.asarray([float(given.get(name, 1.0)) for name in names])
+    require(bool(weights.any()), f"{_BOUNDS}, got 0 for every class.")
+    return weights
+
+
+_BOUNDS = "class_weight must be finite, >= 0 and not all 0"
 
 
 def _indicators(answers: Any, sparse: bool) -> Any:
