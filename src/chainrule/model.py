@@ -313,7 +313,8 @@ class Model:
 def _owned(backend: Backend, array: Array) -> Array:
     """``array`` on the backend; copied, or somebody who writes to it would change some answers and not others."""
     placed = backend.asarray(array)
-    root = placed if getattr(placed, "base", None) is None else placed.base
+    base = getattr(placed, "base", None)
+    root = placed if base is None else base
     sealed = isinstance(root, np.ndarray) and root.flags.owndata and not root.flags.writeable
     return placed if sealed else backend.copy(placed)
 

@@ -198,6 +198,8 @@ def plot_benchmark(measurements: Sequence[Measurement]) -> Figure:
     dtype = ran[0].info.get("dtype")
     axes.set_title(f"batch {ran[0].batch_size}{f', {dtype}' if dtype else ''}", loc="left", fontsize=9)
     axes.set(xlabel="parameters of the network", ylabel="rows trained a second")
+    if len({one.parameters for one in ran}) == 1:  # a logarithmic axis has no width of its own
+        axes.set_xlim(ran[0].parameters / 2, ran[0].parameters * 2)
     _log_axes(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure

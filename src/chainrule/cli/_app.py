@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from .. import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
@@ -19,8 +19,15 @@ from ..tables import read_table
 from ._bench import Options as BenchOptions
 from ._bench import bench_networks
 from ._blas import describe_blas
+from ._outputs import refuse_inputs
 from ._predict import predict_table
+from ._screen import Screen
+from ._streams import printable
 from ._train import Options, digits, train_table
+
+# What a command is to do, once its options are read. Done outside of typer, which has its own mind about errors,
+# Ctrl-C and broken pipes.
+Task = Callable[[], int]
 
 app = typer.Typer(
     help="The multilayer perceptron for any array: train, predict, look inside.",
@@ -84,11 +91,20 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training that was broken off there.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default runs/NAME, or runs/NAME-2, ... if it is there.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out when this one is finished.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-) -> int:
-    """Train on a table, and write the model, its history and its curves."""
-    return train_table(
+) -> Task:
+    """Train on a table, and write the model, its history and its curves.
+
+    Ctrl-C, or SIGTERM, ends after the step in flight and keeps the model so far; a second one ends at once.
+    """
+    return partial(
+        train_table,
         data,
         Options(
             target=target,
@@ -116,9 +132,10 @@ def train(
             dtype=dtype,
             checkpoint=checkpoint,
             resume=resume,
-            out=out or Path("runs") / Path(data).stem,
+            out=out,
+            overwrite=overwrite,
         ),
-        Console(highlight=False, soft_wrap=True, quiet=False),
+        Screen(),
         quiet=quiet,
     )
 
@@ -131,48 +148,66 @@ def train(
 def predict(
     model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")],
     data: Annotated[str, typer.Argument(help="A table with the same columns; the target may be missing.")],
-    out: Annotated[Path | None, typer.Option(help="CSV file to write; default: standard output.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="CSV file to write, UTF-8; default: standard output. Predictions of before are replaced."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file --out whatever it holds, but for an input.")
+    ] = False,
     proba: Annotated[bool, typer.Option("--proba", help="Add a column of probability for each class.")] = False,
     unseen: Annotated[str | None, typer.Option(help="Unseen categories: error or ignore; else the model's.")] = None,
     drop: Annotated[str, typer.Option(help="Columns to pass over, separated by commas.")] = "",
     separator: Annotated[str | None, typer.Option(help="Of a CSV: comma, semicolon, tab, bar.")] = None,
     backend: BackendName = "numpy",
     device: DeviceName = None,
-) -> int:
+) -> Task:
     """Predict a table with a trained model; labels come back as they were."""
-    loaded = load(model, backend=backend, device=_device(device))
-    if loaded.preprocessing is None:
-        raise ConfigurationError(
-            f"{model} was saved without preprocessing, so it takes arrays, not tables: use cr.load in Python."
-        )
-    codes = loaded.preprocessing.categorical
-    read = partial(read_table, drop=_names(drop), categorical=codes, separator=separator)
-    table = digits() if data == "digits" else read(data)
-    return predict_table(loaded, table, out, proba=proba, unseen=unseen)
+
+    def task() -> int:
+        refuse_inputs([out] if out else [], [model, data])
+        loaded = load(model, backend=backend, device=_device(device))
+        if loaded.preprocessing is None:
+            raise ConfigurationError(
+                f"{model} was saved without preprocessing, so it takes arrays, not tables: use cr.load in Python."
+            )
+        codes = loaded.preprocessing.categorical
+        read = partial(read_table, drop=_names(drop), categorical=codes, separator=separator)
+        table = digits() if data == "digits" else read(data)
+        return predict_table(loaded, table, out, Screen(), proba=proba, unseen=unseen, overwrite=overwrite)
+
+    return task
 
 
 @app.command(epilog="Example:\n\n  chainrule summary runs/digits/model.safetensors")
-def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")]) -> int:
+def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")]) -> Task:
     """Print a model's layers, shapes and parameters."""
-    loaded = load(model)
-    print(loaded.summary())
-    if loaded.preprocessing is not None:
-        print("\n".join(loaded.preprocessing.describe()))
-    return 0
+
+    def task() -> int:
+        loaded, screen = load(model), Screen()
+        notes = [] if loaded.preprocessing is None else loaded.preprocessing.describe()
+        for line in (*loaded.summary().split("\n"), *notes):
+            screen.print(line)
+        return 0
+
+    return task
 
 
 @app.command(epilog="Example:\n\n  chainrule backends")
-def backends() -> int:
+def backends() -> Task:
     """List every backend: version, devices, or why it cannot run here; and what multiplies NumPy's matrices."""
+    return _print_backends
+
+
+def _print_backends() -> int:
     table = Table("backend", "version", "devices, or why it cannot run", box=None, pad_edge=False)
     for row in available_backends():
         devices: Any = row["devices"]
-        last = str(row["problem"] or ", ".join(devices))
-        table.add_row(str(row["name"]), str(row["version"]), escape(last))  # [cuda13] is no markup
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table, soft_wrap=False)
+        table.add_row(str(row["name"]), str(row["version"]), str(row["problem"] or ", ".join(devices)))
+    screen = Screen()
+    screen.print(table, soft_wrap=False)
     for line in describe_blas():
-        console.print(line, markup=False)
+        screen.print(line)
     return 0
 
 
@@ -193,8 +228,11 @@ def bench(
     ] = "",
     sizes: Annotated[int, typer.Option(help="Networks to time: yours times 1/8 to 4 in width.")] = 6,
     seconds: Annotated[float, typer.Option(help="To time each network and backend for; two epochs at least.")] = 2.0,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/bench"),
-) -> int:
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; default runs/bench, or runs/bench-2, ...")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")] = False,
+) -> Task:
     """Say which backend trains a network like yours fastest here, and from what size on."""
     options = BenchOptions(
         hidden=hidden,
@@ -207,23 +245,31 @@ def bench(
         sizes=sizes,
         seconds=seconds,
         out=out,
+        overwrite=overwrite,
     )
-    return bench_networks(options, Console(highlight=False, soft_wrap=True))
+    return partial(bench_networks, options, Screen())
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command in ``arguments``; the exit code."""
-    words = [word for word in arguments if word != "--debug"]
+def run(words: list[str]) -> int:
+    """Run the command in ``words``; the exit code."""
     try:
-        code = app(args=words, standalone_mode=False)
+        task = app(args=words, standalone_mode=False)
     except typer.Exit as end:
         return int(end.exit_code)
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # click's usage errors
-            error.show()
-            return int(error.exit_code)
-        raise
-    return int(code or 0)
+        if not hasattr(error, "format_message"):
+            raise
+        return _wrong_usage(error)
+    return int(task()) if callable(task) else int(task or 0)
+
+
+def _wrong_usage(error: Any) -> int:
+    """Say what typer did not understand; where it was given nothing, it has shown its help."""
+    if message := error.format_message().strip():
+        context = getattr(error, "ctx", None)
+        usage = [f"{context.get_usage()}\nTry '{context.command_path} --help'."] if context else []
+        print(*usage, f"error: {printable(message)}", sep="\n", file=sys.stderr)
+    return int(error.exit_code)
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -8,21 +8,24 @@ import os
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from threadpoolctl import threadpool_info
 
-from .._errors import FileError, InterruptedTraining
+from .._errors import ChainruleError, ConfigurationError, InterruptedTraining
 from ..benchmark import TIE, Measurement, answer, by_network, crossovers, measure, network_name, unrest
 from ..plots import plot_benchmark
-from ._options import check_folder, hidden_widths
+from ._folder import claimed
+from ._options import hidden_widths
+from ._outputs import write_figure, write_file
+from ._screen import Screen
 
 # How far the median epoch may lie above the best before the table says that the machine was busy.
 _BUSY = 2.0
@@ -41,7 +44,8 @@ class Options:
     backends: tuple[str, ...]
     sizes: int
     seconds: float
-    out: Path
+    out: Path | None
+    overwrite: bool
 
     @property
     def widths(self) -> list[int]:
@@ -49,41 +53,49 @@ class Options:
         return [self.features, *hidden_widths(self.hidden), self.classes]
 
 
-def bench_networks(options: Options, console: Console) -> int:
-    """Measure, print the table and the answer, and write bench.json and bench.png to ``options.out``."""
+def bench_networks(options: Options, screen: Screen) -> int:
+    """Measure, write bench.json and bench.png to ``options.out``, and print the table and the answer."""
     widths = options.widths
-    check_folder(options.out)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InterruptedTraining)
-        measured = measure(
-            widths,
-            options.batch_size,
-            options.rows,
-            options.backends or None,
-            dtype=options.dtype,
-            count=options.sizes,
-            seconds=options.seconds,
-            say=lambda text: console.print(text, style="dim"),
-        )
+    out, is_new = claimed(options.out, Path("runs/bench"), screen.print)
+    try:
+        if not options.overwrite and (out / "bench.json").exists():
+            raise ConfigurationError(f"{out} has a bench.json: give another --out, or replace it with --overwrite.")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InterruptedTraining)
+            measured = measure(
+                widths,
+                options.batch_size,
+                options.rows,
+                options.backends or None,
+                dtype=options.dtype,
+                count=options.sizes,
+                seconds=options.seconds,
+                say=lambda text: screen.print(text, style="dim"),
+            )
+        results = _write(screen, measured, options, out)
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
     for message in dict.fromkeys(str(warning.message) for warning in caught):  # a step that was not compiled, too
-        console.print(message, markup=False)
-    _report(console, measured, options)
-    _write(console, measured, options)
+        screen.print(message)
+    _report(screen, measured, options)
+    screen.print("wrote " + ", ".join(map(str, results)))
     return 130 if any(issubclass(warning.category, InterruptedTraining) for warning in caught) else 0
 
 
-def _report(console: Console, measured: Sequence[Measurement], options: Options) -> None:
+def _report(screen: Screen, measured: Sequence[Measurement], options: Options) -> None:
     """The table and its caption, what failed, the answer, the crossovers."""
     if measured:
         shape = f"{options.features} features, {options.classes} classes, batch {options.batch_size}, {options.dtype}"
-        console.print(f"rows trained a second: {shape}", markup=False)
-        console.print(_table(measured), soft_wrap=False)
-        console.print(_caption(measured), style="dim", markup=False, soft_wrap=False)
+        screen.print(f"rows trained a second: {shape}")
+        screen.print(_table(measured), soft_wrap=False)
+        screen.print(_caption(measured), style="dim", soft_wrap=False)
     for line in _failures(measured):
-        console.print(line, markup=False)
-    console.print(f"[bold]{escape(answer(measured))}[/bold]")
+        screen.print(line)
+    screen.print(answer(measured), style="bold")
     for line in _turns(measured):
-        console.print(line, markup=False)
+        screen.print(line)
 
 
 def _turns(measured: Sequence[Measurement]) -> list[str]:
@@ -112,7 +124,7 @@ def _table(measured: Sequence[Measurement]) -> Table:
     table.add_column("width")
     table.add_column("hidden", overflow="fold")
     for name in ["parameters", *names]:
-        table.add_column(escape(name.replace(":", "\n", 1)), justify="right", overflow="fold")
+        table.add_column(Text(name.replace(":", "\n", 1)), justify="right", overflow="fold")
     for rung in by_network(measured):
         own = rung[0].factor == 1.0
         width = "yours" if own else f"x {Fraction(rung[0].factor)}"
@@ -121,12 +133,12 @@ def _table(measured: Sequence[Measurement]) -> Table:
     return table
 
 
-def _speeds(rung: Sequence[Measurement], names: Sequence[str]) -> list[str]:
+def _speeds(rung: Sequence[Measurement], names: Sequence[str]) -> list[Text]:
     of, best = {one.backend: one for one in rung}, min(one.seconds for one in rung)
     cells = []
     for name in names:
         speed = "failed" if of[name].problem is not None else f"{of[name].rows_per_second:,.0f}"
-        cells.append(f"[bold]{speed}[/bold]" if of[name].seconds == best < math.inf else speed)
+        cells.append(Text(speed, style="bold" if of[name].seconds == best < math.inf else ""))
     return cells
 
 
@@ -142,17 +154,17 @@ def _failures(measured: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _write(console: Console, measured: Sequence[Measurement], options: Options) -> None:
-    written = [options.out / "bench.json"]
-    text = json.dumps(_record(measured, options), indent=2, allow_nan=False)
-    try:
-        written[0].write_text(text + "\n")
-    except OSError as error:
-        raise FileError(f"cannot write {written[0]}: {error.strerror}.") from error
+def _write(screen: Screen, measured: Sequence[Measurement], options: Options, out: Path) -> list[Path]:
+    """Write the results; the files. A picture that cannot be written is said, and costs no number."""
+    results = [out / "bench.json"]
+    write_file(results[0], json.dumps(_record(measured, options), indent=2, allow_nan=False).encode() + b"\n")
     if any(one.problem is None for one in measured):
-        written.append(options.out / "bench.png")
-        plot_benchmark(measured).savefig(written[-1], dpi=150)
-    console.print("wrote " + ", ".join(map(str, written)), markup=False)
+        try:
+            write_figure(out / "bench.png", plot_benchmark(measured))
+            results.append(out / "bench.png")
+        except ChainruleError as error:
+            screen.print(f"warning: {error}")
+    return results
 
 
 def _record(measured: Sequence[Measurement], options: Options) -> dict[str, Any]:

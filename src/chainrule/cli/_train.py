@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._errors import ConfigurationError, FileError, InterruptedTraining, require
+from .._errors import ChainruleError, ConfigurationError, FileError, InterruptedTraining, require
 from .._kernels import backend as choose_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
@@ -26,8 +25,12 @@ from ..optimizers import OPTIMIZERS, ClipNorm, Optimizer, find_optimizer
 from ..penalties import Penalty
 from ..plots import plot_history
 from ..tables import Preprocessing, Table, read_table, split
-from ..training import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, fit, has_unfinished
-from ._options import check_folder, hidden_widths
+from ..training import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, deferred_interrupt, fit
+from ._folder import RunFolder, Wanted, run_folder
+from ._options import hidden_widths
+from ._outputs import write_figure
+from ._screen import Screen
+from ._signals import sigterm_as_ctrl_c
 
 # Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
 # most of their time waiting for each other.
@@ -63,7 +66,8 @@ class Options:
     dtype: str
     checkpoint: str
     resume: bool
-    out: Path
+    out: Path | None
+    overwrite: bool
 
 
 @dataclass(frozen=True)
@@ -75,72 +79,81 @@ class Parts:
     test: np.ndarray
 
 
-def train_table(data: str, options: Options, console: Console, *, quiet: bool) -> int:
-    """Train on ``data`` and write model.safetensors, history.csv and curves.png to ``options.out``."""
-    check_folder(options.out)
-    checkpoint = _checkpoint(options)
+def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> int:
+    """Train on ``data`` and write model.safetensors, history.csv and curves.png; the exit code."""
+    wanted = Wanted(options.out, Path(data).stem, (data, options.target), options.resume, options.overwrite)
+    wanted.check()
+    kept = Checkpoint("", every=options.checkpoint)
     on = choose_backend(options.backend, device=options.device, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
     classify = prepared.kind == "classification"
     network = _network(prepared.n_features, len(prepared.classes) if classify else 1, options)
     optimizer = _optimizer(options)
-    _say_what(console, table, prepared, parts, network, on)
 
-    started = time.perf_counter()
-    callbacks: list[object] = [EarlyStopping("val_loss", patience=options.patience)]
-    callbacks.append(CSVLogger(options.out / "history.csv"))
-    if not quiet:
-        callbacks.append(ProgressBar(console))
-    batch_size = min(options.batch_size, len(parts.train))
-    interrupted: list[str] = []
+    with run_folder(wanted, screen.print) as folder, sigterm_as_ctrl_c() as ending:
+        _say_what(screen, table, prepared, parts, network, on)
+        started = time.perf_counter()
+        callbacks: list[object] = [EarlyStopping("val_loss", patience=options.patience)]
+        callbacks.append(CSVLogger(folder.history))
+        if not quiet:
+            callbacks.append(ProgressBar(screen))
+        batch_size = min(options.batch_size, len(parts.train))
+        interrupted: list[str] = []
 
-    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, InterruptedTraining):
-            interrupted.append(str(message))  # said after the bar
-        else:
-            console.print(f"warning: {message}", markup=False)
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, InterruptedTraining):
+                interrupted.append(str(message))  # said after the bar
+            else:
+                screen.print(f"warning: {message}")
 
-    train, check = table.take(parts.train), table.take(parts.validation)
-    with warnings.catch_warnings(), _blas_threads(network, batch_size):
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        model = fit(
-            network,
-            train,
-            train.target,
-            loss="softmax_cross_entropy" if classify else "squared_error",
-            optimizer=optimizer,
-            epochs=options.epochs,
-            batch_size=batch_size,
-            seed=options.seed,
-            validation=(check, check.target),
-            penalty=Penalty(l2=options.l2) if options.l2 else None,
-            clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
-            callbacks=callbacks,
-            checkpoint=checkpoint,
-            resume=options.resume,
-            backend=on,
-            preprocessing=prepared,
-        )
-    console.print(f"trained {len(model.history)} epochs in {time.perf_counter() - started:.1f} s")
-    for message in interrupted:
-        console.print(message)
-    _report(console, model, table.take(parts.test))
-    _write(console, model, options.out)
-    return 130 if interrupted else 0
-
-
-def _checkpoint(options: Options) -> Checkpoint:
-    """Where the training's state is kept. What a finished training left there makes room; one that is not does not."""
-    kept = Checkpoint(options.out / "checkpoints", every=options.checkpoint)
-    if not options.resume:
-        if has_unfinished(kept.folder):
-            raise ConfigurationError(
-                f"{options.out} has a training that was not finished: go on with --resume, or give another --out."
+        train, check = table.take(parts.train), table.take(parts.validation)
+        with warnings.catch_warnings(), _blas_threads(network, batch_size), _saying_what_is_left(folder.checkpoints):
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            model = fit(
+                network,
+                train,
+                train.target,
+                loss="softmax_cross_entropy" if classify else "squared_error",
+                optimizer=optimizer,
+                epochs=options.epochs,
+                batch_size=batch_size,
+                seed=options.seed,
+                validation=(check, check.target),
+                penalty=Penalty(l2=options.l2) if options.l2 else None,
+                clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
+                callbacks=callbacks,
+                checkpoint=replace(kept, folder=folder.checkpoints),
+                resume=options.resume,
+                backend=on,
+                preprocessing=prepared,
             )
-        shutil.rmtree(kept.folder, ignore_errors=True)
-    return kept
+        # Nothing is printed before the model is safe, and Ctrl-C waits for that too.
+        with deferred_interrupt() as late:
+            _save(model, folder.model)
+            undrawn = _draw(model, folder.curves)
+            if not interrupted:
+                folder = folder.finish()
+        screen.print(f"trained {len(model.history)} epochs in {time.perf_counter() - started:.1f} s")
+        for message in (*interrupted, *undrawn):
+            screen.print(message)
+        _report(screen, model, table.take(parts.test))
+        _say_where(screen, folder)
+    return ending.code if interrupted or late.asked else 0
+
+
+@contextmanager
+def _saying_what_is_left(checkpoints: Path) -> Iterator[None]:
+    """Add to what ends a training where the state that it reached is kept."""
+    try:
+        yield
+    except ConfigurationError:  # it did not begin
+        raise
+    except BaseException as error:
+        if any(checkpoints.glob("epoch-*.safetensors")):
+            error.add_note(f"The training up to its last checkpoint is in {checkpoints}: --resume goes on from there.")
+        raise
 
 
 def load_table(data: str, options: Options) -> Table:
@@ -204,19 +217,19 @@ def _optimizer(options: Options) -> Optimizer:
 
 
 def _say_what(
-    console: Console, table: Table, prepared: Preprocessing, parts: Parts, network: Sequential, on: Backend
+    screen: Screen, table: Table, prepared: Preprocessing, parts: Parts, network: Sequential, on: Backend
 ) -> None:
     rows = len(parts.train) + len(parts.validation) + len(parts.test)
-    console.print(
+    screen.print(
         f"{table.source}: {rows:,} rows: {len(parts.train):,} to train on, {len(parts.validation):,} for validation, "
         f"{len(parts.test):,} for the test"
     )
     for line in prepared.describe():
-        console.print(line, markup=False)
-    console.print(f"{network!r}: {network.size:,} parameters, on {on!r}", markup=False)
+        screen.print(line)
+    screen.print(f"{network!r}: {network.size:,} parameters, on {on!r}")
 
 
-def _report(console: Console, model: Model, test: Table) -> None:
+def _report(screen: Screen, model: Model, test: Table) -> None:
     """The test part's numbers, and the classes mixed up most."""
     assert model.preprocessing is not None
     assert test.target is not None
@@ -225,25 +238,40 @@ def _report(console: Console, model: Model, test: Table) -> None:
     model = replace(model, preprocessing=prepared)
     if prepared.kind == "regression":
         numbers = model.evaluate(test, test.target, metrics=["r2", "rmse"])
-        console.print(f"test r2 {numbers['r2']:.3f}, root mean squared error {numbers['rmse']:.4g}")
+        screen.print(f"test r2 {numbers['r2']:.3f}, root mean squared error {numbers['rmse']:.4g}")
         return
     y, predicted = prepared.targets(test), model.schema.targets(model.predict(test))
-    console.print(f"[bold]test accuracy {np.mean(predicted == y):.3f}[/bold]")
+    screen.print(f"test accuracy {np.mean(predicted == y):.3f}", style="bold")
     classes = prepared.classes
     matrix = confusion_matrix(y, predicted, len(classes))
     np.fill_diagonal(matrix, 0)
     worst = [(int(n), *divmod(int(i), len(classes))) for i, n in enumerate(matrix.ravel()) if n]
     for n, true, answered in sorted(worst, reverse=True)[:3]:
-        console.print(f"  {classes[true]} taken for {classes[answered]}: {n} of {int(np.sum(y == true))}")
+        screen.print(f"  {classes[true]} taken for {classes[answered]}: {n} of {int(np.sum(y == true))}")
 
 
-def _write(console: Console, model: Model, out: Path) -> None:
+def _save(model: Model, path: Path) -> None:
     try:
-        model.save(out / "model.safetensors")
+        model.save(path)
     except FileError as error:
-        elsewhere = Path(tempfile.mkdtemp(prefix="chainrule-")) / "model.safetensors"
+        elsewhere = Path(tempfile.mkdtemp(prefix="chainrule-")) / path.name
         model.save(elsewhere)
         raise FileError(f"{error} The model was written to {elsewhere} instead: move it from there.") from error
-    if len(model.history):
-        plot_history(model.history).savefig(out / "curves.png", dpi=150)
-    console.print("wrote " + ", ".join(str(out / name) for name in ("model.safetensors", "history.csv", "curves.png")))
+
+
+def _draw(model: Model, path: Path) -> list[str]:
+    """Write the curves; what is to be said where they cannot be written, for which no training may be lost."""
+    if not len(model.history):
+        return []
+    try:
+        write_figure(path, plot_history(model.history))
+    except ChainruleError as error:
+        return [f"warning: {error} The model was saved."]
+    return []
+
+
+def _say_where(screen: Screen, folder: RunFolder) -> None:
+    written = [path for path in (folder.model, folder.history, folder.curves) if path.exists()]
+    screen.print("wrote " + ", ".join(map(str, written)))
+    if folder.work != folder.out:
+        screen.print(f"{folder.out} keeps the run that it has until this one is finished: go on with --resume.")

@@ -12,6 +12,7 @@ from ._feed import Resident as Resident
 from ._feed import Streamed as Streamed
 from ._fit import fit as fit
 from ._interrupt import deferred_interrupt as deferred_interrupt
+from ._lock import FolderLock as FolderLock
 from ._loop import Plan as Plan
 from ._loop import train as train
 from ._run import Run as Run

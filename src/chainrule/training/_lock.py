@@ -14,8 +14,8 @@ from .._errors import FileError
 class FolderLock:
     """Held from ``acquire`` until ``release``; the file stays, and means nothing by itself."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "lock"
+    def __init__(self, folder: Path, name: str = "lock") -> None:
+        self._path = folder / name
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:

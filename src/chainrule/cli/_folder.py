@@ -1,0 +1,231 @@
+"""The folder of a run: which one, whose files are in it, and that nobody else trains there meanwhile.
+
+A run writes model.safetensors, history.csv, curves.png and checkpoints. Where they stand already, the run that is to
+replace them works in a folder of its own beside them, ``unfinished``, and its files take their places when it is
+finished: until then the old run is whole, whatever becomes of the new one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from .._errors import ConfigurationError, FileError, ModelFileError, require
+from ..training import FolderLock, has_unfinished
+from ._options import check_folder
+from ._outputs import refuse_inputs
+
+_RESULTS = ("model.safetensors", "history.csv", "curves.png")
+_KEPT = ("epoch-*.safetensors", "best.safetensors")  # in checkpoints
+_STAGE = "unfinished"
+_LOCK = ".chainrule-lock"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says about the folder: ``named`` with --out, or None for runs/NAME; ``inputs`` are read."""
+
+    named: Path | None
+    name: str
+    inputs: Sequence[str | None]
+    resume: bool
+    overwrite: bool
+
+    def check(self) -> None:
+        """Raise, before anything is read, where the named folder is sure to be refused. Nothing is touched."""
+        require(not (self.resume and self.overwrite), "--resume goes on and --overwrite begins anew: give one of them.")
+        if self.named is not None and self.named.is_dir():
+            if (self.named / _LOCK).exists():
+                with _locked(self.named):
+                    pass
+            _workplace(self.named, self)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``out`` is where the results belong, ``work`` where they lie until the run is finished: mostly the same."""
+
+    out: Path
+    work: Path
+
+    @property
+    def model(self) -> Path:
+        """The trained network."""
+        return self.work / "model.safetensors"
+
+    @property
+    def history(self) -> Path:
+        """A line an epoch."""
+        return self.work / "history.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The history, drawn."""
+        return self.work / "curves.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The training's state."""
+        return self.work / "checkpoints"
+
+    def finish(self) -> RunFolder:
+        """Have the results where they belong, in place of the run that stood there."""
+        if self.work == self.out:
+            return self
+        try:
+            with _locked(self.out / "checkpoints", "lock"):
+                for old in _files(self.out):
+                    if old != self.out / "model.safetensors":  # replaced, so that there always is one
+                        old.unlink()
+                for new in _files(self.work):
+                    new.replace(self.out / new.relative_to(self.work))
+        except OSError as error:
+            raise FileError(f"{error} The finished run is in {self.work}: move it from there.") from error
+        return RunFolder(self.out, self.out)
+
+
+@contextmanager
+def run_folder(wanted: Wanted, say: Callable[[str], object]) -> Iterator[RunFolder]:
+    """The folder to train in, held against every other training until the end."""
+    first = Path("runs") / wanted.name
+    there = _latest(first) if wanted.named is None and wanted.resume else None
+    if there is not None:
+        say(f"going on in {there}.")
+    out, is_new = claimed(wanted.named or there, first, say)
+    with _locked(out):
+        work = out
+        try:
+            work = _workplace(out, wanted)
+            if work != out and wanted.overwrite:
+                for left in _files(work):
+                    left.unlink()
+                say(f"{out} has a run, which is replaced when this one is finished; until then this one is in {work}.")
+            yield RunFolder(out, work)
+        finally:
+            if work != out:
+                _remove_empty(work)
+            if is_new:
+                _remove_empty(out)
+
+
+def claimed(named: Path | None, first: Path, say: Callable[[str], object]) -> tuple[Path, bool]:
+    """The named folder, or else the first of ``first``, first-2, ... that is not there; and whether it was made."""
+    if named is not None:
+        is_new = not named.exists()
+        check_folder(named)
+        return named, is_new
+    for number in count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        try:
+            folder.mkdir(parents=True)  # of two processes, one makes it
+        except FileExistsError:
+            require(folder.exists(), f"cannot make the folder {folder}: give one with --out.")  # its parent is a file
+            continue
+        except OSError as error:
+            raise FileError(f"cannot make the folder {folder} ({error.strerror}): give one with --out.") from error
+        if number > 1:
+            say(f"{first} is there already: this run goes to {folder}.")
+        return folder, True
+    raise AssertionError("numbers do not end")
+
+
+def _latest(first: Path) -> Path | None:
+    """The latest run of this name that was not finished, or else the latest that left checkpoints."""
+    name = re.compile(re.escape(first.name) + r"(-\d+)?")
+    beside = [path for path in first.parent.iterdir() if name.fullmatch(path.name)] if first.parent.is_dir() else []
+    found = [(_is_unfinished(folder), max(times), folder) for folder in beside if (times := list(_times(folder)))]
+    return max(found)[2] if found else None
+
+
+def _times(folder: Path) -> Iterator[float]:
+    """When each checkpoint was written."""
+    for place in (folder, folder / _STAGE):
+        for path in (place / "checkpoints").glob(_KEPT[0]):
+            with suppress(OSError):
+                yield path.stat().st_mtime
+
+
+def _is_unfinished(folder: Path) -> bool:
+    if any((folder / _STAGE / "checkpoints").glob(_KEPT[0])):
+        return True
+    try:
+        return has_unfinished(folder / "checkpoints")
+    except ModelFileError:  # to go on with it will say so
+        return True
+
+
+def _workplace(out: Path, wanted: Wanted) -> Path:
+    """Where to train, if that replaces nothing that is read, somebody else's, or to be kept. Nothing is touched."""
+    stage = out / _STAGE
+    refuse_inputs([place / name for place in (out, stage) for name in (*_RESULTS, "checkpoints")], wanted.inputs)
+    for path in (*_files(out), *_files(stage)):
+        if _holds_something(path) and not _is_ours(path):
+            raise ConfigurationError(
+                f"{path} is there, and is none that 'chainrule train' wrote: it would be lost. Give another --out."
+            )
+    if wanted.resume:
+        return stage if any((stage / "checkpoints").glob(_KEPT[0])) else out
+    there = [path for path in (*_files(out), *_files(stage)) if _holds_something(path)]
+    if not there:
+        return out
+    if wanted.overwrite:
+        return stage
+    if _is_unfinished(out):
+        raise ConfigurationError(
+            f"{out} has a training that was not finished: go on with --resume, begin anew with --overwrite, or give "
+            "another --out."
+        )
+    what = "a finished run" if (out / "model.safetensors") in there else f"the {there[0].name} of a run"
+    raise ConfigurationError(f"{out} has {what}: give another --out, or replace it with --overwrite.")
+
+
+def _files(place: Path) -> list[Path]:
+    """What stands in this folder under the names that a run writes."""
+    kept = [path for pattern in _KEPT for path in (place / "checkpoints").glob(pattern)]
+    return [path for path in (*(place / name for name in _RESULTS), *kept) if path.is_file()]
+
+
+def _holds_something(path: Path) -> bool:
+    return path.stat().st_size > 0
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run may have written the file: a description is in a model, known columns are in a history."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            if path.suffix == ".safetensors":
+                return b'"chainrule"' in file.read(min(int.from_bytes(start, "little"), 100_000_000))
+            line = start + file.readline(10_000)
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}.") from error
+    if path.suffix == ".csv":
+        return line.startswith(b"epoch,loss,") and line.rstrip().endswith(b",rate,seconds")
+    return any(_is_ours(beside) for beside in _files(path.parent) if beside != path)
+
+
+@contextmanager
+def _locked(folder: Path, name: str = _LOCK) -> Iterator[None]:
+    lock = FolderLock(folder, name)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_empty(place: Path) -> None:
+    """Take away the folder of a run that wrote nothing."""
+    kept = place / "checkpoints"
+    if any(_holds_something(path) for path in _files(place)):
+        return
+    for path in (*_files(place), kept / "lock", place / _LOCK):
+        with suppress(OSError):
+            path.unlink()
+    for folder in (kept, place):
+        with suppress(OSError):
+            folder.rmdir()
