@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from chainrule._errors import ConfigurationError, DataError, FileError, MissingExtraError, ModelFileError
@@ -257,6 +260,83 @@ def test_a_missing_extra_is_named(monkeypatch, write, tmp_path):
     refusal(MissingExtraError, lambda: read_table(tmp_path / "data.parquet"), "pyarrow", "'chainrule[parquet]'")
     monkeypatch.setitem(sys.modules, "pandas", None)
     refusal(MissingExtraError, lambda: read_table(path), "pandas", "pip install 'chainrule[cli]'")
+
+
+CODES: dict[str, tuple[Any, tuple[str, str]]] = {
+    "Int64 and a gap": (lambda: pd.array([2**53, 2**53 + 1, None], "Int64"), (str(2**53), str(2**53 + 1))),
+    "plain int64": (lambda: pd.array([2**53, 2**53 + 1, 2**53], "int64"), (str(2**53), str(2**53 + 1))),
+    "uint64": (lambda: np.asarray([2**64 - 1, 2**64 - 2, 2**64 - 1], "u8"), (str(2**64 - 2), str(2**64 - 1))),
+    "UInt64 and a gap": (lambda: pd.array([2**64 - 1, 2**64 - 2, None], "UInt64"), (str(2**64 - 2), str(2**64 - 1))),
+    "decimals": (lambda: [Decimal(2**70), Decimal(2**70 + 1), None], (str(2**70), str(2**70 + 1))),
+    "decimals with a point": (lambda: [Decimal("1.50"), Decimal("1.25"), None], ("1.25", "1.5")),
+    "bytes": (lambda: [b"c\xfe", b"c\xff", None], ("c\\xfe", "c\\xff")),
+    "bytes of text": (lambda: ["é".encode(), b"e", None], ("e", "é")),
+    "text": (lambda: ["01", "1", None], ("01", "1")),
+}
+
+
+@pytest.mark.parametrize(("make", "categories"), CODES.values(), ids=CODES)
+@pytest.mark.parametrize("written_by", ["pandas", "pyarrow"])
+def test_codes_that_differ_are_categories_that_differ(tmp_path, make, categories, written_by):
+    frame = pd.DataFrame({"code": make(), "y": [0.5, 1.5, 2.5]})
+    frame = frame.iloc[[0, 1, 2] * 4]
+    path = tmp_path / "data.parquet"
+    if written_by == "pandas":
+        frame.to_parquet(path, index=False)
+    else:  # whose files do not say that pandas should read what it may be missing from as nullable
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None), path)
+    read = read_table(path, target="y", categorical=["code"])
+    learned = Preprocessing.learn(read, impute="median")
+    assert learned.columns[0].categories == categories
+    assert [v is None for v in read.columns["code"][:3]] == frame["code"].isna()[:3].tolist()
+    again = read_table(path, target="code", categorical=learned.categorical)
+    assert set(again.target.tolist()) - {None} == set(categories)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("codes", "classes"),
+    [
+        ((2**53, 2**53 + 1), (2**53, 2**53 + 1)),
+        ((2**64 - 1, 2**64 - 2), (str(2**64 - 2), str(2**64 - 1))),
+        ((2**70, 2**70 + 1), (str(2**70), str(2**70 + 1))),
+        ((-(2**70), 5), (str(-(2**70)), "5")),
+    ],
+)
+def test_targets_of_large_codes_are_classes_that_differ(tmp_path, write, kind, codes, classes):
+    path = write("a,y", *(f"{i},{codes[i % 2]}" for i in range(20)))
+    if kind == "parquet":
+        path = tmp_path / "data.parquet"
+        pd.DataFrame({"a": range(20), "y": [Decimal(codes[i % 2]) for i in range(20)]}).to_parquet(path)
+    read = read_table(path, target="y")
+    assert infer_task(read)[0] == "classification"
+    learned = Preprocessing.from_json(json.loads(json.dumps(Preprocessing.learn(read).to_json())))
+    assert learned.classes == classes
+    want = [classes.index(type(classes[0])(codes[i % 2])) for i in range(20)]
+    assert learned.targets(read).tolist() == want
+    assert learned.targets(read_table(path, target="y", categorical=learned.categorical)).tolist() == want
+
+
+def test_large_whole_numbers_are_a_quantity_where_there_are_many(write):
+    read = read_table(write("a,y", *(f"{i},{10**25 + i * 10**23}" for i in range(20))), target="y")
+    assert infer_task(read)[0] == "regression"
+    learned = Preprocessing.learn(read)
+    np.testing.assert_allclose(learned.targets(read), np.arange(-9.5, 10) / np.std(np.arange(20)))
+    assert learned.features(read).shape == (20, 1)
+
+
+def test_whole_numbers_beyond_floats_are_infinite(write):
+    path = write("a,y", *(f"{'9' * 400 if i == 3 else 2**70 + i},{i}.5" for i in range(20)))
+    refusal(DataError, lambda: Preprocessing.learn(read_table(path, target="y")), "infinite values: 'a' (1 of 20)")
+
+
+def test_what_rounds_to_one_value_is_not_called_the_same(write):
+    path = write("big,same,y", *(f"{2**53 + i % 2},7,{i}.5" for i in range(20)))
+    said = Preprocessing.learn(read_table(path, target="y")).describe()
+    assert [line for line in said if "one value" in line and "'big'" in line and "--categorical" in line]
+    assert [line for line in said if "the same value" in line and line.endswith(": 'same'")]
+    path = write("a,y", *(f"{i},0.{'1' * 20}{i}" for i in range(20)), name="digits.csv")
+    refusal(DataError, lambda: infer_task(read_table(path, target="y")), "is constant", "to the 16 digits of float64")
 
 
 # --- the task --------------------------------------------------------------------------------------------------------

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import csv
 import difflib
-import numbers
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, time, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._errors import ChainruleError, ConfigurationError, DataError, FileError, MissingExtraError, require
-from ._table import Table, as_text, is_text, listed, no_column, objects
+from ..frames import read_columns
+from ._cells import as_column, as_columns, as_feature
+from ._table import Table, as_text, listed, no_column, objects
 
 _SEPARATORS = {";": "semicolon", "\t": "tab", "|": "bar", ",": "comma"}
-
-_TEXT_LIKE = (str, bytes, numbers.Real, Decimal, np.bool_, date, time, timedelta, np.datetime64, np.timedelta64)
 
 
 def read_table(
@@ -64,7 +61,7 @@ def read_table(
         case _:
             raise FileError(f"{file}: expected .csv, .tsv, .parquet, .npz or .npy, got {kind or 'no ending'!r}.")
     answers, target_name = _take_target(file, columns, target, categorical)
-    features = {name: as_text(x) if name in categorical else _as_feature(x) for name, x in columns.items()}
+    features = {name: as_text(x) if name in categorical else as_feature(x) for name, x in columns.items()}
     table = Table(features, answers, target_name, str(path), frozenset(categorical))
     if table.n == 0:
         raise DataError(f"{file} has columns but no rows: there is nothing to learn from or to predict.")
@@ -151,7 +148,7 @@ def _read_csv(file: Path, separator: str, categorical: Collection[str]) -> dict[
         raise FileError(f"{file} cannot be read: {_one_line(error)}.") from None
     if not isinstance(frame.index, pandas.RangeIndex):
         raise FileError(f"{file}: its rows have more cells than its first line, which names {len(header)} columns.")
-    return {str(name): _from_series(pandas, frame[name], str(name)) for name in frame.columns}
+    return as_columns(read_columns(frame))
 
 
 def _header(file: Path, separator: str) -> list[str]:
@@ -175,14 +172,14 @@ def _check_header(file: Path, header: list[str], separator: str) -> None:
 def _read_parquet(file: Path) -> dict[str, np.ndarray]:
     pandas = _pandas(file, "parquet")
     try:
-        frame = pandas.read_parquet(file, engine="pyarrow")
+        # Arrow's own types, or whole numbers beside a gap would be floats, which 2^53 and 2^53 + 1 are one of.
+        frame = pandas.read_parquet(file, engine="pyarrow", dtype_backend="pyarrow")
     except (OSError, ValueError) as error:
         raise FileError(f"{file} cannot be read as Parquet: {_one_line(error)}.") from None
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
-    names = [str(name) for name in frame.columns]
-    _refuse_twins(file, names)
-    return {name: _from_series(pandas, frame.iloc[:, i], name) for i, name in enumerate(names)}
+    _refuse_twins(file, list(map(str, frame.columns)))
+    return as_columns(read_columns(frame))
 
 
 def _refuse_twins(file: Path, names: list[str]) -> None:
@@ -254,52 +251,8 @@ def _vector(file: Path, name: str, array: np.ndarray) -> np.ndarray:
         case "U":
             return objects(v or None for v in values.tolist())
         case "b" | "i" | "u" | "f":
-            return _narrow(values)
+            return as_column(name, values)
     raise DataError(f"{file}: {name} must hold numbers, booleans or text, got {array.dtype}.")
-
-
-def _from_series(pandas: Any, series: Any, name: str) -> np.ndarray:
-    """A pandas column as booleans, int64 or float64 (NaN is missing) or text (None is missing)."""
-    values = series.to_numpy()
-    if values.dtype.kind in "biuf":
-        return _narrow(values)
-    absent = np.asarray(pandas.isna(series))
-    values = series.to_numpy(dtype=object)
-    present = values[~absent]
-    kinds = set(map(type, present))
-    if kinds <= {bool, np.bool_} and not absent.any():
-        return values.astype(bool)
-    if all(issubclass(kind, numbers.Real | Decimal | np.bool_) for kind in kinds):
-        filled = np.full(len(values), np.nan)
-        filled[~absent] = [float(v) for v in present]
-        return filled
-    strange = [kind for kind in kinds if not issubclass(kind, _TEXT_LIKE)]
-    if strange:
-        raise DataError(
-            f"column {name!r} holds {strange[0].__name__} objects: expected one number or text a cell. "
-            "Make columns of its parts, or save the file without it."
-        )
-    return objects(None if gone else _text(v) for v, gone in zip(values, absent, strict=True))
-
-
-def as_column(name: str, values: np.ndarray) -> np.ndarray:
-    return objects(None if v is None else _text(v) for v in values) if values.dtype.kind == "O" else _narrow(values)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _narrow(values: np.ndarray) -> np.ndarray:
-    """Booleans as they are, integers as int64 where they fit, all other numbers as float64."""
-    if values.dtype.kind == "b":
-        return values
-    whole = values.dtype.kind in "iu" and np.can_cast(values.dtype, np.int64)
-    return values.astype(np.int64 if whole else np.float64)
-
-
-def _as_feature(values: np.ndarray) -> np.ndarray:
-    return values if is_text(values) else values.astype(np.float64)
 
 
 def _one_line(error: Exception) -> str:

@@ -13,9 +13,10 @@ from .._backend import to_host
 from .._errors import DataError
 from ..frames import column_names, is_frame, read_columns
 from ..streams import open_rows
-from ._files import as_column, read_table
+from ._cells import as_column, as_feature
+from ._files import read_table
 from ._preprocessing import Preprocessing
-from ._table import Table, as_text, is_text, listed
+from ._table import Table, as_text, listed
 
 
 def as_table(X: Any, prepared: Preprocessing, what: str = "X") -> Table:
@@ -100,6 +101,4 @@ def _vector(y: Any, what: str) -> Any:
 def _as_feature(name: str, values: np.ndarray, categorical: tuple[str, ...]) -> np.ndarray:
     """Text as text, all else as the numbers that they are; codes as the text that they would be in a file."""
     column = as_column(name, values)
-    if name in categorical:
-        return as_text(column)
-    return column if is_text(column) else column.astype(np.float64)
+    return as_text(column) if name in categorical else as_feature(column)

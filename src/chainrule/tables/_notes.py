@@ -47,8 +47,13 @@ def _target_notes(table: Table, target: Target) -> Iterator[str]:
 
 def _warnings(table: Table, rows: np.ndarray, categorical: Sequence[CategoricalColumn]) -> Iterator[str]:
     constant = [name for name, x in table.columns.items() if _is_constant(x[rows])]
-    if constant:
-        yield f"warning: the same value in every training row, which teaches nothing: {listed(constant)}"
+    rounded = [name for name in constant if _is_rounded(table.columns[name])]
+    if rounded:
+        advice = "codes are told apart as text, with --categorical NAME"
+        yield f"warning: one value in every training row after rounding to float64: {listed(rounded)}; {advice}"
+    if len(constant) > len(rounded):
+        same = [name for name in constant if name not in rounded]
+        yield f"warning: the same value in every training row, which teaches nothing: {listed(same)}"
     ids = [name for name, x in table.columns.items() if _numbers_the_rows(x)]
     if ids:
         advice = f"consider {drop_options(ids)}"
@@ -62,6 +67,11 @@ def _warnings(table: Table, rows: np.ndarray, categorical: Sequence[CategoricalC
 def _is_constant(values: np.ndarray) -> bool:
     present = values[~missing(values)]
     return bool(np.all(present == present[0])) and len(present) == len(values)
+
+
+def _is_rounded(values: np.ndarray) -> bool:
+    """Whether these are numbers of which float64 does not hold every whole one."""
+    return not is_text(values) and bool(np.abs(values).max() >= 2**53)
 
 
 def _numbers_the_rows(values: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from .._errors import ConfigurationError
 class Table:
     """Columns by name, each ``(n,)``: float64 with NaN where missing, or text as objects with None where missing.
 
-    The target keeps its own type, because it decides what is learned: booleans, int64, float64, or text. Booleans
-    among the columns are the numbers 0 and 1. ``categorical`` names the columns that were asked to be read as text,
-    ``dropped`` those that were left out on purpose.
+    The target keeps its own type, because it decides what is learned: booleans, int64 or uint64, float64, text, or
+    whole numbers as objects where no dtype holds them all. Booleans among the columns are the numbers 0 and 1.
+    ``categorical`` names the columns that were asked to be read as text, ``dropped`` those that were left out on
+    purpose.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -55,15 +57,22 @@ class Table:
 
 
 def is_text(values: np.ndarray) -> bool:
-    """Whether a column is text: all else is numbers."""
-    return values.dtype.kind == "O"
+    """Whether a column is text: all else is numbers, as objects where no dtype holds them."""
+    return values.dtype.kind == "O" and not isinstance(next((v for v in values if v is not None), None), int)
 
 
 def missing(values: np.ndarray) -> np.ndarray:
-    """True where a value is missing: None in text, NaN among numbers."""
-    if is_text(values):
+    """True where a value is missing: None among objects, NaN among floats."""
+    if values.dtype.kind == "O":
         return np.fromiter((v is None for v in values), bool, len(values))
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+
+
+def as_floats(values: np.ndarray) -> np.ndarray:
+    """Numbers as float64, NaN where missing; what is too large is infinite."""
+    if values.dtype.kind != "O":
+        return values.astype(np.float64)
+    return np.asarray([math.nan if v is None else float(Decimal(v)) for v in values], dtype=np.float64)
 
 
 def first_text(values: np.ndarray) -> str | None:
@@ -86,7 +95,9 @@ def objects(values: Iterable[object]) -> np.ndarray:
     return array
 
 
-def _number_text(value: float | bool) -> str | None:
+def _number_text(value: float | bool | None) -> str | None:
+    if value is None:
+        return None
     if isinstance(value, float):
         if math.isnan(value):
             return None

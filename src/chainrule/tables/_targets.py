@@ -12,7 +12,7 @@ from .._errors import ConfigurationError, DataError, unknown_name
 from ._ailments import mixture
 from ._columns import mean_and_std
 from ._stored import Stored
-from ._table import Table, as_text, counted, is_text, listed, missing
+from ._table import Table, as_floats, as_text, counted, is_text, listed, missing
 
 Task = Literal["classification", "regression"]
 Label = str | int | bool
@@ -30,7 +30,10 @@ class Labels:
     @staticmethod
     def learn(name: str, values: np.ndarray) -> Labels:
         """The classes that occur in ``values``."""
-        return Labels(name, tuple(sorted(set(_labels(name, values)))))
+        classes = set(_labels(name, values))
+        if any(isinstance(label, int) and not -(2**63) <= label < 2**63 for label in classes):
+            classes = set(as_text(values))  # a file of a model has no larger numbers
+        return Labels(name, tuple(sorted(classes)))
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Labels (n,) -> class indices (n,), int64. Raises DataError for a label that is no class."""
@@ -82,13 +85,13 @@ class Quantity:
     @staticmethod
     def learn(name: str, values: np.ndarray) -> Quantity:
         """The statistics of the training rows' ``values``."""
-        return Quantity(name, *mean_and_std(values.astype(np.float64)))
+        return Quantity(name, *mean_and_std(as_floats(values)))
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Numbers (n,) -> standardised (n,), float64."""
         if is_text(values):
             raise DataError(f"target {self.name!r} must be numbers, as it was in training, got text.")
-        return (values.astype(np.float64) - self.mean) / self.std
+        return (as_floats(values) - self.mean) / self.std
 
     def decode(self, raw: np.ndarray) -> np.ndarray:
         """Standardised (n,) -> the target's own unit (n,), float64."""
@@ -174,7 +177,7 @@ def _kind(values: np.ndarray) -> str:
 
 def _all_whole(values: np.ndarray) -> bool:
     # Beyond 2^53 a float64 no longer says which whole number was meant.
-    return values.dtype.kind in "iu" or bool(np.all((values == np.floor(values)) & (np.abs(values) <= 2**53)))
+    return values.dtype.kind in "iuO" or bool(np.all((values == np.floor(values)) & (np.abs(values) <= 2**53)))
 
 
 def _labels(name: str, values: np.ndarray) -> list[Any]:
@@ -194,15 +197,16 @@ def _fraction(values: np.ndarray) -> float:
 def _nothing_to_learn(table: Table, task: Task | None) -> DataError:
     assert table.target is not None
     value = table.target[0]
-    shown = repr(value if isinstance(value, str) else value.item())
+    shown = repr(value if isinstance(value, str | int) else value.item())
     if task == "classification":
         return DataError(
             f"target {table.target_name!r} has one class only, {shown}, in all {table.n:,} rows: expected two or more; "
             "choose another --target."
         )
+    digits = " to the 16 digits of float64" if table.target.dtype.kind == "f" else ""
     return DataError(
-        f"target {table.target_name!r} is constant, {shown} in all {table.n:,} rows: there is nothing to learn; "
-        "choose another --target."
+        f"target {table.target_name!r} is constant, {shown} in all {table.n:,} rows{digits}: there is nothing to "
+        "learn; choose another --target."
     )
 
 
