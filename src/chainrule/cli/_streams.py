@@ -35,7 +35,7 @@ class Stream:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream: Any = stream
-        self.problem = OSError(errno.EBADF, "it is closed") if stream is None else None
+        self.problem = OSError(errno.EBADF, "it is closed") if stream is None or stream.closed else None
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
@@ -50,7 +50,7 @@ class Stream:
 
     def isatty(self) -> bool:
         """Whether people look at it."""
-        return self._stream is not None and bool(self._stream.isatty())
+        return self.problem is None and bool(self._stream.isatty())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -58,7 +58,7 @@ class Stream:
     @contextmanager
     def content(self) -> Iterator[Any]:
         """A file to write data to: out it goes as it is, in UTF-8, but for a terminal, which gets what can be read."""
-        if self.isatty() or not hasattr(self._stream, "buffer"):
+        if self.problem is not None or self.isatty() or not hasattr(self._stream, "buffer"):
             yield SimpleNamespace(write=lambda line: self.write(printable(line.removesuffix("\n")) + "\n"))
             return
         self.flush()
