@@ -338,7 +338,9 @@ def test_a_model_remembers_the_names_of_its_columns(kind: str, tmp_path: Path) -
         for columns in ([3, 2, 1, 0], [0, 1, 2, 2]):
             names = ["abcd"[i] for i in columns] if len(set(columns)) == 4 else list("abce")
             strange = named(other, X[:, columns], names, tmp_path)
+            path = tmp_path / f"{'-'.join(names)}-{len(X)}.parquet"
             for call in (
+                *([lambda X, p=path: model.predict(p), lambda X, p=path: cr.fit(model, p, y)] if path.exists() else ()),
                 model.predict,
                 model.predict_proba,
                 lambda X: model.evaluate(X, y),

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NoReturn
@@ -28,7 +28,7 @@ from .metrics import METRICS, POWERS, HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import ForwardPass, apply_link, decide
 from .schema import Schema
-from .streams import are_batches, read_ahead, read_rows, rows_in_window
+from .streams import are_batches, in_windows, read_rows, rows_in_window
 from .tables import Preprocessing
 
 
@@ -144,7 +144,7 @@ class Model:
         """
         n_in, n_out, on, schema = self.network.n_in, self.network.n_out, self.backend, self.schema
         found = find_metrics(metrics, self.loss)
-        X = schema.inputs(read_rows(X) if self.preprocessing is None else X)
+        X = read_rows(schema.inputs(X))
         y, sample_weight = schema.targets(y), schema.weights(sample_weight)
         try:
             with on.active(), np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so
@@ -236,15 +236,14 @@ class Model:
         schema, rows = self.schema, self.schema.open_rows(X)
         if rows is None:
             return self._ask_numbers(finish, schema.inputs(X), X)
-        windows = (schema.window(rows, part) for part in _windows(rows))
+        windows = (schema.window(rows, window) for window in in_windows(rows))
         return np.concatenate([self._ask_numbers(finish, x, x) for x in windows])
 
     def _ask_numbers(self, finish: Callable[[LossFunction, Backend, Array], Array], x: Any, X: Any) -> Any:
         """The same of the network's inputs x, in the library of X."""
         host = self._left_on_host(x)
         if host is not None:
-            windows = (host[part] for part in _windows(host))
-            return np.concatenate([self._ask_numbers(finish, part, part) for part in windows])
+            return np.concatenate([self._ask_numbers(finish, part, part) for part in in_windows(host)])
         try:
             with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
                 return self._answer(self._forward(finish)(self._inputs(x)), X)
@@ -255,12 +254,15 @@ class Model:
         """The answers for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
         if not hasattr(batches, "__iter__"):
             raise DataError(f"expected X or an iterable of batches, got a {type(batches).__name__}.")
-        taken = read_ahead(iter(batches), lambda batch: batch[0] if isinstance(batch, tuple | list) else batch)
-        answers = [self.ask(finish, X) for X in taken]
-        if not answers:
+        first, answers = None, []
+        for batch in batches:
+            answer = self.ask(finish, batch[0] if isinstance(batch, tuple | list) else batch)
+            first = answer if first is None else first
+            answers.append(to_host(answer))  # now: the next batch may be made in the memory of this one
+        if first is None:
             raise DataError("there is no batch: expected an iterable of batches of rows.")
-        owner, whole = library_of(answers[0]), np.concatenate([to_host(answer) for answer in answers])
-        return whole if owner is None else owner.from_numpy(whole, owner.device_of(answers[0]))
+        owner, whole = library_of(first), np.concatenate(answers)
+        return whole if owner is None else owner.from_numpy(whole, owner.device_of(first))
 
     def _left_on_host(self, X: Any) -> np.ndarray | None:
         """X, where the device has no room for it and for its answers; it is then asked a window at a time."""
@@ -408,12 +410,6 @@ def evaluate(
             value = metric(*map(schema.answers, (true, answers))) if finite else math.nan
             values[name] = backend.asarray([real_number(f"what the metric {name!r} answers", value, nan=True)])
     return values
-
-
-def _windows(rows: Any) -> Iterator[slice]:
-    """The stretches of rows that are in memory at a time."""
-    length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
-    return (slice(i, min(i + at_a_time, length)) for i in range(0, max(length, 1), at_a_time))
 
 
 def bytes_a_row(backend: Backend, network: Sequential) -> int:

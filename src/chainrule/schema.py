@@ -34,7 +34,8 @@ class Schema:
 
     def named(self, X: Any, n_in: int) -> Schema:
         """The same, with the names of X's columns where none are known and X has one for each input."""
-        names = names_of(X)
+        rows = open_rows(X)
+        names = names_of(X if rows is None else rows)
         if self.feature_names or len(set(names)) != n_in or len(names) != n_in:
             return self
         return replace(self, feature_names=names)
@@ -44,23 +45,23 @@ class Schema:
         if self.preprocessing is not None and is_table_file(X):
             return None
         rows = open_rows(X)
-        if rows is not None and self.preprocessing is None:
-            check_columns(self.feature_names, rows)
-        return rows
+        return rows if rows is None or self.preprocessing is not None else self.inputs(rows)
 
-    def window(self, rows: Any, part: slice) -> Any:
-        """Some of these rows as the network takes them."""
-        window = np.array(rows[part])
+    def window(self, rows: Any, window: np.ndarray) -> Any:
+        """A window of these rows as the network takes it."""
         return window if self.preprocessing is None else self.inputs(with_names(rows, window))
 
     def inputs(self, X: Any, *, what: str = "X", unseen: Unseen | None = None) -> Any:
-        """X as the network takes it. Raises DataError for columns that it was not trained on.
+        """X as the network takes it; without preprocessing what is not in memory is opened, and not read.
 
+        Raises DataError for columns that it was not trained on.
         ``unseen`` says what a category is that training never saw, in place of what the preprocessing says.
         """
         if self.preprocessing is None:
-            check_columns(self.feature_names, X, what)
-            return X
+            rows = open_rows(X, what)
+            given = X if rows is None else rows
+            check_columns(self.feature_names, given, what)
+            return given
         return self.preprocessing.features(as_table(X, self.preprocessing, what), unseen=unseen)
 
     def targets(self, y: Any) -> Any:

@@ -37,7 +37,7 @@ class Backend:
 
     Made by ``cr.backend("torch", device="cuda:0")``. ``precision`` is that of the products of Dense in float32.
     ``kernels`` maps an operation's reference body to this library's faster body of it; without an entry the reference
-    runs.
+    runs. One that ``copies`` makes no array that shares memory with what it was made from.
     """
 
     library: Library
@@ -47,6 +47,7 @@ class Backend:
     compiled: bool
     precision: str = "float32"
     kernels: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
+    copies: bool = field(default=False, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -106,10 +107,22 @@ class Backend:
         """``x``, from any library or a list, as an array of this backend; ``dtype`` defaults to the backend's."""
         dtype = self.dtype if dtype is None else dtype
         if self.library.owns(x):
-            return self.library.place(x, dtype, self.device)
-        # Converted on the host, so that half the bytes travel when float64 data becomes float32.
-        with np.errstate(over="ignore"):  # a number too large becomes an infinity, on every backend
-            return self.library.from_numpy(np.asarray(to_host(x), dtype=dtype_name(dtype)), self.device)
+            placed = self.library.place(x, dtype, self.device)
+        else:
+            x = to_host(x)
+            # Converted on the host, so that half the bytes travel when float64 data becomes float32.
+            with np.errstate(over="ignore"):  # a number too large becomes an infinity, on every backend
+                placed = self.library.from_numpy(np.asarray(x, dtype=dtype_name(dtype)), self.device)
+        return self._own(placed, x, dtype) if self.copies else placed
+
+    def _own(self, placed: Array, x: Any, dtype: DType) -> Array:
+        """A copy, unless ``placed`` is one already: of another library, device or dtype than ``x``."""
+        here = self.library.owns(x) and self.library.device_of(x) == self.device
+        return self.copy(placed) if here and dtype_name(x.dtype) == dtype_name(dtype) else placed
+
+    def copying(self) -> Backend:
+        """The same, which copies what it would not convert: for arrays that are filled anew after they were given."""
+        return replace(self, copies=True)
 
     def copy(self, x: Array) -> Array:
         """A copy that no donated step can overwrite."""

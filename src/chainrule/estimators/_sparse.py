@@ -30,7 +30,7 @@ class SparseRows:
     def __init__(self, X: Any) -> None:
         self._X = X
 
-    def begin(self, order: np.ndarray) -> None:
+    def begin(self, order: np.ndarray, stop: Callable[[], bool]) -> None:
         self._order = order
 
     def take(self, first: int, rows: int) -> Any:

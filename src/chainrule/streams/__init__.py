@@ -4,10 +4,11 @@ Rows are read a window at a time, the next one while the steps of this one run, 
 length of the file. An order that suits this is shuffled on two levels (``shuffled_in_windows``).
 """
 
+from ._ahead import ReadAhead as ReadAhead
 from ._batches import Batches as Batches
 from ._batches import are_batches as are_batches
-from ._batches import read_ahead as read_ahead
 from ._parquet import Parquet as Parquet
+from ._rows import in_windows as in_windows
 from ._rows import open_rows as open_rows
 from ._rows import read_rows as read_rows
 from ._windows import Windows as Windows

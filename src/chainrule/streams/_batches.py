@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from .._backend import library_of
 from .._errors import ConfigurationError, DataError
-
-Prepared = TypeVar("Prepared")
-_END = object()
+from ._attributes import attributes_of
 
 
 class Batches:
@@ -41,7 +38,7 @@ class Batches:
             return None
 
     def start(self, done: int = 0) -> Iterator[Any]:
-        """The batches after the first ``done``."""
+        """The batches after the first ``done``. A generator that was made for it is closed with it."""
         made = self._given() if callable(self._given) else self._given
         if not hasattr(made, "__iter__"):
             raise ConfigurationError(f"the function must make an iterable of batches, got a {type(made).__name__}.")
@@ -49,7 +46,11 @@ class Batches:
             if made is self._begun:
                 raise self._only_once(made)
             self._begun = made
-        return islice(made, done, None)
+        try:
+            yield from islice(made, done, None)
+        finally:
+            if isinstance(made, Generator):  # which ``_begun`` would keep open, and another thread close
+                made.close()
 
     def _only_once(self, given: Any) -> ConfigurationError:
         return ConfigurationError(
@@ -68,20 +69,6 @@ class Batches:
 def are_batches(X: Any) -> bool:
     """Whether X is an iterable of batches to predict, or a function that makes one."""
     array = ("shape", "__array__", "__array_interface__", "__dataframe__", "iloc", "tocsr", "__getitem__")
-    return library_of(X) is None and (
-        callable(X) or (hasattr(X, "__iter__") and not any(hasattr(X, name) for name in array))
-    )
-
-
-def read_ahead(batches: Iterator[Any], prepare: Callable[[Any], Prepared]) -> Generator[Prepared]:
-    """``prepare`` of each batch, the next one fetched and prepared by a thread meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="chainrule-batches") as thread:
-
-        def fetch() -> Any:
-            batch = next(batches, _END)
-            return batch if batch is _END else prepare(batch)
-
-        ahead = thread.submit(fetch)
-        while (batch := ahead.result()) is not _END:
-            ahead = thread.submit(fetch)
-            yield batch
+    if library_of(X) is not None:
+        return False
+    return callable(X) or attributes_of(X, ("__iter__", *array)) == {"__iter__"}

@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._backend import library_of
-from .._errors import DataError, FileError
+from .._errors import DataError
+from ._attributes import attributes_of
+from ._npy import NpyRows, map_of
 from ._parquet import Parquet
+from ._windows import rows_in_window, slice_of
+
+_IN_MEMORY = ("__array_namespace__", "iloc", "isna", "tocsr", "__dataframe__", "__arrow_c_stream__", "__dlpack__")
 
 
-def open_rows(X: Any) -> Any | None:
+def open_rows(X: Any, what: str = "X") -> Any | None:
     """X as something with ``shape`` and slices that is read piece by piece; None for what is in memory already.
 
-    Raises FileError for a path that cannot be read, DataError for one that holds no matrix of numbers.
+    Raises FileError for a path that cannot be read; DataError for one that holds no matrix of numbers, for what fails
+    when it is looked at, as a closed file of h5py does, and for a number of rows that is not known. ``what`` is its
+    name in the messages.
     """
     if isinstance(X, str | os.PathLike):
-        return _open_path(Path(X))
+        return _checked(_open_path(Path(X)), what)
     if isinstance(X, np.memmap):
-        return X
-    in_memory = ("__array_namespace__", "iloc", "isna", "tocsr", "__dataframe__", "__arrow_c_stream__", "__dlpack__")
-    if library_of(X) is not None or any(hasattr(X, name) for name in in_memory):
+        return map_of(X)
+    if library_of(X) is not None:
         return None
-    return X if hasattr(X, "shape") and hasattr(X, "__getitem__") else None
+    has = attributes_of(X, ("shape", "__getitem__", *_IN_MEMORY), what)
+    return _checked(X, what) if has == {"shape", "__getitem__"} else None
 
 
-def read_rows(X: Any) -> Any:
-    """X in memory: what a path stands for is read; what is in memory already is given back."""
-    return np.asarray(_open_path(Path(X))) if isinstance(X, str | os.PathLike) else X
+def in_windows(rows: Any, what: str = "X") -> Iterator[np.ndarray]:
+    """The rows, a window at a time; each is good until the next one, which may lie in the same memory."""
+    length, at_a_time = int(rows.shape[0]), rows_in_window(rows, 1)
+    for first in range(0, max(length, 1), at_a_time):
+        yield slice_of(rows, first, min(first + at_a_time, length), what)
+
+
+def read_rows(X: Any, what: str = "X") -> Any:
+    """X in memory: what is not is read; what is in memory already is given back."""
+    rows = open_rows(X, what)
+    if rows is None:
+        return X
+    if isinstance(rows, Parquet):
+        return np.asarray(rows)
+    whole, first = np.empty(0), 0
+    for part in in_windows(rows, what):
+        whole = whole if first else np.empty(rows.shape, part.dtype)
+        whole[first : first + len(part)] = part
+        first += len(part)
+    return whole
 
 
 def _open_path(path: Path) -> Any:
@@ -41,12 +67,16 @@ def _open_path(path: Path) -> Any:
             f"expected an array, or the path of a .npy file, a .parquet file or a folder of them, got {str(path)!r}: "
             "save an array with np.save, or take a column of Parquet files, cr.Parquet(path).column('y')."
         )
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise DataError(f"{path} is no .npy file of numbers ({error}).") from error
-    if not isinstance(loaded, np.ndarray):
-        raise DataError(f"{path} holds several arrays, expected one: save X alone with np.save.")
-    return loaded
+    return NpyRows(path)
+
+
+def _checked(rows: Any, what: str) -> Any:
+    shape = tuple(rows.shape)
+    if not all(isinstance(n, Integral) for n in shape):
+        raise DataError(
+            f"{what} has rows of a number that is not known yet, its shape is {shape}: have them counted, with dask by "
+            f"{what}.compute_chunk_sizes()."
+        )
+    if not shape:
+        raise DataError(f"{what} must have rows, (rows, features), got the single value of an array of shape ().")
+    return rows

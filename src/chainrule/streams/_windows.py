@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._backend import dtype_name
-from .._errors import DataError, DTypeError
+from .._errors import ChainruleError, DataError, DTypeError
+from ._ahead import ReadAhead
 
 WINDOW_BYTES = 2**26
 
 
 def rows_in_window(X: Any, batch_size: int) -> int:
     """How many rows are read at a time: 64 MB of float64, in whole batches."""
-    each = 8 * int(np.prod(X.shape[1:]))
+    each = 8 * max(1, int(np.prod(X.shape[1:])))
     return max(1, WINDOW_BYTES // (each * batch_size)) * batch_size
 
 
@@ -52,54 +52,65 @@ class Windows:
     """
 
     def __init__(self, X: Any, window: int, dtype: str) -> None:
-        if not dtype_name(getattr(X, "dtype", "float64")).startswith(("bool", "int", "uint", "float", "bfloat")):
-            raise DTypeError(f"X must hold real numbers, got dtype {X.dtype}: write its numbers to another file.")
+        _require_numbers(getattr(X, "dtype", "float64"))
         self._X, self._window, self._dtype = X, window, dtype
-        self._reader: ThreadPoolExecutor | None = None
+        self._ahead = ReadAhead[np.ndarray]("X")
         self._here: tuple[int, np.ndarray] | None = None
-        self._ahead: tuple[int, Future[np.ndarray]] | None = None
+        self._coming: Generator[np.ndarray] | None = None
+        self._next = 0  # the number of the window that comes
 
-    def begin(self, order: np.ndarray) -> None:
-        """Take the rows in this order from now on."""
-        self._order, self._here, self._ahead = order, None, None
+    def begin(self, order: np.ndarray, stop: Callable[[], bool] = lambda: False) -> None:
+        """Take the rows in this order from now on; where ``stop`` becomes true, none that must be waited for."""
+        self.close()
+        self._order, self._stop, self._here = order, stop, None
 
-    def take(self, first: int, rows: int) -> np.ndarray:
-        """The ``rows`` of the order from its ``first`` one on."""
+    def take(self, first: int, rows: int) -> np.ndarray | None:
+        """The ``rows`` of the order from its ``first`` one on; None when ``stop`` becomes true before they are there.
+
+        Raises DataError where X fails to give its rows, its error chained.
+        """
         parts = []
         while rows > 0:
             number, offset = divmod(first, self._window)
-            part = self._get(number)[offset : offset + rows]
-            parts.append(part)
-            first, rows = first + len(part), rows - len(part)
+            window = self._get(number)
+            if window is None:
+                return None
+            parts.append(window[offset : offset + rows])
+            first, rows = first + len(parts[-1]), rows - len(parts[-1])
+            del window
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def close(self) -> None:
         """End the thread."""
-        if self._reader is not None:
-            self._reader.shutdown(cancel_futures=True)
-            self._reader = None
+        if self._coming is not None:
+            self._coming.close()
+            self._coming = None
 
-    def _get(self, number: int) -> np.ndarray:
-        if self._here is not None and self._here[0] == number:
-            return self._here[1]
-        ahead, self._ahead = self._ahead, None
-        rows = ahead[1].result() if ahead is not None and ahead[0] == number else self._read(number)
-        self._here = number, rows
-        if (number + 1) * self._window < len(self._order):
-            if self._reader is None:
-                self._reader = ThreadPoolExecutor(1, thread_name_prefix="chainrule-rows")
-            self._ahead = number + 1, self._reader.submit(self._read, number + 1)
-        return rows
+    def _get(self, number: int) -> np.ndarray | None:
+        if self._here is None or self._here[0] != number:
+            self._here = None  # first, or there were three windows at a time
+            if self._coming is None or self._next != number:
+                self.close()
+                order, count = self._order, -(-len(self._order) // self._window)
+                numbers = range(number, count)
+                self._coming = self._ahead.through(lambda: (self._read(order, n) for n in numbers), self._stop)
+            window = next(self._coming, None)
+            if window is None:
+                return None
+            self._here, self._next = (number, window), number + 1
+        return self._here[1]
 
-    def _read(self, number: int) -> np.ndarray:
+    def _read(self, order: np.ndarray, number: int) -> np.ndarray:
         """A window's rows, read run by run and put in their order. Raises DataError for NaN, infinity, or too large."""
-        wanted = self._order[number * self._window : (number + 1) * self._window]
+        wanted = order[number * self._window : (number + 1) * self._window]
         by_place = np.argsort(wanted, kind="stable")
         ordered = wanted[by_place]
         gathered = np.empty((len(wanted), *self._X.shape[1:]), self._dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             for start, stop in _runs(ordered):
-                gathered[by_place[start:stop]] = self._X[int(ordered[start]) : int(ordered[stop - 1]) + 1]
+                rows = slice_of(self._X, int(ordered[start]), int(ordered[stop - 1]) + 1)
+                _require_numbers(rows.dtype)
+                gathered[by_place[start:stop]] = rows
             if np.isfinite(gathered.sum()):  # a sum that is finite has finite terms
                 return gathered
         bad = np.sort(wanted[~np.isfinite(gathered).all(axis=1)])
@@ -115,3 +126,27 @@ def _runs(ordered: np.ndarray) -> Iterator[tuple[int, int]]:
     """The stretches of neighbours in sorted row numbers."""
     breaks = np.flatnonzero(np.diff(ordered) != 1) + 1
     yield from zip([0, *breaks], [*breaks, len(ordered)], strict=True)
+
+
+def _require_numbers(dtype: Any) -> None:
+    if not dtype_name(dtype).startswith(("bool", "int", "uint", "float", "bfloat")):
+        raise DTypeError(f"X must hold real numbers, got dtype {dtype}: write its numbers to another file.")
+
+
+def slice_of(X: Any, first: int, last: int, what: str = "X") -> np.ndarray:
+    """The rows from ``first`` to before ``last``, as X gives them: perhaps in memory that it fills again next time.
+
+    Raises DataError where X fails, its error chained, and for what is not these rows.
+    """
+    try:
+        rows = np.asarray(X[first:last])
+    except (ChainruleError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{what} cannot be read from row {first} on ({type(error).__name__}: {' '.join(str(error).split())})."
+        ) from error
+    expected = (last - first, *X.shape[1:])
+    if rows.shape != expected:
+        raise DataError(f"{what}[{first}:{last}] must be rows of shape {expected}, got shape {rows.shape}.")
+    return rows

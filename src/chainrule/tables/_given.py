@@ -12,7 +12,7 @@ import numpy as np
 from .._backend import to_host
 from .._errors import DataError
 from ..frames import column_names, is_frame, read_columns
-from ..streams import open_rows
+from ..streams import open_rows, read_rows
 from ._cells import as_column, as_feature
 from ._files import read_table
 from ._preprocessing import Preprocessing
@@ -31,8 +31,8 @@ def as_table(X: Any, prepared: Preprocessing, what: str = "X") -> Table:
         return X
     if is_table_file(X):
         return read_table(X, categorical=prepared.categorical)
-    rows = open_rows(X)
-    X = X if rows is None else with_names(rows, np.asarray(rows))
+    rows = open_rows(X, what)
+    X = X if rows is None else with_names(rows, read_rows(rows, what))
     columns = read_columns(X) if is_frame(X) else _by_position(X, prepared, what)
     made = {name: _as_feature(name, x, prepared.categorical) for name, x in columns.items()}
     table = Table(made, None, None, what, frozenset(prepared.categorical))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
 from ..schema import Schema
-from ..streams import Batches, Parquet, open_rows
+from ..streams import Batches, Parquet, open_rows, read_rows
 from ._feed import Feed, Passed, make_feed
 from ._staging import DEFAULT_BATCH, held_back
 from ._step import Problem, place_state
@@ -62,19 +63,17 @@ def whole(
 
 def _targets(y: Any) -> Any:
     """The targets in memory; a Parquet file's only column in its own dtype, for class indices are whole numbers."""
-    rows = open_rows(y)
-    if rows is None:
-        return y
-    return rows.column(rows.columns[0]) if isinstance(rows, Parquet) and rows.shape[1] == 1 else np.asarray(rows)
+    rows: Any = open_rows(y, "y") if isinstance(y, str | os.PathLike) else y
+    one = isinstance(rows, Parquet) and rows.shape[1] == 1
+    return rows.column(rows.columns[0]) if one else read_rows(rows, "y")
 
 
 def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
     """Batches as they come: a step each."""
     normalized = has_batch_norm(network)
-    host = select("numpy", dtype=dtype_name(on.dtype))
+    host, own = select("numpy", dtype=dtype_name(on.dtype)), on.copying()
 
-    def place(numbered: tuple[int, Any]) -> Batch:
-        number, batch = numbered
+    def place(number: int, batch: Any) -> Batch:
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             shown = " ".join(repr(batch).split())[:60]
             raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
@@ -82,7 +81,7 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
         n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
         X, y, weight = schema.inputs(X, what=what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
-        here = on if on.memory is None or on.library.owns(X) else host
+        here = own if on.memory is None or on.library.owns(X) else host
         with on.active():  # in the thread that reads ahead it is not yet
             made = prepare(here, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=what, training=False)
             if normalized and made.x.shape[0] == 1:
@@ -90,11 +89,11 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
                     f"batch {number} has one row, on which batch normalisation cannot train: leave it out, as torch's "
                     "DataLoader(..., drop_last=True) does, or put it into the batch before."
                 )
-            return made if here is on else place_state(on, made)
+            return made if here is own else place_state(on, made)
 
     first = batches.first
-    rows = place((1, first)).x.shape[0]
-    feed = partial(Passed, on, start=lambda done: enumerate(batches.start(done), done + 1), place=place)
+    rows = place(1, first).x.shape[0]
+    feed = partial(Passed, on, start=batches.start, place=place)
     return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
 
 

@@ -12,18 +12,23 @@ from .._errors import DataError
 from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, gather, make_window
-from ..streams import Windows, read_ahead, rows_in_window, shuffled_in_windows
+from ..streams import ReadAhead, Windows, rows_in_window, shuffled_in_windows
 from ._staging import HeldRows, carrier
 from ._step import Problem, State, make_epoch_step, make_step
+
+
+def _never() -> bool:
+    return False
 
 
 class Feed(Protocol):
     """The examples of a training, and the step on some of them."""
 
-    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
+    def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         """Start an epoch that takes the examples in this order, ``(rows,)``, after the first ``done`` of its steps.
 
-        Gives how many rows each step takes; after each number one of the two below takes them.
+        Gives how many rows each step takes; after each number one of the two below takes them. Where ``stop`` becomes
+        true while examples are waited for, there are no more of them.
         """
 
     def step(self, state: State, rows: int) -> State:
@@ -56,7 +61,7 @@ class Resident:
         """Let go of the examples, and keep the program for the next ones."""
         self.data = Batch(None, None, None)  # type: ignore[arg-type]  # until it takes others
 
-    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
+    def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self._order = self._on.asarray(order, self._on.xp.int32)
         self._first = sum(self._sizes[:done])
         return iter(self._sizes[done:])
@@ -81,11 +86,11 @@ class Resident:
 class Source(Protocol):
     """Inputs on the host, in an epoch's order."""
 
-    def begin(self, order: np.ndarray) -> None:
-        """Take the rows in this order from now on."""
+    def begin(self, order: np.ndarray, stop: Callable[[], bool]) -> None:
+        """Take the rows in this order from now on; where ``stop`` becomes true, none that must be waited for."""
 
-    def take(self, first: int, rows: int) -> Any:
-        """The ``rows`` of the order from its ``first`` one on, as ``place`` takes them to the device."""
+    def take(self, first: int, rows: int) -> Any | None:
+        """The ``rows`` of the order from its ``first`` one on, as ``place`` takes them; None when it is stopped."""
 
     def close(self) -> None:
         """Let go of what reads them."""
@@ -106,27 +111,35 @@ class Streamed:
         self._on, self.data, self._sizes, self._source, self._place = backend, data, sizes, source, place
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
-    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
-        self._order, self._first = order, sum(self._sizes[:done])
-        self._source.begin(order)
-        return iter(self._sizes[done:])
+    def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
+        first = sum(self._sizes[:done])
+        self._source.begin(order, stop)
+        for rows in self._sizes[done:]:
+            self._taken = None  # it may hold a window, beside the one that is read
+            self._taken, self._rows = self._source.take(first, rows), order[first : first + rows]
+            if self._taken is None:
+                return
+            first += rows
+            yield rows
 
     def step(self, state: State, rows: int) -> State:
         state, _ = self._program(state, self.batch(rows))
         return state
 
     def batch(self, rows: int) -> Batch:
-        first, self._first = self._first, self._first + rows
-        xp, index = self._on.xp, self._on.asarray(self._order[first : first + rows], self._on.xp.int32)
+        xp, index = self._on.xp, self._on.asarray(self._rows, self._on.xp.int32)
         weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
-        return Batch(self._place(self._source.take(first, rows)), xp.take(self.data.y, index, axis=0), weight)
+        return Batch(self._place(self._taken), xp.take(self.data.y, index, axis=0), weight)
 
     def close(self) -> None:
         self._source.close()
 
 
 class Passed:
-    """Batches that come one by one, in an order of their own; ``place`` checks them and brings them to the device."""
+    """Batches that come one by one, in an order of their own; ``place`` copies, checks and brings them to the device.
+
+    It is handed the number of a batch, from 1, and the batch.
+    """
 
     def __init__(
         self,
@@ -134,19 +147,22 @@ class Passed:
         problem: Problem,
         *,
         start: Callable[[int], Iterator[Any]],
-        place: Callable[[Any], Batch],
+        place: Callable[[int, Any], Batch],
     ) -> None:
         self._start, self._place = start, place
         self._program = backend.compile(make_step, problem)
+        self._ahead = ReadAhead[Batch]("the batches")
         self._batches: Generator[Batch] | None = None
 
-    def begin(self, order: np.ndarray, done: int = 0) -> Iterator[int]:
+    def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self.close()
-        self._batches, steps = read_ahead(self._start(done), self._place), done
+        steps = done
+        place, start = self._place, self._start
+        self._batches = self._ahead.through(lambda: (place(*each) for each in enumerate(start(done), done + 1)), stop)
         for batch in self._batches:
             self._batch, steps = batch, steps + 1
             yield batch.x.shape[0]
-        if not steps:
+        if not steps and not stop():
             raise DataError("an epoch had no batch: the batches must be there each time that they are gone through.")
 
     def step(self, state: State, rows: int) -> State:
@@ -169,7 +185,7 @@ def make_feed(
     An order is drawn on the host and keyed by the seed and the epoch: the same on every backend.
     """
     batch_size = sizes[0]
-    rows, in_memory = data.x.shape[0], library_of(data.x) is not None and not isinstance(data.x, np.memmap)
+    rows, in_memory = data.x.shape[0], library_of(data.x) is not None
     window = rows if in_memory else rows_in_window(data.x, batch_size)
     starts = getattr(data.x, "starts", None)  # where a file's own blocks start, which are read as a whole
 

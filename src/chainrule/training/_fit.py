@@ -273,7 +273,7 @@ def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: L
         raise ConfigurationError(f"validation must be (X, y) or (X, y, sample_weight), got {shown}.")
     X, y, weight = (*validation, None)[:3]
     what = "the validation X"
-    X = schema.inputs(read_rows(X) if schema.preprocessing is None else X, what=what, unseen="warn")
+    X = read_rows(schema.inputs(X, what=what, unseen="warn"), what)
     y, weight = schema.targets(y), schema.weights(weight)
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
 

@@ -123,7 +123,7 @@ def _steps(
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
     run.step = done
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        for run.step, rows in enumerate(plan.feed.begin(order, done), done + 1):
+        for run.step, rows in enumerate(plan.feed.begin(order, done, lambda: interrupt.asked), done + 1):
             run.state = plan.feed.step(run.state, rows)
             _call(listeners, "on_step_end", run)
             if interrupt.asked:

@@ -65,7 +65,7 @@ class HeldRows:
     def __init__(self, x: np.ndarray) -> None:
         self._x = x
 
-    def begin(self, order: np.ndarray) -> None:
+    def begin(self, order: np.ndarray, stop: Callable[[], bool]) -> None:
         self._order = order
 
     def take(self, first: int, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,153 @@
+"""Arrays in files as rows: a .npy file, and a memory map of somebody's own.
+
+A page of a map that the file does not reach any more ends the process (SIGBUS). So what is given by its path is read
+from the file, which then is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tokenize
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .._errors import DataError, FileError
+
+_BLOCK = 2**20  # bytes that are read to take some of them: seeking would take longer
+
+
+def require_file(path: Path) -> None:
+    """Raise FileError for a path that is there and no regular file, which a reader might wait for for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever opens it says why
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "device")
+        raise FileError(f"{path} is a {kind}: expected a file, which can be read more than once.")
+
+
+def stamp(found: os.stat_result) -> tuple[int, int]:
+    """What tells whether a file is still the same."""
+    return found.st_size, found.st_mtime_ns
+
+
+def has_changed(path: Path) -> FileError:
+    """The error for a file that is not as it was when it was opened."""
+    return FileError(f"{path} has changed since it was opened: start again with the file as it is now.")
+
+
+class NpyRows:
+    """The array of a .npy file, in slices; opened for each.
+
+    Raises FileError for a file that cannot be read, or that changes later; DataError for one that holds no array.
+    """
+
+    def __init__(self, path: Path) -> None:
+        require_file(path)
+        self._path = path
+        try:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # looks at the header, and the file's length
+            self._stamp = stamp(path.stat())
+        except OSError as error:
+            raise FileError(f"cannot read {path}: {error.strerror or error}.") from error
+        except (ValueError, EOFError, OverflowError, tokenize.TokenError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is no .npy file of numbers: {_reason(error)}.") from error
+        if not isinstance(mapped, np.memmap):
+            raise DataError(f"{path} holds several arrays, expected one: save X alone with np.save.")
+        self.shape, self.dtype, self._first = mapped.shape, mapped.dtype, mapped.offset
+        self._by_column = not mapped.flags.c_contiguous
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """The rows of a slice; ``[::step, ...]`` is one too."""
+        first, last, step = (key[0] if isinstance(key, tuple) else key).indices(self.shape[0])
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                if stamp(os.fstat(file.fileno())) != self._stamp:
+                    raise has_changed(self._path)
+                return self._read(file, first, max(first, last), step)
+        except FileError:
+            raise
+        except OSError as error:
+            raise FileError(f"cannot read {self._path}: {error.strerror or error}.") from error
+
+    def _read(self, file: BinaryIO, first: int, last: int, step: int) -> np.ndarray:
+        if self._by_column:
+            columns = self._columns(file, first, last)
+            return columns[::step]
+        width = int(np.prod(self.shape[1:]))
+        at_once = last - first if step == 1 else max(1, _BLOCK // max(1, step * width * self.dtype.itemsize)) * step
+        parts = [np.empty((0, *self.shape[1:]), self.dtype)]
+        for start in range(first, last, max(1, at_once)):
+            rows = min(start + at_once, last) - start
+            rows = (rows - 1) // step * step + 1  # to the last one that is taken
+            parts.append(self._numbers(file, start * width, rows * width).reshape(rows, *self.shape[1:])[::step])
+        return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+    def _columns(self, file: BinaryIO, first: int, last: int) -> np.ndarray:
+        """Rows of an array in Fortran's order, whose columns are far from each other."""
+        rows = np.empty((last - first, *self.shape[1:]), self.dtype, order="F")
+        columns = rows.reshape(last - first, -1, order="F")
+        for j in range(columns.shape[1]):
+            columns[:, j] = self._numbers(file, j * self.shape[0] + first, last - first)
+        return rows
+
+    def _numbers(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+        file.seek(self._first + first * self.dtype.itemsize)
+        numbers = np.fromfile(file, self.dtype, count)
+        if len(numbers) != count:
+            raise has_changed(self._path)
+        return numbers
+
+
+class MappedRows:
+    """A memory map of the user's own, in slices, each looked at before it is read.
+
+    Its pages are read, not its file: another one may have this name by now, and what was written to a private map is
+    in no file. So a file that is cut off in the moment in which rows are copied still ends the process.
+
+    Raises FileError for a file that has become shorter than the map, or, where it is mapped to read only, another.
+    """
+
+    def __init__(self, x: np.memmap) -> None:
+        self.shape, self.dtype = x.shape, x.dtype
+        self._x, whole = x, x
+        while isinstance(whole.base, np.memmap):
+            whole = whole.base
+        self._map: Any = whole.base
+        self._needed = whole.offset + whole.nbytes
+        self._path = Path(x.filename or "the file of the memory map")
+        self._found: Any = self._look() if x.mode == "r" else None
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """The rows of a slice, in the map."""
+        now = None if self._found is None else self._look()
+        written = now is not None and now[0] == self._found[0] and now != self._found  # and not another one of the name
+        if written or self._map.size() < self._needed:
+            raise has_changed(self._path)
+        return np.asarray(self._x[key])
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, *stamp(found)
+
+
+def map_of(x: np.memmap) -> MappedRows | None:
+    """The map as rows; None for an array in memory that is a memmap by its class alone, such as a copy of one."""
+    base: Any = x
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return MappedRows(x) if hasattr(base, "size") else None
+
+
+def _reason(error: Exception) -> str:
+    """NumPy takes whatever is not an array for a pickle, and says so."""
+    return "it is not one" if "pickle" in str(error) else " ".join(str(error).split()).rstrip(".")
