@@ -211,8 +211,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "refused; there a new activation is taken over, and new sizes are ignored or fail later."
         ),
         "early_stopping": (
-            "Same split (stratified for two classes alone: a scorer that needs all of several may want `X_val`) and "
-            "scores. Also in `partial_fit`. A divergence ends training at once, with a warning, NaN as the last score "
+            "Same split and scores. Where `scoring` is given a row of every class is held out, and one trained on, if "
+            "there are two; where a scorer needs a class that is not there, it is refused before training. Also in `partial_fit`. A divergence ends training at once, with a warning, NaN as the last score "
             "and the best weights; there a regressor goes on to `max_iter`."
         ),
     },

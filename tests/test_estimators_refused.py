@@ -419,6 +419,79 @@ def test_early_stopping_goes_by_any_scorer() -> None:
     np.testing.assert_allclose(by_loss.validation_scores_, by_name.validation_scores_, rtol=1e-12)
 
 
+# Of a class there are two rows of 90, of which nine are held out.
+FEW = {
+    "three classes": np.where(np.arange(90) % 45 == 44, 2, SIDES),
+    "two classes": np.asarray(["no", "yes"])[(np.arange(90) % 45 == 44).astype(int)],
+    "labels": np.stack([SIDES, np.arange(90) % 45 == 44, X[:, 2] > 0], axis=1).astype(int),
+}
+
+
+NEEDS_ALL = [
+    ("three classes", "roc_auc_ovr"),
+    ("three classes", "neg_log_loss"),
+    ("two classes", "roc_auc"),
+    ("two classes", "neg_log_loss"),
+    ("labels", "roc_auc"),
+]
+
+
+@pytest.mark.parametrize(("kind", "scoring"), NEEDS_ALL)
+def test_a_scorer_that_needs_all_classes_gets_them(kind: str, scoring: str) -> None:
+    y = FEW[kind]
+    for seed in range(8):
+        estimator = classifier(early_stopping=True, scoring=scoring, random_state=seed, max_iter=1)
+        assert np.isfinite(estimator.fit(X, y).best_validation_score_)
+    for _ in range(3):  # by the split of the fit before, and by one of other rows
+        estimator.partial_fit(X, y)
+    assert np.isfinite(estimator.partial_fit(X[1:], y[1:]).best_validation_score_)
+
+
+def test_of_two_rows_of_a_class_one_is_trained_on() -> None:
+    seen: list[int] = []
+
+    def scorer(estimator: Any, X: Any, y: np.ndarray) -> float:
+        seen.append(int((y == 2).sum()))
+        return 0.0
+
+    settings = {"early_stopping": True, "scoring": scorer, "validation_fraction": 0.5, "max_iter": 1}
+    for seed in range(12):
+        classifier(**{**settings, "random_state": seed}).fit(X, FEW["three classes"])
+    assert seen == [1] * 12
+
+
+def test_where_a_scorer_is_given_the_rows_are_those_without_it_but_for_classes_that_are_missing() -> None:
+    plain, scored = (classifier(early_stopping=True, scoring=scoring).fit(X, CLASSES) for scoring in (None, "accuracy"))
+    assert same(plain, scored)
+
+
+LONE = np.where(np.arange(90) == 44, 2, SIDES)
+
+
+@pytest.mark.parametrize(
+    ("y", "validation", "missing"),
+    [
+        (LONE, {}, "class 2"),
+        (CLASSES, {"X_val": X[CLASSES < 2], "y_val": CLASSES[CLASSES < 2]}, "class 2"),
+        (np.asarray(["no", "yes"])[SIDES], {"X_val": X[SIDES == 1], "y_val": ["yes"] * int(SIDES.sum())}, "class 'no'"),
+        (LABELS, {"X_val": X[LABELS[:, 1] == 1], "y_val": LABELS[LABELS[:, 1] == 1]}, "class 0 in column 1"),
+    ],
+    ids=["one row", "validation set", "two classes", "labels"],
+)
+def test_a_scorer_that_lacks_a_class_is_refused_before_training(
+    y: np.ndarray, validation: dict[str, Any], missing: str
+) -> None:
+    scoring = "roc_auc_ovr" if y.ndim == 1 and y.dtype.kind == "i" else "roc_auc"
+    estimator = classifier(early_stopping=True, scoring=scoring)
+    with pytest.raises(cr.DataError, match=rf"^scoring='{scoring}' cannot be .* no row of {missing} \("):
+        estimator.fit(X, y, **validation)
+    assert not hasattr(estimator, "model_")
+    with pytest.raises(cr.DataError, match="the score is no number"):
+        estimator.set_params(scoring=lambda estimator, X, y: np.nan).fit(X, y, **validation)
+    for other in ("accuracy", "loss", None):
+        estimator.set_params(scoring=other).fit(X, y, **validation)
+
+
 def test_a_scorer_of_three_arguments_goes_with_class_weights() -> None:
     def scorer(estimator: Any, X: Any, y: Any) -> float:
         return float(estimator.score(X, y))

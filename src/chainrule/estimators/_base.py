@@ -42,7 +42,7 @@ from ._parameters import Parameters
 from ._sparse import answers_of_sparse
 from ._stochastic import Progress, fit_stochastic
 from ._task import Split, Task
-from ._validation import Validation, check_validation, draw_split, with_held_out, with_own
+from ._validation import Validation, check_score, check_validation, draw_split, with_held_out, with_own
 from ._weights import biases_of, weights_of, with_biases, with_weights
 
 
@@ -98,6 +98,10 @@ class Perceptron(
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         """What the validation rows are drawn evenly from."""
         return None
+
+    def _groups(self, targets: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows ``(rows,)``, as truth values, of each class that a scorer may need in a validation set, by name."""
+        return {}
 
     # Fitting.
 
@@ -193,10 +197,11 @@ class Perceptron(
             task = self._prepare(on, X, targets, weighed)
             self._start(task, fresh)
             if validation[0] is not None:
-                return with_own(self, task, validation)
-            if self.early_stopping and self.solver != "lbfgs":
+                task = with_own(self, task, validation)
+            elif self.early_stopping and self.solver != "lbfgs":
                 split = self._split(targets, incremental)
-                return with_held_out(self, task, split, given, targets, weight)
+                task = with_held_out(self, task, split, given, targets, weight)
+        check_score(self, task.held)
         return task
 
     def _prepare(self, on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:

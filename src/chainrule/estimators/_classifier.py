@@ -209,6 +209,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         return targets.astype(bool) if self._labels.kind == "binary" else None
 
+    def _groups(self, targets: np.ndarray) -> dict[str, np.ndarray]:
+        if self._labels.kind == "multilabel":
+            columns = enumerate(targets.T)
+            return {f"{value} in column {i}": column == value for i, column in columns for value in (0, 1)}
+        return {repr(label): targets[:, 0] == i for i, label in enumerate(self.classes_.tolist())}
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True

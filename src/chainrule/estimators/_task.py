@@ -34,6 +34,7 @@ class Held:
     weight: np.ndarray | None
     batch: Batch
     constant: float  # added to its losses
+    lacking: tuple[str, ...] = ()  # the classes of which there is no row
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -38,7 +39,7 @@ def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
     X, y = check_x_y(estimator, *validation[:2], reset=False, numeric=estimator._numeric, of="_val")
     weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
     batch, constant = place(task.backend, X, targets, weight), estimator._constant(targets, weight)
-    return replace(task, held=Held(*validation[:2], weight, batch, constant))
+    return replace(task, held=Held(*validation[:2], weight, batch, constant, _lacking(estimator, targets)))
 
 
 def with_held_out(
@@ -49,13 +50,19 @@ def with_held_out(
     kept = None if weight is None else weight[held]
     batch = place(task.backend, take_rows(task.data.x, held), targets[held], kept)
     X_held, y_held = (take_rows(part, held) for part in given)
-    shown = Held(X_held, y_held, kept, batch, estimator._constant(targets[held], kept))
+    shown = Held(
+        X_held, y_held, kept, batch, estimator._constant(targets[held], kept), _lacking(estimator, targets[held])
+    )
     trained = estimator._constant(targets[rows], None if weight is None else weight[rows])
     return replace(task, rows=rows, held=shown, constant=trained, split=split)
 
 
+def _lacking(estimator: Any, targets: np.ndarray) -> tuple[str, ...]:
+    return tuple(name for name, rows in estimator._groups(targets).items() if not rows.any())
+
+
 def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
-    """scikit-learn's split, from the same draws."""
+    """scikit-learn's split, from the same draws; for a scorer of the user's with rows of every class on both sides."""
     rows, held = train_test_split(
         np.arange(len(targets)),
         random_state=random_state,
@@ -64,7 +71,19 @@ def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
     )
     if len(held) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    if estimator.scoring is not None:
+        for members in estimator._groups(targets).values():
+            rows, held = _with_one_of(members, rows, held)
+            held, rows = _with_one_of(members, held, rows)
     return rows, held
+
+
+def _with_one_of(members: np.ndarray, source: np.ndarray, target: np.ndarray) -> Split:
+    """The two with a member moved from one to the other, where that has none, and there are two or more."""
+    if members[target].any() or members[source].sum() < 2:
+        return source, target
+    moved = int(np.argmax(members[source]))  # their order is random already
+    return np.delete(source, moved), np.append(target, source[moved])
 
 
 class HeldForward:
@@ -85,13 +104,33 @@ class HeldForward:
         return forward_sparse(self._on, self._forward, self._x) if is_sparse(self._x) else self._forward(self._x)
 
 
+def check_score(estimator: Any, held: Held | None) -> None:
+    """Raise DataError, before training, where the scorer needs rows of classes that the validation set has not."""
+    if held is None or not held.lacking or estimator.scoring in (None, "loss"):
+        return
+    try:
+        number = _ask_scorer(check_scoring(estimator, estimator.scoring), estimator, held)
+        why = "the score is no number" if math.isnan(number) else ""
+    except Exception as error:  # whatever a scorer raises
+        why = str(error).strip().split("\n")[0]
+    if why:
+        raise DataError(
+            f"scoring={estimator.scoring!r} cannot be computed on the validation set, which has no row of class "
+            f"{', '.join(held.lacking[:5])} ({why:.200}): give X_val and y_val with rows of every class, or two rows "
+            "of each class to train on, or choose another scoring."
+        )
+
+
+def _ask_scorer(scorer: Any, estimator: Any, held: Held) -> float:
+    return float(scorer(estimator, held.X, held.y, **({} if held.weight is None else {"sample_weight": held.weight})))
+
+
 def make_score(estimator: Any, on: Backend, task: Task) -> Callable[[Run, Record], float]:
     """The score of the weights as they are, by which early stopping goes: ``scoring``, or the estimator's own."""
     held = task.held
     assert held is not None, "there is a validation set"
     if estimator.scoring == "loss":
         return lambda run, record: -(record["val_loss"] + held.constant)
-    weight = {} if held.weight is None else {"sample_weight": held.weight}
     scorer = None if estimator.scoring is None else check_scoring(estimator, estimator.scoring)
     forward = HeldForward(on, task.problem.network, held.batch, partial(estimator._finish(task.loss), task.loss))
 
@@ -102,6 +141,6 @@ def make_score(estimator: Any, on: Backend, task: Task) -> Callable[[Run, Record
                 answers = answers.reshape(-1) if task.flat else answers
                 return float(estimator._score_of(held.y, answers, held.weight))
             estimator.model_ = run.model()
-            return float(scorer(estimator, held.X, held.y, **weight))
+            return _ask_scorer(scorer, estimator, held)
 
     return score
