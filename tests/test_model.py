@@ -297,6 +297,62 @@ def test_the_models_of_a_training_are_read_only_everywhere(tmp_path: Path) -> No
     assert not any(array.flags.writeable for array in (*estimator.coefs_, *estimator.intercepts_))
 
 
+@pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_model_whose_numbers_are_not_finite_does_not_answer(
+    number: float, id: str, open_target: Callable[..., Target], tmp_path: Path
+) -> None:
+    """Its outputs are NaN, of which the first class is as large as any."""
+    on = open_target(id).backend
+    for model, part in ((CLASSES, "theta"), (CLASSES, "buffers"), (BINARY, "theta"), (NUMBER, "theta")):
+        numbers = np.array(getattr(model, part))
+        numbers[-1] = number
+        lost = replace(model, **{part: numbers}).to(on)
+        lost.save(tmp_path / "lost.safetensors")
+        for one in (lost, cr.load(tmp_path / "lost.safetensors", backend=on), pickle.loads(pickle.dumps(lost))):
+            says = rf"cannot answer: 1 of the \d+ numbers of its {part} are NaN or infinite"
+            for ask in (one.predict, lambda X, one=one: one.evaluate(X, LABELS % 2)):
+                for _ in range(2):
+                    with pytest.raises(cr.DataError, match=says):
+                        ask(X)
+
+
+HUGE = np.where(np.arange(30)[:, None] % 10 == 3, np.copysign(np.float32(3e38), X), X)
+
+
+@pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
+@pytest.mark.parametrize("model", [initial(cr.mlp([4, 8, 3]), "softmax_cross_entropy"), SEVERAL, BINARY])
+def test_a_row_whose_outputs_overflow_has_no_class(
+    model: cr.Model, id: str, open_target: Callable[..., Target]
+) -> None:
+    model = replace(model, theta=10.0 * model.theta).to(open_target(id).backend)
+    named = replace(model, classes=("no", "yes", "maybe")[: max(2, model.network.n_out)])
+    says = r"not finite in float32 for 3 of 30 rows \(3, 13, 23\), so these have no class: they reach 3e\+38, give X"
+    for one in (model, named):
+        for _ in range(3):
+            with pytest.raises(cr.DataError, match=says):
+                one.predict(HUGE)
+    assert np.isnan(model.predict_proba(HUGE)[3]).any()  # where it can be seen
+    np.testing.assert_array_equal(model.predict(X), np.asarray(model.predict(X)))
+    called: list[np.ndarray] = []
+    targets = np.zeros((30, 2)) if model is SEVERAL else LABELS % 2
+    if model.network.n_out != 2:
+        found = model.evaluate(HUGE, targets, metrics=[lambda y, answers: called.append(answers) or 1.0])
+        assert np.isnan(found["lambda"])
+        assert not called  # scikit-learn's would count the row as a class
+
+
+def test_infinite_outputs_of_one_class_alone_are_no_class_either() -> None:
+    net = cr.Sequential(cr.Dense(2, 2))
+    model = cr.Model(
+        net, np.asarray([1e30, 0, 0, 1e30, 0, 0]), np.zeros(0), LOSSES["softmax_cross_entropy"], cr.backend()
+    )
+    assert model.predict([[1e3, 1.0], [1.0, 1e3]]).tolist() == [0, 1]
+    for row in ([1e20, 1e20], [-1e20, -1e20], [1e20, 1.0]):
+        with pytest.raises(cr.DataError, match=r"for 1 of 2 rows \(1\)"):
+            model.predict([[1.0, 0.0], row])
+
+
 def test_a_dtype_that_cannot_hold_the_numbers_is_refused(tmp_path: Path) -> None:
     model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [0.0, 1.0], loss="squared_error", dtype="float64", epochs=1)
     large = replace(model, theta=model.theta + 1e300)

@@ -5,6 +5,7 @@ The checks read the data once, before training; a step never does.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,7 +185,7 @@ def _finite(backend: Backend, x: Any, what: str, given: Any) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         placed = backend.asarray(x)  # an overflow becomes an infinity, which is reported with its row
         # A sum that is finite has finite terms: one number to look at instead of one a row.
-        if np.isfinite(backend.to_numpy(xp.sum(placed))):
+        if math.isfinite(backend.to_numpy(xp.sum(placed))):
             return placed
     finite = backend.to_numpy(xp.all(xp.isfinite(placed), axis=tuple(range(1, placed.ndim))))
     if not finite.all():

@@ -26,7 +26,7 @@ from .labels import Label, are_labels
 from .losses import LossFunction, cost
 from .metrics import METRICS, POWERS, HostMetric, find_metrics
 from .network import Sequential, logits_part
-from .prediction import ForwardPass, apply_link, decide
+from .prediction import CLASSES, ForwardPass, apply_link, decide
 from .schema import Schema
 from .streams import are_batches, in_windows, read_rows, rows_in_window
 from .tables import Preprocessing
@@ -112,7 +112,7 @@ class Model:
 
         Raises ConfigurationError for a loss without probabilities.
         """
-        if self.loss.link not in ("softmax", "sigmoid"):
+        if self.loss.link not in CLASSES:
             raise ConfigurationError(
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
@@ -246,7 +246,10 @@ class Model:
             return np.concatenate([self._ask_numbers(finish, part, part) for part in in_windows(host)])
         try:
             with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
-                return self._answer(self._forward(finish)(self._inputs(x)), X)
+                answers = self._forward(finish)(self._inputs(x))
+                if finish is decide:
+                    self.check_decided(answers, x)
+                return self._answer(answers, X)
         except MemoryError as error:
             self._ran_out(error, x)
 
@@ -285,6 +288,34 @@ class Model:
             f"{max(1, free // each):,} rows at a time."
         ) from error
 
+    def check_decided(self, answers: Array, X: Any) -> None:
+        """Raise DataError where ``answers``, classes by number, have none for some rows: the outputs overflowed."""
+        if self.loss.link not in CLASSES:
+            return
+        on = self.backend
+        lowest = (
+            np.minimum.reduce(answers, None) if isinstance(answers, np.ndarray) else on.to_numpy(on.xp.min(answers))
+        )
+        if lowest >= 0:
+            return
+        host, rows = to_host(answers), X if hasattr(X, "toarray") else to_host(X)
+        lost = np.flatnonzero((host < 0).reshape(len(host), -1).any(axis=1))
+        raise DataError(
+            f"the network's outputs are not finite in {dtype_name(on.dtype)} for {len(lost)} of {len(host)} rows "
+            f"({', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}), so these have no class: they reach "
+            f"{abs(rows[lost]).max():.3g}, give X as it was scaled for training."
+        )
+
+    def _check_finite(self) -> None:
+        """Raise DataError for weights that are NaN or infinite: all answers would be, and the classes the first."""
+        for name, numbers in self._numbers().items():
+            bad = np.sum(~np.isfinite(numbers))
+            if bad:
+                raise DataError(
+                    f"this model cannot answer: {bad:,} of the {numbers.size:,} numbers of its {name} are NaN or "
+                    "infinite. Train it anew, or load another file of its training, as best.safetensors."
+                )
+
     def _inputs(self, X: Any) -> Array:
         return check_inputs(self.backend, X, self.network.n_in)
 
@@ -292,6 +323,7 @@ class Model:
         """The pass that ends in ``finish``: one for each thread, since what it keeps must not be shared."""
         passes: dict[Any, ForwardPass] = vars(self._kept).setdefault("passes", {})
         if finish not in passes:
+            self._check_finite()
             last = None if finish is None else partial(finish, self.loss)
             made = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
             passes[finish] = made.load(**self._arrays())
@@ -406,8 +438,8 @@ def evaluate(
         else:
             true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
             # Most metrics refuse NaN; a training that diverges must reach the message that says so.
-            finite = np.isfinite(answers).all()
-            value = metric(*map(schema.answers, (true, answers))) if finite else math.nan
+            known = answers >= 0 if loss.link in CLASSES else np.isfinite(answers)
+            value = metric(*map(schema.answers, (true, answers))) if known.all() else math.nan
             values[name] = backend.asarray([real_number(f"what the metric {name!r} answers", value, nan=True)])
     return values
 

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, cast
 
 from ._backend import Backend
 from ._typing import Array
-from .layers import largest
+from .layers import largest, positive
 from .losses import LossFunction
 from .network import LINKS, Sequential
 
 Finish = Callable[[Backend, Array], Array]
 
+CLASSES = ("softmax", "sigmoid")  # the links of losses whose answers are classes
 _CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
 
 
@@ -94,10 +95,9 @@ def apply_link(loss: LossFunction, backend: Backend, z: Array) -> Array:
 
 
 def decide(loss: LossFunction, backend: Backend, z: Array) -> Array:
-    """Answers from pre-activations: class indices, 0 or 1 for each output, or numbers."""
-    xp = backend.xp
+    """Answers from pre-activations: class indices, 0 or 1 for each output, or numbers; -1 where there is no class."""
     if loss.link == "softmax":
         return backend.run(largest, z)
     if loss.link == "sigmoid":
-        return xp.astype(z > 0.0, xp.int32)
+        return backend.run(positive, z)
     return apply_link(loss, backend, z)

@@ -129,7 +129,7 @@ def column_sums(dy: Any, out: Any) -> None:
 
 @_compiled
 def largest(z: Any, out: Any) -> None:
-    """The first largest entry of each row; what is not a number counts as the largest of all, as in NumPy."""
+    """The index of the first largest entry of each row; -1 where that is infinite, or one is not a number."""
     for i in range(z.shape[0]):
         best, top, numbers = 0, z[i, 0], True
         for j in range(z.shape[1]):  # without branches, which random entries would take the wrong way
@@ -137,11 +137,7 @@ def largest(z: Any, out: Any) -> None:
             best = j if larger else best
             top = z[i, j] if larger else top
             numbers &= z[i, j] == z[i, j]
-        if not numbers:
-            best = 0
-            while z[i, best] == z[i, best]:
-                best += 1
-        out[i] = best
+        out[i] = best if numbers and math.isfinite(top) else -1
 
 
 @_compiled

@@ -46,6 +46,28 @@ def bias_gradient(backend: Backend, dy: Any) -> Any:
     return backend.xp.matmul(np.ones((1, dy.shape[-2]), dtype=dy.dtype), dy)
 
 
+def largest(backend: Backend, z: Any) -> Any:
+    """The sum of squares tells whether there is anything to look for: one that is finite has finite terms."""
+    return kernel(_largest, lambda z: [(z.shape[:-1], np.intp)])(z)
+
+
+def _largest(z: Any, out: Any) -> None:
+    np.argmax(z, -1, out)
+    if not math.isfinite(np.vdot(z, z)):
+        out[~np.isfinite(np.max(z, axis=-1))] = -1
+
+
+def positive(backend: Backend, z: Any) -> Any:
+    """As ``largest``."""
+    return kernel(_positive, lambda z: [(z.shape, np.int32)])(z)
+
+
+def _positive(z: Any, out: Any) -> None:
+    np.greater(z, 0.0, out)
+    if not math.isfinite(np.vdot(z, z)):
+        out[~np.isfinite(z)] = -1
+
+
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
     """Softmax cross-entropy of class indices, without the rows of zeros and a one that they stand for."""
     if type(loss) is Loss:  # a function of the user's own runs as it is in every step
@@ -189,6 +211,8 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,
+        layers.largest: largest,
+        layers.positive: positive,
         losses.cost: cost,
         optimizers.adam: adam,
     }

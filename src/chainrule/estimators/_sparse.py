@@ -14,7 +14,7 @@ from .._typing import Array
 from ..losses import LossFunction
 from ..model import Model
 from ..network import logits_part
-from ..prediction import ForwardPass
+from ..prediction import ForwardPass, decide
 
 _CHUNK = 2048
 
@@ -59,6 +59,8 @@ def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Back
     forward = ForwardPass(on, logits_part(model.network, model.loss), partial(finish, model.loss))
     with on.active():
         answers = on.to_numpy(forward_sparse(on, forward.load(model.theta, model.buffers), X))
+    if finish is decide:
+        model.check_decided(answers, X)
     return answers[:, 0] if model.flat and answers.ndim == 2 and answers.shape[1] == 1 else answers
 
 
