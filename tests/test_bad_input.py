@@ -165,6 +165,9 @@ ARRAYS = {
     "weights all zero": Case(
         lambda: fit(sample_weight=np.zeros(20)), cr.DataError, r">= 0 and not all 0, got values from 0 to 0"
     ),
+    "weights that round to 0": Case(
+        lambda: fit(sample_weight=np.full(20, 1e-50)), cr.DataError, r"must sum to 1e-19 to 2e\+19 in float32, got 20"
+    ),
     "weights with NaN": Case(
         lambda: fit(sample_weight=put(np.ones(20), np.nan, 6)), cr.DataError, r"sample_weight holds NaN.* \(6\)"
     ),
@@ -198,6 +201,58 @@ ARRAYS = {
 @pytest.mark.parametrize("case", ARRAYS.values(), ids=ARRAYS)
 def test_arrays_that_cannot_be_trained_on(case: Case) -> None:
     check(case)
+
+
+NUMPY_SIZES = [("numpy", size) for size in (1e36, 1e19, 1e-21, 1e-37)]
+LIBRARY_SIZES = [(id, size) for id in ("numpy", "torch", "jax-jit", "strictest-float32") for size in (3e38, 1e-43)]
+
+
+@pytest.mark.parametrize(("id", "size"), NUMPY_SIZES + LIBRARY_SIZES)
+def test_weights_whose_sums_leave_the_dtype_are_refused(
+    id: str, size: float, open_target: Callable[..., Target]
+) -> None:
+    place = open_target(id).array
+    x, y, weight = place(X), place(Y), place(np.full(20, size))
+    says = r"sample_weight must sum to 1e-19 to 2e\+19 in float32, got 20 weights up to .*: divide them by their mean"
+    model = fit(x, y)
+    check(Case(lambda: fit(x, y, sample_weight=weight), cr.DataError, says))
+    check(Case(lambda: fit(x, y, validation=(x, y, weight)), cr.DataError, says))
+    check(Case(lambda: model.evaluate(x, y, weight), cr.DataError, says))
+    check(Case(lambda: cr.fit(model, lambda: iter([(x, y, weight)])), cr.DataError, says))
+
+
+def test_weights_of_any_size_that_is_taken_give_the_same_model() -> None:
+    usual, weight = {"epochs": 3, "batch_size": 6}, np.arange(20) % 3 + 0.5
+    want = fit(sample_weight=weight, **usual)
+    for scale in (2.0**-60, 2.0**55):  # powers of two, which change no digit
+        model = fit(sample_weight=scale * weight, **usual)
+        assert model.theta.tolist() == want.theta.tolist()
+        assert model.history["loss"] == want.history["loss"]
+        assert model.evaluate(X, Y, scale * weight) == want.evaluate(X, Y, weight)
+    double = fit(sample_weight=1e25 * weight, dtype="float64", **usual)
+    assert double.history["loss"] == pytest.approx(want.history["loss"])
+
+
+@pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile", "poisson"])
+def test_targets_too_large_to_be_squared_are_named(id: str, loss: str, open_target: Callable[..., Target]) -> None:
+    place = open_target(id).array
+    x, y, large = place(X), place(np.abs(Y)), place(1e30 * np.abs(Y))
+    reach = f"{1e30 * np.abs(Y).max():.3g}".replace("+", r"\+")
+    says = (
+        rf"the targets reach {reach}, too large to add up their squares in float32: scale y, or use dtype='float64'\.$"
+    )
+    model = fit(x, y, loss=loss)
+    check(Case(lambda: fit(x, large, loss=loss), cr.DataError, says))
+    check(Case(lambda: fit(x, y, loss=loss, validation=(x, large)), cr.DataError, says))
+    check(Case(lambda: model.evaluate(x, large), cr.DataError, says))
+
+
+def test_targets_too_large_beside_their_weights_or_for_float64_are_named() -> None:
+    weighted = r"the targets reach .*e\+12, too large to add up their weighted squares in float32: scale y, or use"
+    check(Case(lambda: fit(y=1e12 * Y, sample_weight=np.full(20, 1e16)), cr.DataError, weighted))
+    check(Case(lambda: fit(y=1e160 * Y, dtype="float64"), cr.DataError, r"their squares in float64: scale y\.$"))
+    assert np.isfinite(fit(y=1e30 * Y, dtype="float64").history["loss"][0])  # as told
 
 
 @pytest.mark.parametrize("id", ["torch", "jax-jit", "strictest-float32"])

@@ -121,6 +121,32 @@ def test_scaled_inputs_are_told_to_lower_the_rate_or_clip(open_target: Callable[
     cr.fit(cr.mlp([3, 8, 1]), X, Y, loss="squared_error", optimizer=cr.SGD(0.01), clip=cr.ClipNorm(1.0))  # as told
 
 
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_large_targets_are_told_to_be_scaled(id: str, open_target: Callable[..., Target]) -> None:
+    target, says = open_target(id), r"targets reach [0-9.]+e\+05: scale y to mean 0 and standard deviation 1"
+    error = diverge(target, cr.mlp([3, 8, 1]), X, 1e5 * Y, optimizer=cr.SGD(0.5))
+    assert re.search("; its [^;]*, and " + says, str(error)), str(error)
+    error = diverge(target, cr.mlp([3, 8, 1]), 100 * X, 1e5 * Y, optimizer=cr.SGD(0.1))
+    assert re.search(r"inputs reach [0-9.]+ and targets reach .*: scale X and y to mean 0", str(error)), str(error)
+
+
+def test_counts_are_not_told_to_be_scaled(open_target: Callable[..., Target]) -> None:
+    error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, 1e4 + Y, loss="poisson", optimizer=cr.SGD(0.5))
+    assert "lower the learning rate" in str(error)
+
+
+@pytest.mark.parametrize("id", LIBRARY_TARGETS)
+def test_a_sum_over_the_epoch_that_overflows_is_named(id: str, open_target: Callable[..., Target]) -> None:
+    target = open_target(id)
+    batch = target.array(X[:8]), target.array(np.full(8, 4e18))  # 8 (4e18)^2 / 2 = 6.4e37; six of them are too many
+    with pytest.raises(cr.DivergenceError) as caught:
+        cr.fit(cr.mlp([3, 1]), [batch] * 8, loss="squared_error", backend=target.backend)
+    says = (
+        r"step 6 of 8: .* from the loss \(SquaredError\); its sum over the epoch overflowed, and targets reach 4e\+18"
+    )
+    assert re.search(says, str(caught.value)), str(caught.value)
+
+
 def test_nothing_is_read_inside_a_step(open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
     target, reads = open_target("strictest-float32"), []  # which also fails at float(), bool() and int() of an array
     library: Any = target.backend.library

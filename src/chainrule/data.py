@@ -111,6 +111,8 @@ def _with_targets(
     if target is None:
         target = _check_numbers(backend, y, n_out, loss, given)
     weight = None if sample_weight is None else _check_weight(backend, sample_weight, rows)
+    if not backend.xp.isdtype(target.dtype, "integral"):
+        _check_squares(backend, target, weight)
     return Batch(x, target, weight)
 
 
@@ -273,9 +275,32 @@ def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
     if tuple(weight.shape) not in ((rows,), (rows, 1)):
         raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
     placed = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))
-    low, high = backend.to_numpy(backend.xp.stack([backend.xp.min(placed), backend.xp.max(placed)]))
-    if low < 0 or high == 0:
+    xp = backend.xp
+    with np.errstate(over="ignore"):
+        low, high, total = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed), xp.sum(placed)])).tolist()
+    if low < 0 or (high == 0 and not to_host(weight).any()):  # what is too small for the dtype is 0 there
         raise DataError(
             f"sample_weight must be >= 0 and not all 0, got values from {low:g} to {high:g}: 0 leaves a row out."
         )
+    dtype = dtype_name(backend.dtype)
+    least, most = (float(limit) ** 0.5 for limit in (np.finfo(dtype).tiny, np.finfo(dtype).max))
+    if not least <= total <= most:  # or a cost times the weights leaves the dtype's range
+        raise DataError(
+            f"sample_weight must sum to {least:.0e} to {most:.0e} in {dtype}, got {rows:,} weights up to {high:g}: "
+            "divide them by their mean, which changes no cost."
+        )
     return placed
+
+
+def _check_squares(backend: Backend, y: Array, weight: Array | None) -> None:
+    """Raise DataError for targets whose squares, of which costs and metrics are made, cannot be added up."""
+    xp, dtype = backend.xp, dtype_name(backend.dtype)
+    with np.errstate(over="ignore"):
+        total = xp.sum(y * y if weight is None else weight * (y * y))
+        if np.isfinite(backend.to_numpy(total)):
+            return
+    reach, weighted = float(backend.to_numpy(xp.max(xp.abs(y)))), "" if weight is None else "weighted "
+    remedy = "" if dtype == "float64" else ", or use dtype='float64'"
+    raise DataError(
+        f"the targets reach {reach:.3g}, too large to add up their {weighted}squares in {dtype}: scale y{remedy}."
+    )

@@ -7,6 +7,7 @@ random is keyed. The replay stops at the step, and looks into it for the layer.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -64,23 +65,26 @@ def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -
     params = network.layout.split(backend, state.theta)
     buffers = network.buffer_layout.split(backend, state.buffers)
     key = step_key(state.key, state.step + 1, xp)
-    largest = _largest(backend, batch.x)
+    cause = partial(_cause, _to_scale(backend, problem, batch))
     x, residuals = batch.x, []
     for i, layer in enumerate(network.layers):
         x, residual, running = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
         residuals.append(residual)
         if not all(np.isfinite(_largest(backend, made)) for made in (x, *running)):
-            return _words(i, layer_name(layer)), _cause(largest, "its outputs overflowed")
+            return _words(i, layer_name(layer)), cause("its outputs overflowed")
     value, dz = cost(backend, problem.loss, x, batch.y, batch.weight)
     if not np.isfinite(_largest(backend, value)):
         size = _largest(backend, x)
-        return f"the loss ({type(problem.loss).__name__})", _cause(largest, f"its inputs reach {size:.3g}")
+        return f"the loss ({type(problem.loss).__name__})", cause(f"its inputs reach {size:.3g}")
     gradients = network.backward(backend, params, residuals, dz)
     for i in reversed(range(len(network.layers))):
         if any(not np.isfinite(_largest(backend, g)) for g in gradients[i]):
-            return _words(i, layer_name(network.layers[i])), _cause(largest, "its gradient overflowed")
+            return _words(i, layer_name(network.layers[i])), cause("its gradient overflowed")
+    total = batch.x.shape[0] if batch.weight is None else xp.sum(batch.weight)
+    if not np.isfinite(_largest(backend, state.cost + xp.reshape(value, (*value.shape, 1)) * total)):
+        return f"the loss ({type(problem.loss).__name__})", cause("its sum over the epoch overflowed")
     norm = max((_largest(backend, g) for group in gradients for g in group), default=0.0)
-    return "the optimizer's update", _cause(largest, f"the gradient reaches {norm:.3g}; the learning rate is too high")
+    return "the optimizer's update", cause(f"the gradient reaches {norm:.3g}; the learning rate is too high")
 
 
 def _words(i: int, name: str) -> str:
@@ -92,7 +96,15 @@ def _largest(backend: Backend, x: Array) -> float:
     return float(backend.to_numpy(xp.reshape(xp.max(xp.abs(x)), (1,)))[0])
 
 
-def _cause(largest: float, what: str) -> str:
-    if largest > 30:
-        return f"{what}, and inputs reach {largest:.3g}: scale X to mean 0 and standard deviation 1"
+def _to_scale(backend: Backend, problem: Problem, batch: Batch) -> dict[str, str]:
+    """What is far from standard deviation 1, and how far: X, y, both or none."""
+    given = {"X": ("inputs", batch.x)} | ({"y": ("targets", batch.y)} if problem.loss.target == "numbers" else {})
+    sizes = {name: (words, _largest(backend, array)) for name, (words, array) in given.items()}
+    return {name: f"{words} reach {size:.3g}" for name, (words, size) in sizes.items() if size > 30}
+
+
+def _cause(to_scale: dict[str, str], what: str) -> str:
+    if to_scale:
+        found, names = " and ".join(to_scale.values()), " and ".join(to_scale)
+        return f"{what}, and {found}: scale {names} to mean 0 and standard deviation 1"
     return f"{what}: lower the learning rate or clip the gradient (clip=cr.ClipNorm(1.0))"
