@@ -142,3 +142,16 @@ def test_lists_of_rows_are_looked_at_too() -> None:
 def test_a_classifier_takes_dates_and_text_as_labels() -> None:
     label = np.where(Y > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
     assert set(cr.MLPClassifier(max_iter=2).fit(X, label).predict(X)) <= set(label)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("size", [3e38, 1e30, 1e-30, 1e-43, 1e-60])
+def test_weights_whose_sums_leave_float32_are_refused(solver: str, size: float) -> None:
+    x, weight = X.astype("float32"), np.full(ROWS, size)  # the dtype of the training is that of X
+    for estimator, y in ((cr.MLPRegressor, Y), (cr.MLPClassifier, Y > 0)):
+        made = estimator(solver=solver, max_iter=1)
+        with pytest.raises(cr.DataError, match=r"sample_weight must sum to 1e-19 to 2e\+19 in float32, got 40 weights"):
+            made.fit(x, y, sample_weight=weight)
+        assert np.isfinite(made.fit(X, y, sample_weight=weight).loss_)
+    with pytest.raises(cr.DataError, match="sample_weight must sum to"):
+        cr.MLPRegressor(max_iter=1).fit(x, Y, X_val=x, y_val=Y, sample_weight_val=weight)

@@ -276,20 +276,27 @@ def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
         raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
     placed = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))
     xp = backend.xp
-    with np.errstate(over="ignore"):
-        low, high, total = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed), xp.sum(placed)])).tolist()
+    low, high = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed)]))
     if low < 0 or (high == 0 and not to_host(weight).any()):  # what is too small for the dtype is 0 there
         raise DataError(
             f"sample_weight must be >= 0 and not all 0, got values from {low:g} to {high:g}: 0 leaves a row out."
         )
+    check_weight_sum(backend, placed)
+    return placed
+
+
+def check_weight_sum(backend: Backend, weight: Array) -> None:
+    """Raise DataError for weights with which a sum of costs leaves the dtype's range, so that it is 0, NaN or noise."""
+    with np.errstate(over="ignore"):
+        total = float(backend.to_numpy(backend.xp.sum(weight)))
     dtype = dtype_name(backend.dtype)
     least, most = (float(limit) ** 0.5 for limit in (np.finfo(dtype).tiny, np.finfo(dtype).max))
-    if not least <= total <= most:  # or a cost times the weights leaves the dtype's range
+    if not least <= total <= most:
+        high = float(backend.to_numpy(backend.xp.max(weight)))
         raise DataError(
-            f"sample_weight must sum to {least:.0e} to {most:.0e} in {dtype}, got {rows:,} weights up to {high:g}: "
-            "divide them by their mean, which changes no cost."
+            f"sample_weight must sum to {least:.0e} to {most:.0e} in {dtype}, got {weight.shape[0]:,} weights up to "
+            f"{high:g}: divide them by their mean, which changes no cost."
         )
-    return placed
 
 
 def _check_squares(backend: Backend, y: Array, weight: Array | None) -> None:

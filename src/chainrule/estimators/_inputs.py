@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_d
 
 from .._backend import Backend, library_of, to_host
 from .._errors import DataError, DTypeError
-from ..data import Batch, check_inputs
+from ..data import Batch, check_inputs, check_weight_sum
 
 
 def is_sparse(X: Any) -> bool:
@@ -152,4 +152,9 @@ def place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -
     """The examples on the backend; a sparse X stays where it is."""
     x = X if is_sparse(X) else check_inputs(on, X, X.shape[1])
     y = on.asarray(targets, on.xp.int32 if targets.dtype.kind == "i" else None)
-    return Batch(x, y, None if weight is None else on.asarray(weight.reshape(-1, 1)))
+    if weight is None:
+        return Batch(x, y)
+    placed = on.asarray(weight.reshape(-1, 1))
+    if weight.any():  # of rows that are held out all weights may be 0
+        check_weight_sum(on, placed)
+    return Batch(x, y, placed)
