@@ -286,6 +286,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], type[cr.ChainruleError], str]] = {
         cr.DataError,
         r"LazyFrame, which holds no rows yet: give its \.collect",
     ),
+    "rows without columns": (lambda: np.empty((ROWS, 0), object), cr.DataError, "must have 3 features.*, got 0"),
     "a generator of rows": (
         lambda: (row for row in X),
         cr.DTypeError,
@@ -303,6 +304,31 @@ OTHERS: dict[str, tuple[Callable[[], Any], type[cr.ChainruleError], str]] = {
 @pytest.mark.parametrize(("make", "error", "says"), OTHERS.values(), ids=OTHERS)
 def test_what_cannot_be_read_is_refused_in_words_of_its_own(make: Any, error: Any, says: str) -> None:
     refused(error, lambda: fit(make()), says)
+
+
+@pytest.mark.parametrize(
+    "as_frame", [lambda x: pd.DataFrame(x, columns=[*"abc"]), lambda x: pl.DataFrame(x, schema=[*"abc"])]
+)
+def test_infinite_and_too_large_numbers_of_a_frame_are_named_by_their_column(as_frame: Any, trained: cr.Model) -> None:
+    for number, says in ((np.inf, "NaN or infinity in"), (1e300, "numbers too large for")):
+        changed = X.copy()
+        changed[3, 1] = changed[5, 2] = number
+        says = rf"holds {says} float32 in column 'b' in 1 of 24 rows \(3\): "
+        everywhere(cr.DataError, as_frame(changed), says, trained)
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_a_missing_label_of_a_model_that_knows_its_labels_is_called_missing() -> None:
+    pytest.importorskip("sklearn")
+    labels = pd.Series(TEXT)
+    model = cr.MLPClassifier(hidden_layer_sizes=(3,), solver="lbfgs", max_iter=2).fit(X, labels).model_
+    want = model.evaluate(X, labels)
+    for y in (labels, pd.DataFrame({"y": labels}), {"y": TEXT}, pl.DataFrame({"y": TEXT}), pa.array(TEXT), TEXT):
+        assert model.evaluate(X, y) == want
+    gaps = labels.where(labels.index != 6, None)
+    for y in (gaps, gaps.astype("string"), gaps.astype(object), pl.Series(gaps), pa.array(gaps), {"y": gaps}):
+        refused(cr.DataError, lambda y=y: model.evaluate(X, y), r"^y has missing values \(1 row, row 6\): fill them or")
+        refused(cr.DataError, lambda y=y: cr.fit(model, X, y), "^y has missing values")
 
 
 def test_text_labels_are_told_to_be_numbered() -> None:

@@ -6,7 +6,7 @@ The checks read the data once, before training; a step never does.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -189,28 +189,31 @@ def _finite(backend: Backend, x: Any, what: str, given: Any) -> Array:
         # A sum that is finite has finite terms: one number to look at instead of one a row.
         if math.isfinite(backend.to_numpy(xp.sum(placed))):
             return placed
-    finite = backend.to_numpy(xp.all(xp.isfinite(placed), axis=tuple(range(1, placed.ndim))))
+    finite = backend.to_numpy(xp.isfinite(placed))
     if not finite.all():
-        if is_frame(given):
-            _refuse_missing_columns(x, what, given)
-        bad = np.flatnonzero(~finite)
-        listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        dtype = dtype_name(backend.dtype)
-        with np.errstate(over="ignore"):
-            overflowed = np.isfinite(to_host(x)[bad].astype(float)).all()
-        remedy = f"scale {what}, or use dtype='float64'" if overflowed else "drop these rows or fill the values in"
-        raise DataError(
-            f"{what} holds {'numbers too large for' if overflowed else 'NaN or infinity in'} {dtype} "
-            f"in {len(bad)} of {len(finite)} rows ({listed}): {remedy}."
-        )
+        _refuse_rows(to_host(x), finite, what, dtype_name(backend.dtype), given)
     return placed
 
 
-def _refuse_missing_columns(x: np.ndarray, what: str, frame: Any) -> None:
-    """Raise DataError for the first column of a frame that holds NaN."""
-    for name, column in zip(column_names(frame) or (), x.T, strict=True):
-        if np.isnan(column).any():
-            refuse_missing(what, np.isnan(column), f" in column {name!r}")
+def _refuse_rows(x: np.ndarray, finite: np.ndarray, what: str, dtype: str, given: Any) -> NoReturn:
+    """Raise DataError for the numbers that are not ``finite`` in the dtype, by their rows and a frame's column."""
+    where = ""
+    if is_frame(given):
+        column = int(np.argmin(finite.all(axis=0)))  # the first that has one
+        where = f" in column {(column_names(given) or ())[column]!r}"
+        x, finite = (part[:, column : column + 1] for part in (x, finite))
+        if np.isnan(x).any():
+            refuse_missing(what, np.isnan(x[:, 0]), where)
+    rows = finite.reshape(len(finite), -1).all(axis=1)
+    bad = np.flatnonzero(~rows)
+    listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+    with np.errstate(over="ignore"):
+        overflowed = np.isfinite(x[bad].astype(float)).all()
+    remedy = f"scale {what}, or use dtype='float64'" if overflowed else "drop these rows or fill the values in"
+    raise DataError(
+        f"{what} holds {'numbers too large for' if overflowed else 'NaN or infinity in'} {dtype}{where} "
+        f"in {len(bad)} of {len(x)} rows ({listed}): {remedy}."
+    )
 
 
 def _check_classes(backend: Backend, y: Any, n_out: int, training: bool, given: Any) -> Array | None:

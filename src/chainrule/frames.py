@@ -81,9 +81,11 @@ def to_numbers(X: Any, what: str, *, text: str = ENCODE) -> np.ndarray:
         _refuse_single(values[()], what)
     if values.ndim == 1:
         return _as_numbers(_tidy(values), what, "", text)
+    if values.size == 0:
+        return np.empty(values.shape)
     flat = values.reshape(-1, values.shape[-1])
     made = [_as_numbers(_tidy(column), what, f" in column {j}", text) for j, column in enumerate(flat.T)]
-    return np.stack(made, axis=-1).reshape(values.shape) if made else np.empty(values.shape)
+    return np.stack(made, axis=-1).reshape(values.shape)
 
 
 def refuse_missing(what: str, gaps: np.ndarray, where: str = "") -> NoReturn:
@@ -91,6 +93,17 @@ def refuse_missing(what: str, gaps: np.ndarray, where: str = "") -> NoReturn:
     rows = np.flatnonzero(gaps)
     count = "1 row, row" if len(rows) == 1 else f"{len(rows):,} rows, the first is row"
     raise DataError(f"{what} has missing values{where} ({count} {rows[0]}): fill them or drop these rows.")
+
+
+def is_missing(v: object) -> bool:
+    """Whether a cell is what any library has for a missing one: None, NaN, pandas' NA and NaT."""
+    if v is None or type(v).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(v, float | np.floating):
+        return bool(v != v)
+    if isinstance(v, Decimal):
+        return v.is_nan()
+    return isinstance(v, np.datetime64 | np.timedelta64) and bool(np.isnat(v))
 
 
 # ------------------------------------------------------------------------------------------------- from each library
@@ -259,7 +272,7 @@ def _tidy(values: np.ndarray) -> np.ndarray:
 def _of_objects(values: np.ndarray) -> np.ndarray:
     kinds = set(map(type, values))
     doubtful = {kind for kind in kinds if not issubclass(kind, str | int | bytes)}
-    gaps = np.fromiter((type(v) in doubtful and _is_missing(v) for v in values), bool, len(values))
+    gaps = np.fromiter((type(v) in doubtful and is_missing(v) for v in values), bool, len(values))
     present = values[~gaps]
     if all(map(_is_number, set(map(type, present)))):
         return _of_numbers(present, gaps)
@@ -284,16 +297,6 @@ def _of_numbers(present: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     made = np.zeros(len(gaps), _WIDE[kind])
     made[~gaps] = found
     return _with_gaps(made, gaps)
-
-
-def _is_missing(v: object) -> bool:
-    if v is None or type(v).__name__ in ("NAType", "NaTType"):  # pandas.NA and NaT
-        return True
-    if isinstance(v, float | np.floating):
-        return bool(v != v)
-    if isinstance(v, Decimal):
-        return v.is_nan()
-    return isinstance(v, np.datetime64 | np.timedelta64) and bool(np.isnat(v))
 
 
 def _is_number(kind: type) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._backend import library_of, to_host
 from ._errors import DataError
-from .frames import column_names
+from .frames import column_names, is_frame, is_missing, read_columns, refuse_missing
 
 Label = bool | int | float | str
 
@@ -53,12 +53,15 @@ def number_classes(classes: Sequence[Label], y: Any) -> Any:
 
     What has a column for each class is given back as it is. Raises DataError for labels that are no class.
     """
-    owner, labels = library_of(y), to_host(y)
+    owner = library_of(y)
+    labels = np.stack([*read_columns(y).values()], axis=1) if column_names(y) and is_frame(y) else to_host(y)
     if not classes or labels.ndim == 0 or labels.shape[1:] not in ((), (1,)):
         return y
     number, given = {label: i for i, label in enumerate(classes)}, labels.ravel().tolist()
     unknown = sorted({repr(label) for label in given if label not in number})
     if unknown:
+        if (gaps := np.asarray([is_missing(label) for label in given])).any():
+            refuse_missing("y", gaps)
         raise DataError(f"y must hold the model's classes {list(classes)}, got {', '.join(unknown[:5])} too.")
     indices = np.asarray([number[label] for label in given]).reshape(labels.shape)
     return indices if owner is None else owner.from_numpy(indices, owner.device_of(y))
