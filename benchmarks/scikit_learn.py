@@ -237,7 +237,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     },
     "methods": {
         "fit": (
-            "Also `X_val`, `y_val`, `sample_weight_val`. `sample_weight` must be >= 0, which there it need not be. "
+            "Also `X_val`, `y_val`, `sample_weight_val`. `sample_weight` must be >= 0, which there it need not be, "
+            "and sum to what the dtype's sums hold, 1e-19 to 2e19 in float32. "
             "Dates, durations, text and masked entries are refused wherever numbers are asked for (there text of "
             "digits is taken for numbers, and a mask is passed over). A divergence is the same ValueError, raised in "
             "the epoch in which it happens, and `model_` "

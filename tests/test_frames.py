@@ -68,6 +68,7 @@ FORMS: dict[str, Callable[[], Any]] = {
         COLUMNS | {"b": pa.chunked_array([pa.array(COLUMNS["b"])]).dictionary_encode()}
     ),
     "arrow stream": lambda: foreign("__arrow_c_stream__"),
+    "interchange protocol": lambda: foreign("__dataframe__"),
     "dict of lists": lambda: COLUMNS,
     "dict of columns": lambda: {"a": X[:, 0], "b": pd.Series(COLUMNS["b"]), "c": pl.Series(COLUMNS["c"])},
     "rows of objects": lambda: X.astype(object),
@@ -448,6 +449,18 @@ def test_a_frame_of_plain_numbers_is_its_own_block() -> None:
     assert np.shares_memory(to_numbers(frame, "X"), np.asarray(frame))
     assert to_numbers(frame.astype("f4"), "X").dtype == np.float32
     assert to_numbers(pl.DataFrame({"a": X[:, 0].astype("f4")}), "X").dtype == np.float32
+
+
+def test_a_frame_of_an_unknown_library_says_what_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = type("Broken", (), {"columns": ["a"], "__arrow_c_stream__": lambda self, schema=None: 1 / 0})()
+    refused(cr.DataError, lambda: fit(broken), r"a Broken cannot be read as a table \(.*\): give a pandas frame")
+    frame = foreign("__arrow_c_stream__")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    refused(
+        cr.MissingExtraError,
+        lambda: fit(frame),
+        r"reading a .*Foreign needs pyarrow: pip install 'chainrule\[parquet\]'",
+    )
 
 
 def test_no_library_of_frames_is_imported_for_what_is_not_its_own() -> None:

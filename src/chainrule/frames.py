@@ -164,14 +164,17 @@ def _as_arrow(X: Any) -> Any:
     """A frame of a library that we do not know, by the protocols that all speak."""
     try:
         import pyarrow
-        from pyarrow.interchange import from_dataframe
     except ImportError as error:
         raise MissingExtraError(
             f"reading a {type(X).__module__}.{type(X).__name__} needs pyarrow: pip install 'chainrule[parquet]', or "
             "give a pandas frame."
         ) from error
     try:
-        return pyarrow.table(X) if hasattr(X, "__arrow_c_stream__") else from_dataframe(X)
+        if hasattr(X, "__arrow_c_stream__"):
+            return pyarrow.table(X)
+        from pyarrow.interchange import from_dataframe
+
+        return from_dataframe(X)
     except Exception as error:  # whatever a stranger's frame raises
         raise DataError(f"a {type(X).__name__} cannot be read as a table ({error}): give a pandas frame.") from error
 
@@ -217,7 +220,8 @@ def _of_polars(column: Any) -> np.ndarray:
     if kind.is_float() or str(kind).startswith(("Date", "Duration")):
         return np.asarray(column.to_numpy())
     if str(kind) == "Boolean" or (kind.is_integer() and "128" not in str(kind)):
-        return _with_gaps(column.fill_null(strategy="zero").to_numpy(), column.is_null().to_numpy())
+        filled = column.fill_null(False if str(kind) == "Boolean" else 0)
+        return _with_gaps(filled.to_numpy(), column.is_null().to_numpy())
     return _objects(column.to_list())
 
 

@@ -496,7 +496,7 @@ MISTAKES: dict[str, Mistake] = {
     "X huge": with_X(lambda x: put(x, 1e300), refused=False),
     "X at the edge of float32": with_X(lambda x: put(x, 3e38), refused=False),
     "X text": with_X(lambda x: x.astype(str)),
-    "X objects": with_X(lambda x: x.astype(object)),
+    "X objects": with_X(lambda x: np.full(x.shape, object())),
     "X bytes": with_X(lambda x: x.astype(bytes)),
     "X complex": with_X(lambda x: x + 1j),
     "X dates": with_X(lambda x: x.astype("M8[s]")),
