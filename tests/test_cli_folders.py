@@ -257,6 +257,13 @@ def test_a_killed_overwrite_leaves_the_old_run_whole_and_can_be_resumed(
     assert set(content(Path("out"))) == set(before)
     assert train(table, "--out", "whole", "--seed", 1) == 0
     np.testing.assert_array_equal(*(cr.load(f"{out}/model.safetensors").theta for out in ("out", "whole")))
+    for seed in (2, 3):
+        dies(table, "--out", "out", "--seed", seed, "--overwrite")
+    unfinished = content(Path("out"))
+    assert train(table, "--out", "out", "--overwrite", "--batch-size", 0) == 1
+    assert content(Path("out")) == unfinished, "what is to be replaced stays until there is something in its place"
+    assert train(table, "--out", "out", "--seed", 3, "--resume") == 0, "the later one"
+    assert set(content(Path("out"))) == set(before)
     dies(table, "--out", "out", "--seed", 2, "--overwrite")
     assert train(table, "--out", "out", "--seed", 3, "--overwrite") == 0, "or begun anew"
     assert set(content(Path("out"))) == set(before)

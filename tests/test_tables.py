@@ -178,6 +178,7 @@ def test_npy_files_come_in_pairs(tmp_path):
 def test_arrays_of_the_wrong_shape_or_type_are_refused(tmp_path):
     for arrays, parts in [
         ({"data": np.eye(2)}, ("'X'", "'data'")),
+        ({"x": np.eye(2)}, ("no array 'X'", "Is 'x' it?")),
         ({"X": np.ones((4, 2, 2))}, ("(n, features)", "(4, 2, 2)")),
         ({"X": np.ones(4)}, ("(n, features)", "(4,)")),
         ({"X": np.asarray([["a", "b"]])}, ("numbers", "CSV")),
@@ -206,6 +207,7 @@ def test_files_that_are_not_there_are_refused_with_the_nearest(tmp_path, write):
     refusal(FileError, lambda: read_table(tmp_path / "dta.csv"), "does not exist", "did you mean data.csv?")
     refusal(FileError, lambda: read_table(tmp_path), "is a folder")
     refusal(FileError, lambda: read_table(tmp_path / "none" / "x.csv"), "does not exist")
+    refusal(FileError, lambda: read_table("https://a.org/x.csv"), "https://a.org/x.csv is an address", "Download it")
 
 
 def test_an_unknown_file_type_is_refused_with_the_known(tmp_path):
@@ -606,6 +608,7 @@ def test_columns_missing_at_prediction_are_named():
     learned = Preprocessing.learn(table([1.5, 2.5, 3.5], rooms=[1, 2, 3], area=[5, 9, 4]))
     refusal(DataError, lambda: learned.features(table(area=[1])), "lacks 1 of the 2 columns", "'rooms'")
     refusal(DataError, lambda: learned.features(table(area=[1], room=[1])), "Is 'room' the column 'rooms'? Rename it")
+    refusal(DataError, lambda: learned.features(table(AREA=[1], rooms=[1])), "Is 'AREA' the column 'area'? Rename it")
 
 
 def test_columns_unknown_at_prediction_are_named_and_dropped_ones_passed_over(write):

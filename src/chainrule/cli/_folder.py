@@ -2,7 +2,7 @@
 
 A run writes model.safetensors, history.csv, curves.png and checkpoints. Where they stand already, the run that is to
 replace them works in a folder of its own beside them, ``unfinished``, and its files take their places when it is
-finished: until then the old run is whole, whatever becomes of the new one.
+finished: until then all that was there before is whole, whatever becomes of the new run.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ class RunFolder:
             return self
         try:
             with _locked(self.out / "checkpoints", "lock"):
-                for old in _files(self.out):
-                    if old != self.out / "model.safetensors":  # replaced, so that there always is one
-                        old.unlink()
+                for place in (self.out, *_stages(self.out)):
+                    for old in _files(place) if place != self.work else ():
+                        if old != self.out / "model.safetensors":  # replaced, so that there always is one
+                            old.unlink()
                 for new in _files(self.work):
                     new.replace(self.out / new.relative_to(self.work))
         except OSError as error:
@@ -101,13 +102,11 @@ def run_folder(wanted: Wanted, say: Callable[[str], object]) -> Iterator[RunFold
         try:
             work = _workplace(out, wanted)
             if work != out and wanted.overwrite:
-                for left in _files(work):
-                    left.unlink()
                 say(f"{out} has a run, which is replaced when this one is finished; until then this one is in {work}.")
             yield RunFolder(out, work)
         finally:
-            if work != out:
-                _remove_empty(work)
+            for stage in {work, *_stages(out)} - {out}:
+                _remove_empty(stage)
             if is_new:
                 _remove_empty(out)
 
@@ -118,8 +117,7 @@ def claimed(named: Path | None, first: Path, say: Callable[[str], object]) -> tu
         is_new = not named.exists()
         check_folder(named)
         return named, is_new
-    for number in count(1):
-        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+    for folder in _numbered(first):
         try:
             folder.mkdir(parents=True)  # of two processes, one makes it
         except FileExistsError:
@@ -127,7 +125,7 @@ def claimed(named: Path | None, first: Path, say: Callable[[str], object]) -> tu
             continue
         except OSError as error:
             raise FileError(f"cannot make the folder {folder} ({error.strerror}): give one with --out.") from error
-        if number > 1:
+        if folder != first:
             say(f"{first} is there already: this run goes to {folder}.")
         return folder, True
     raise AssertionError("numbers do not end")
@@ -137,43 +135,52 @@ def _latest(first: Path) -> Path | None:
     """The latest run of this name that was not finished, or else the latest that left checkpoints."""
     name = re.compile(re.escape(first.name) + r"(-\d+)?")
     beside = [path for path in first.parent.iterdir() if name.fullmatch(path.name)] if first.parent.is_dir() else []
-    found = [(_is_unfinished(folder), max(times), folder) for folder in beside if (times := list(_times(folder)))]
-    return max(found)[2] if found else None
+    times = {folder: max(map(_trained, (folder, *_stages(folder)))) for folder in beside}
+    return max((folder for folder in times if times[folder]), key=lambda f: (_is_unfinished(f), times[f]), default=None)
 
 
-def _times(folder: Path) -> Iterator[float]:
-    """When each checkpoint was written."""
-    for place in (folder, folder / _STAGE):
-        for path in (place / "checkpoints").glob(_KEPT[0]):
-            with suppress(OSError):
-                yield path.stat().st_mtime
+def _trained(place: Path) -> float:
+    """When the newest checkpoint was written, 0 where there is none."""
+    return max((path.stat().st_mtime for path in (place / "checkpoints").glob(_KEPT[0])), default=0.0)
 
 
-def _is_unfinished(folder: Path) -> bool:
-    if any((folder / _STAGE / "checkpoints").glob(_KEPT[0])):
+def _is_unfinished(out: Path) -> bool:
+    if any(any((stage / "checkpoints").glob(_KEPT[0])) for stage in _stages(out)):
         return True
     try:
-        return has_unfinished(folder / "checkpoints")
+        return has_unfinished(out / "checkpoints")
     except ModelFileError:  # to go on with it will say so
         return True
 
 
+def _numbered(first: Path) -> Iterator[Path]:
+    """``first``, first-2, first-3, ..."""
+    yield first
+    for number in count(2):
+        yield first.with_name(f"{first.name}-{number}")
+
+
+def _stages(out: Path) -> list[Path]:
+    """Where runs are, or were, that are to replace the one in ``out``."""
+    return [path for path in out.glob(f"{_STAGE}*") if re.fullmatch(rf"{_STAGE}(-\d+)?", path.name)]
+
+
 def _workplace(out: Path, wanted: Wanted) -> Path:
     """Where to train, if that replaces nothing that is read, somebody else's, or to be kept. Nothing is touched."""
-    stage = out / _STAGE
-    refuse_inputs([place / name for place in (out, stage) for name in (*_RESULTS, "checkpoints")], wanted.inputs)
-    for path in (*_files(out), *_files(stage)):
-        if _holds_something(path) and not _is_ours(path):
+    places = [out, *_stages(out)]
+    refuse_inputs([place / name for place in places for name in (*_RESULTS, "checkpoints")], wanted.inputs)
+    there = [path for place in places for path in _files(place) if _holds_something(path)]
+    for path in there:
+        if not _is_ours(path):
             raise ConfigurationError(
                 f"{path} is there, and is none that 'chainrule train' wrote: it would be lost. Give another --out."
             )
     if wanted.resume:
-        return stage if any((stage / "checkpoints").glob(_KEPT[0])) else out
-    there = [path for path in (*_files(out), *_files(stage)) if _holds_something(path)]
+        return max(places, key=_trained)
     if not there:
         return out
     if wanted.overwrite:
-        return stage
+        return next(stage for stage in _numbered(out / _STAGE) if not stage.exists())
     if _is_unfinished(out):
         raise ConfigurationError(
             f"{out} has a training that was not finished: go on with --resume, begin anew with --overwrite, or give "

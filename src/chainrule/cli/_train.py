@@ -94,7 +94,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
     with run_folder(wanted, screen.print) as folder, sigterm_as_ctrl_c() as ending:
         _say_what(screen, table, prepared, parts, network, on)
         started = time.perf_counter()
-        callbacks: list[object] = [EarlyStopping("val_loss", patience=options.patience)]
+        callbacks: list[object] = [ending, EarlyStopping("val_loss", patience=options.patience)]
         callbacks.append(CSVLogger(folder.history))
         if not quiet:
             callbacks.append(ProgressBar(screen))

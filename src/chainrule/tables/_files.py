@@ -103,6 +103,8 @@ def _take_target(
 
 def _existing(path: str | Path) -> Path:
     file = Path(path)
+    if "://" in str(path):
+        raise FileError(f"{path} is an address: expected a file. Download it first.")
     if file.is_dir():
         raise FileError(f"{file} is a folder: expected a file.")
     if not file.exists():
@@ -193,7 +195,9 @@ def _read_npz(file: Path, target: str | None) -> tuple[dict[str, np.ndarray], st
         if isinstance(archive, np.ndarray):
             raise FileError(f"{file} holds one array, as a .npy file does: rename it.")
         if "X" not in archive.files:
-            raise DataError(f"{file} has no array 'X' (n, features): it has {listed(archive.files) or 'no arrays'}.")
+            hint = " Is 'x' it? Rename it." if "x" in archive.files else ""
+            has = listed(archive.files) or "no arrays"
+            raise DataError(f"{file} has no array 'X' (n, features): it has {has}.{hint}")
         columns = _numbered(file, "X", archive["X"])
         name = "y" if target is None and "y" in archive.files else target
         if name is None or name in columns or name.lower().endswith(".npy"):

@@ -187,8 +187,9 @@ class Preprocessing:
         absent = [name for name in known if name not in table.columns]
         extra = [name for name in table.columns if name not in {*known, self.target.name, *self.dropped}]
         if absent:
-            nearest = difflib.get_close_matches(absent[0], extra, n=1)
-            hint = f"Is {nearest[0]!r} the column {absent[0]!r}? Rename it" if nearest else "Add them"
+            by_lower = {name.lower(): name for name in extra}
+            nearest = difflib.get_close_matches(absent[0].lower(), by_lower, n=1)
+            hint = f"Is {by_lower[nearest[0]]!r} the column {absent[0]!r}? Rename it" if nearest else "Add them"
             raise DataError(
                 f"{table.source} lacks {len(absent):,} of the {len(known):,} columns that the model was trained on: "
                 f"{listed(absent)}. {hint}, or train a model without them."
