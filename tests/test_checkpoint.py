@@ -190,11 +190,13 @@ def test_the_last_ones_and_the_best_are_kept_and_are_models(tmp_path: Path) -> N
 
 def test_checkpoints_by_time_come_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
-    monkeypatch.setattr("chainrule.training._checkpoint.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("chainrule.training._keeper.time.monotonic", lambda: float(next(clock)))
     written: list[str] = []
     write = serialization.write
     monkeypatch.setattr(
-        serialization, "write", lambda path, *rest: (written.append(Path(path).name), write(path, *rest))
+        serialization,
+        "write",
+        lambda path, *rest, **more: (written.append(Path(path).name), write(path, *rest, **more)),
     )
     train(tmp_path, every="7 s", epochs=4)
     steps = [name for name in written if "step" in name]
@@ -298,7 +300,7 @@ def test_a_checkpoint_that_cannot_be_is_refused(settings: dict[str, Any], messag
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path)
-    lock.acquire()
+    lock.hold()
     with pytest.raises(cr.FileError, match=f"process {os.getpid()} on .* is training in"):
         train(tmp_path)
     lock.release()
@@ -306,7 +308,7 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 
 HOLDS = "import sys; from pathlib import Path; from chainrule.training._lock import FolderLock\n" \
-    "lock = FolderLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); sys.stdin.read()"  # fmt: skip
+    "lock = FolderLock(Path(sys.argv[1])); lock.hold(); print('held', flush=True); sys.stdin.read()"  # fmt: skip
 
 
 def test_a_process_that_is_dead_holds_no_lock(tmp_path: Path) -> None:
@@ -325,11 +327,11 @@ def failing_writes(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]
     """Let the n-th write of a file fail as on a full disk."""
     write, tried = serialization.write, []
 
-    def writing(path: Any, *rest: Any) -> None:
+    def writing(path: Any, *rest: Any, **more: Any) -> None:
         tried.append(Path(path).name)
         if fails(len(tried)):
             raise cr.FileError(f"cannot write {path}: No space left on device.")
-        write(path, *rest)
+        write(path, *rest, **more)
 
     monkeypatch.setattr(serialization, "write", writing)
     return tried

@@ -173,3 +173,33 @@ def test_the_handler_is_given_back_after_a_training_and_after_an_error() -> None
     with pytest.raises(cr.DivergenceError):
         cr.fit(cr.mlp([3, 1]), X, Y, epochs=99, optimizer=cr.SGD(1e20), **OPTIONS)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("before", [None, signal.SIG_IGN], ids=["of a host program in C", "ignored"])
+def test_a_handler_that_could_not_be_given_back_is_left_alone(before: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(number: int, handler: Any) -> Any:
+        raise TypeError("signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object")
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: before)
+    monkeypatch.setattr(signal, "signal", install)
+    assert len(cr.fit(cr.mlp([3, 1]), X, Y, epochs=2, **OPTIONS).history) == 2
+
+
+def test_an_interpreter_that_may_not_install_a_handler_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(number: int, handler: Any) -> Any:
+        raise ValueError("signal only works in main thread of the main interpreter")
+
+    monkeypatch.setattr(signal, "signal", install)
+    assert len(cr.fit(cr.mlp([3, 1]), X, Y, epochs=2, **OPTIONS).history) == 2
+
+
+def test_no_other_signal_is_taken() -> None:
+    others = [number for number in signal.valid_signals() if number != signal.SIGINT]
+    before, during = [signal.getsignal(number) for number in others], []
+
+    class Look:
+        def on_step_end(self, run: Run) -> None:
+            during.append([signal.getsignal(number) for number in others])
+
+    cr.fit(cr.mlp([3, 1]), X, Y, epochs=1, callbacks=[Look()], **OPTIONS)
+    assert during[0] == before

@@ -93,6 +93,11 @@ def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationE
     return ConfigurationError(f"unknown {kind} {got!r}: {hint}Known: {', '.join(names)}.")
 
 
+def one_line(text: str) -> str:
+    """A stranger's text without what a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def readable_size(size: float) -> str:
     """``1.5 GB`` for a number of bytes."""
     thousands = min(4, int(math.log10(max(1, size))) // 3)

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import activations, initializers, layers, losses, optimizers, penalties, schedules
-from ._errors import ChainruleError, ConfigurationError, FileError, ModelFileError
+from ._errors import ChainruleError, ConfigurationError, FileError, ModelFileError, one_line
 from ._storage import as_path, write_whole
 from .network import Sequential
 
@@ -116,7 +116,7 @@ def refusal(path: str | os.PathLike[str], why: object) -> ModelFileError:
     """
     text = str(why).rstrip(".")
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 100]} ... {text[-95:]}"
-    return ModelFileError(f"{path}: {''.join(c if c.isprintable() else ' ' for c in short)}.")
+    return ModelFileError(f"{path}: {one_line(short)}.")
 
 
 def write(

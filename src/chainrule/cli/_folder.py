@@ -218,7 +218,7 @@ def _is_ours(path: Path) -> bool:
 @contextmanager
 def _locked(folder: Path, name: str = _LOCK) -> Iterator[None]:
     lock = FolderLock(folder, name)
-    lock.acquire()
+    lock.hold()
     try:
         yield
     finally:

@@ -7,13 +7,11 @@ epoch and the step, so nothing of it needs to be stored.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,18 +19,16 @@ import numpy as np
 
 from .. import serialization
 from .._backend import Backend, dtype_name
-from .._errors import ConfigurationError, FileError, ModelFileError, require
+from .._errors import ConfigurationError, FileError, ModelFileError, one_line, require
 from .._options import whole_number
-from ..data import Batch
-from ..history import History, Record
-from ..model import Model
-from ._divergence import is_finite
+from ..history import History
+from ._identity import differences
 from ._run import Run, Snapshot
 from ._step import State
 
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.safetensors")
-_HASHED = ("data", "validation", "start")
+BEST = "best.safetensors"
+_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?(?:\.\d+)?\.safetensors", re.ASCII)
 _FIELDS = ("step", "cursor", "key", "scale", "cost", "weight")  # of State, besides theta, buffers and moments
 
 
@@ -100,114 +96,11 @@ class Resumed(NamedTuple):
     good: list[State]
 
 
-def fingerprint(backend: Backend, data: Batch | None) -> str | None:
-    """What a training's examples are told by: their shapes, and a hash of them all, or of 64 MB spread over them."""
-    if data is None:
-        return None
-    digest = hashlib.sha256()
-    for array in data:
-        if array is None:
-            continue
-        if hasattr(array, "fingerprint"):
-            digest.update(array.fingerprint())
-            continue
-        rows = array.shape[0]
-        step = max(1, rows * int(np.prod(array.shape[1:])) // 2**24)
-        part = array[::step, ...]
-        part = backend.to_numpy(part) if backend.library.owns(part) else np.asarray(part)
-        digest.update(f"{array.shape} {part.dtype}".encode())
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
-
-
-class Keeper:
-    """The callback that writes checkpoints. It comes after all others, whose state it stores."""
-
-    def __init__(self, checkpoint: Checkpoint, identity: Mapping[str, Any], callbacks: Sequence[object]) -> None:
-        self._checkpoint, self._folder = checkpoint, Path(checkpoint.folder)
-        self._identity, self._callbacks = identity, callbacks
-        self._written_at = time.monotonic()
-        self._written: Place | None = None
-        self._best = float("inf")
-        self._best_model: Model | None = None  # until it is written
-        self._failing = False
-
-    def on_train_begin(self, run: Run) -> None:
-        for left in self._folder.glob(".*.partial"):  # by a process that was killed while it wrote
-            left.unlink(missing_ok=True)
-        self._best = min((watched(record) for record in run.history), default=self._best)
-
-    def on_step_end(self, run: Run) -> None:
-        if run.step != run.steps_per_epoch and self._time_is_up():
-            self._write(run, Place(run.epoch - 1, run.step))
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        ends = run.stopped is not None or run.epoch == run.last_epoch
-        every = self._checkpoint.every
-        due = self._time_is_up() if isinstance(every, str) else (run.epoch - run.first_epoch + 1) % every == 0
-        if watched(record) < self._best:
-            self._best, self._best_model = watched(record), run.model()
-        if due or ends:
-            self._write(run, Place(run.epoch))
-
-    def on_interrupt(self, run: Run) -> None:
-        self._write(run, Place(run.epoch - 1, run.step))
-
-    def on_train_end(self, run: Run) -> None:
-        if self._failing:
-            warnings.warn(
-                f"the last checkpoint could not be written to {self._folder}: keep the model that fit returns "
-                "elsewhere, with model.save(path).",
-                stacklevel=2,
-            )
-
-    def _time_is_up(self) -> bool:
-        seconds = self._checkpoint.seconds
-        return seconds is not None and time.monotonic() - self._written_at >= seconds
-
-    def _write(self, run: Run, place: Place) -> None:
-        if place == self._written:
-            return
-        path = self._folder / _name(place)
-        if self._try(lambda: write_checkpoint(path, run, place, self._identity, self._callbacks)):
-            self._written = place
-            self._write_best()
-            for old in [p for _, p in sorted(_files(self._folder), reverse=True)][self._checkpoint.keep :]:
-                old.unlink(missing_ok=True)
-        self._written_at = time.monotonic()
-
-    def _write_best(self) -> None:
-        best, path = self._best_model, self._folder / "best.safetensors"
-        if best is not None and self._try(lambda: best.save(path, lenient=True)):
-            self._best_model = None
-
-    def _try(self, write: Callable[[], None]) -> bool:
-        """Whether it could be written; a training does not end because a disk is full."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write()
-        except OSError as error:
-            if not self._failing:
-                reason = error if isinstance(error, FileError) else f"cannot write to {self._folder}: {error.strerror}."
-                warnings.warn(f"{reason} Training goes on, and it will be tried again.", stacklevel=2)
-            self._failing = True
-            return False
-        self._failing = False
-        return True
-
-
-def watched(record: Record) -> float:
-    """What the best epoch is told by."""
-    return record.get("val_loss", record["loss"])
-
-
 def write_checkpoint(
-    path: Path, run: Run, place: Place, identity: Mapping[str, Any], callbacks: Iterable[object]
+    path: Path, run: Run, place: Place, identity: Mapping[str, Any], callbacks: Iterable[object], *, mark: str
 ) -> None:
     """Write the run as it is."""
     on, state = run.backend, run.state
-    if place.step and not on.to_numpy(is_finite(on, state))[0]:
-        return  # a training on its way to the end of a lost epoch; the checkpoint before is a good one
     arrays = {"theta": state.theta, "buffers": state.buffers, **_beside("training", state)}
     for i, good in enumerate(run.good):
         arrays |= {f"training.good.{i}.theta": good.theta, f"training.good.{i}.buffers": good.buffers}
@@ -234,24 +127,62 @@ def write_checkpoint(
         "callbacks": stored,
     }
     description = {**run.model().description(lenient=True), "training": training}
-    serialization.write(path, {name: on.to_numpy(array) for name, array in arrays.items()}, description)
+    serialization.write(path, {name: on.to_numpy(array) for name, array in arrays.items()}, description, mark=mark)
 
 
 def find_checkpoint(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The newest checkpoint in the folder that can be read; None where there is none at all."""
-    last: ModelFileError | None = None
-    for _, path in sorted(_files(Path(folder)), reverse=True):
+    """The newest checkpoint in the folder that can be read, newest by what it says; None where there is none at all.
+
+    Warns of one with a later name that cannot be read. Raises the error of the latest where none can.
+    """
+    errors: list[tuple[Place, FileError]] = []
+    readable: list[tuple[Place, Place, Path]] = []
+    for named, path in _files(Path(folder)):
         try:
-            arrays, description = serialization.read(path)
-            if isinstance(description.get("training"), dict):
-                return arrays, description
-            raise ModelFileError(f"{path} is a model, but no checkpoint of a training.")
-        except ModelFileError as error:
-            warnings.warn(f"{error} An older checkpoint is tried.", stacklevel=4)
-            last = error
-    if last is not None:
-        raise last
-    return None
+            readable.append((_place(path), named, path))
+        except FileError as error:
+            errors.append((named, error))
+    found, newest = None, None
+    for _, named, path in sorted(readable, reverse=True):
+        try:
+            found, newest = serialization.read(path), named
+            break
+        except FileError as error:
+            errors.append((named, error))
+    errors.sort(key=lambda each: each[0], reverse=True)
+    if newest is None and errors:
+        raise errors[0][1]
+    for named, why in errors:
+        if newest is not None and named > newest:
+            warnings.warn(f"{why} An older checkpoint is tried.", stacklevel=4)
+    return found
+
+
+def checkpoints_of(folder: Path, identity: Mapping[str, Any]) -> list[tuple[Place, Path]]:
+    """The checkpoints that a training of this identity left in the folder, oldest first; the others are not its own."""
+    found = []
+    for _, path in _files(folder):
+        try:
+            if is_of(identity, serialization.read_description(path)):
+                found.append((_place(path), path))
+        except FileError:
+            continue
+    return sorted(found)
+
+
+def is_of(identity: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
+    """Whether a training of this identity wrote the description."""
+    training = description.get("training")
+    return isinstance(training, dict) and bool(training.get("identity") == identity)
+
+
+def _place(path: Path) -> Place:
+    """Where the training was that a file is a checkpoint of. Raises FileError where it is none, or cannot be read."""
+    training = serialization.read_description(path).get("training")
+    epoch, step = (training.get("epoch"), training.get("step")) if isinstance(training, dict) else (None, None)
+    if type(epoch) is not int or type(step) is not int:
+        raise ModelFileError(f"{path} is a model, but no checkpoint of a training.")
+    return Place(epoch, step)
 
 
 def resumed(
@@ -259,24 +190,35 @@ def resumed(
 ) -> Resumed:
     """What the checkpoint holds, on the backend. Raises ConfigurationError where it is another training's."""
     training = description["training"]
-    differ = differences(training.get("identity", {}), identity)
+    before = training.get("identity")
+    differ = differences(before if isinstance(before, dict) else {}, identity)
     if differ:
         raise ConfigurationError(
             f"the checkpoint is another training's: {'; '.join(differ)}. Give what it was started with, or another "
             "folder."
         )
+    try:
+        return _resumed(backend, like, arrays, description)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError("the checkpoint is not as a training writes it: take an older one.") from error
+
+
+def _resumed(
+    backend: Backend, like: State, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]
+) -> Resumed:
+    training = description["training"]
     numbers = {name.removeprefix("training."): array for name, array in arrays.items()}
     state = _state(backend, like, numbers, "")
     good = [_state(backend, like, numbers, f"good.{i}.") for i in range(training.get("good", 0))]
     callbacks = []
     for stored in training["callbacks"]:
         own = {name: value for name, value in stored.items() if name not in ("type", "index")}
-        callbacks.append((stored["type"], own | _snapshots(backend, arrays, stored["index"])))
-    place = Place(training["epoch"], training["step"])
-    history = History(tuple(description["history"]))
-    return Resumed(
-        place, state, history, training["rate_scale"], training["recoveries"], training["stopped"], callbacks, good
-    )
+        callbacks.append((str(stored["type"]), own | _snapshots(backend, arrays, stored["index"])))
+    history = History(tuple(dict(record) for record in description["history"]))
+    place, scale = Place(training["epoch"], training["step"]), float(training["rate_scale"])
+    return Resumed(place, state, history, scale, int(training["recoveries"]), training["stopped"], callbacks, good)
 
 
 def _beside(where: str, state: State) -> dict[str, Any]:
@@ -297,16 +239,6 @@ def _state(backend: Backend, like: State, arrays: Mapping[str, np.ndarray], wher
     )
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two trainings differ, a few words each."""
-    found = []
-    for name, value in now.items():
-        if before.get(name) != value:
-            short = max(len(repr(value)), len(repr(before.get(name)))) <= 60 and name not in _HASHED
-            found.append(f"{name} was {before.get(name)!r}, now {value!r}" if short else f"{name} is not the same")
-    return found
-
-
 def resume_callbacks(callbacks: Iterable[object], stored: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Hand each callback the state that one of its class left, in turn."""
     waiting = list(stored)
@@ -317,22 +249,8 @@ def resume_callbacks(callbacks: Iterable[object], stored: Sequence[tuple[str, di
                 del waiting[i]
                 break
     if waiting:
-        names = ", ".join(name for name, _ in waiting)
+        names = ", ".join(one_line(name) for name, _ in waiting)
         raise ConfigurationError(f"the checkpoint's training had the callbacks {names}: give them again.")
-
-
-def identify(value: Any) -> Any:
-    """A part of a training in JSON, equal for equal parts, also in another process."""
-    try:
-        return serialization.encode(value)
-    except ConfigurationError:
-        pass
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    named = {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
-    if is_dataclass(value):
-        named |= {field.name: identify(getattr(value, field.name)) for field in fields(value) if field.compare}
-    return named
 
 
 def _snapshots(backend: Backend, arrays: Mapping[str, np.ndarray], index: int) -> dict[str, Snapshot]:
@@ -353,8 +271,8 @@ def _placed(backend: Backend, like: Any, array: np.ndarray | None) -> Any:
 
 
 def has_checkpoints(folder: str | os.PathLike[str]) -> bool:
-    """Whether a training has left checkpoints in the folder."""
-    return any(True for _ in _files(Path(folder)))
+    """Whether a training has left checkpoints in the folder, or its best model."""
+    return any(True for _ in _files(Path(folder))) or os.path.lexists(Path(folder) / BEST)
 
 
 def has_unfinished(folder: str | os.PathLike[str]) -> bool:
@@ -363,12 +281,14 @@ def has_unfinished(folder: str | os.PathLike[str]) -> bool:
     return found is not None and not found[1]["training"].get("finished")
 
 
-def _name(place: Place) -> str:
+def name_of(place: Place, number: int = 1) -> str:
+    """The name of the checkpoint of a place; where something has it, there is a second one."""
     step = f"-step-{place.step:06d}" if place.step else ""
-    return f"epoch-{place.epoch:06d}{step}.safetensors"
+    return f"epoch-{place.epoch:06d}{step}{'' if number == 1 else f'.{number}'}.safetensors"
 
 
 def _files(folder: Path) -> Iterator[tuple[Place, Path]]:
+    """What has the name of a checkpoint, and the place that the name says."""
     for path in folder.iterdir() if folder.is_dir() else ():
         found = _NAME.fullmatch(path.name)
         if found:

@@ -22,7 +22,10 @@ def _never() -> bool:
 
 
 class Feed(Protocol):
-    """The examples of a training, and the step on some of them."""
+    """The examples of a training, and the step on some of them.
+
+    Rows that are not on the device are read between steps: an error of theirs leaves the state whole.
+    """
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         """Start an epoch that takes the examples in this order, ``(rows,)``, after the first ``done`` of its steps.
@@ -112,12 +115,12 @@ class Streamed:
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
-        first = sum(self._sizes[:done])
         self._source.begin(order, stop)
+        first = sum(self._sizes[:done])
         for rows in self._sizes[done:]:
-            self._taken = None  # it may hold a window, beside the one that is read
-            self._taken, self._rows = self._source.take(first, rows), order[first : first + rows]
-            if self._taken is None:
+            self._batch: Batch | None = None  # its memory is free while the next one comes
+            self._batch = self._take(order, first, rows)
+            if self._batch is None:
                 return
             first += rows
             yield rows
@@ -127,12 +130,19 @@ class Streamed:
         return state
 
     def batch(self, rows: int) -> Batch:
-        xp, index = self._on.xp, self._on.asarray(self._rows, self._on.xp.int32)
-        weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
-        return Batch(self._place(self._taken), xp.take(self.data.y, index, axis=0), weight)
+        assert self._batch is not None
+        return self._batch
 
     def close(self) -> None:
         self._source.close()
+
+    def _take(self, order: np.ndarray, first: int, rows: int) -> Batch | None:
+        taken = self._source.take(first, rows)
+        if taken is None:
+            return None
+        xp, index = self._on.xp, self._on.asarray(order[first : first + rows], self._on.xp.int32)
+        weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
+        return Batch(self._place(taken), xp.take(self.data.y, index, axis=0), weight)
 
 
 class Passed:

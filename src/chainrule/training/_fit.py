@@ -147,7 +147,9 @@ def fit(
         found_metrics = find_metrics(metrics, found_loss)
         history, flat = History() if before is None else before.history, given.flat
         state = _start(on, problem, before, seed, len(history))
-        identity = {} if kept is None else identity_of(on, net, problem, given, held, seed, shuffle, before)
+        identity = (
+            {} if kept is None else identity_of(on, net, problem, given, held, found_metrics, seed, shuffle, before)
+        )
         problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
         run = Run(
             backend=on,

@@ -19,18 +19,27 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Hold Ctrl-C back while inside. Outside the main thread no handler can be, and none is, installed."""
+    """Hold Ctrl-C back while inside, where that can be undone afterwards; no other signal is touched.
+
+    Outside the main thread, and in a second interpreter, no handler can be installed. One of a host program in C could
+    not be put back, and a process that ignores Ctrl-C, as one in the background does, goes on ignoring it.
+    """
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupt
-        return
 
     def handle(signum: int, frame: FrameType | None) -> None:
         if interrupt.asked:
             raise KeyboardInterrupt
         interrupt.asked = True
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
+        yield interrupt
+        return
+    try:
+        signal.signal(signal.SIGINT, handle)
+    except ValueError:  # not the main interpreter, or a main thread that the host program calls otherwise
+        yield interrupt
+        return
     try:
         yield interrupt
     finally:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError
 from ..data import Batch
+from ..metrics import HostMetric
 from ..model import Model
 from ..network import Sequential
-from ._checkpoint import Checkpoint, Keeper, find_checkpoint, fingerprint, has_checkpoints, identify, resumed
+from ._checkpoint import Checkpoint, find_checkpoint, has_checkpoints, resumed
 from ._examples import Examples
+from ._identity import fingerprint, identify
+from ._keeper import Keeper
 from ._lock import FolderLock
 from ._loop import Plan, train
 from ._run import Run
@@ -25,6 +29,7 @@ def identity_of(
     problem: Problem,
     given: Examples,
     held: Batch | None,
+    metrics: Mapping[str, HostMetric | None],
     seed: int,
     shuffle: bool,
     before: Model | None,
@@ -36,6 +41,7 @@ def identity_of(
         "optimizer": identify(problem.optimizer),
         "penalty": identify(problem.penalty),
         "clip": identify(problem.clip),
+        "metrics": {name: identify(metric) for name, metric in metrics.items() if metric is not None} or None,
         "seed": seed,
         "batch_size": given.batch_size,
         "shuffle": shuffle,
@@ -54,7 +60,7 @@ def train_kept(
 ) -> None:
     """Train with checkpoints, from the newest one if asked to."""
     lock = FolderLock(Path(kept.folder))
-    lock.acquire()
+    lock.hold()
     try:
         if not resume and has_checkpoints(kept.folder):
             raise ConfigurationError(
@@ -65,6 +71,7 @@ def train_kept(
         if before is not None:
             run.state, run.history = before.state, before.history
             run.rate_scale, run.recoveries = before.rate_scale, before.recoveries
-        train(run, plan, [*listeners, Keeper(kept, identity, listeners)], before)
+        keeper = Keeper(kept, lock, identity, listeners, None if before is None else before.place)
+        train(run, plan, [*listeners, keeper], before)
     finally:
         lock.release()

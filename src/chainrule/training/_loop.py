@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal
@@ -25,6 +26,7 @@ from ._step import State, copy_state, owned_state
 
 OnDivergence = Literal["raise", "stop", "recover"]
 _KEPT = " The error's .model has the last good weights."
+_NOTE = "The training's weights so far are in this error's .model."
 _RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which something else is wrong
 
 
@@ -41,27 +43,23 @@ class Plan:
 
 
 def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | None = None) -> None:
-    """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens."""
-    first_epoch, first_step = run.first_epoch, 0
-    begun: list[object] = []
-    with deferred_interrupt() as interrupt:
+    """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens.
+
+    An error that ends it takes the weights so far with it, as its ``model``.
+    """
+    with deferred_interrupt() as interrupt, _weights_in_errors(run), ExitStack() as ends:
+        first_epoch, first_step = _start(run, plan, callbacks, resumed, ends)
         try:
-            for callback in callbacks:
-                _call([callback], "on_train_begin", run)
-                begun.append(callback)
-            if resumed is not None:
-                resume_callbacks(callbacks, resumed.callbacks)
-                first_epoch, first_step = resumed.place.epoch + 1, resumed.place.step
-                run.epoch, run.step, run.stopped = resumed.place.epoch, run.steps_per_epoch or 0, resumed.stopped
-            if plan.on_divergence == "recover":
-                run.good = (resumed.good if resumed is not None else []) or [copy_state(run.backend, run.state)]
             for epoch in range(first_epoch, run.last_epoch + 1):
                 if run.stopped is not None:
                     break
                 run.epoch = epoch
                 _epoch(run, plan, callbacks, interrupt, first_step if epoch == first_epoch else 0)
-        finally:
-            _call(begun, "on_train_end", run)
+        except BaseException as error:
+            if run.trained and not _has_model_of(run, error):  # a divergence has one, and no state to go on from
+                with suppress(Exception):  # what ended the training comes first
+                    _call(callbacks, "on_break", run)
+            raise
     if interrupt.asked:
         warnings.warn(
             f"interrupted in epoch {run.epoch}, step {run.step}: the model so far is returned.",
@@ -70,25 +68,66 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | 
         )
 
 
+def _start(
+    run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | None, ends: ExitStack
+) -> tuple[int, int]:
+    """Begin, or go on: the first epoch, and how many of its steps are done. Whoever begins is told the end."""
+    begun: list[object] = []
+    ends.callback(_call_all, begun, "on_train_end", run)
+    for callback in callbacks:
+        _call([callback], "on_train_begin", run)
+        begun.append(callback)
+    if resumed is not None:
+        resume_callbacks(callbacks, resumed.callbacks)
+        run.epoch, run.step, run.stopped = resumed.place.epoch, run.steps_per_epoch or 0, resumed.stopped
+    if plan.on_divergence == "recover":
+        run.good = (resumed.good if resumed is not None else []) or [copy_state(run.backend, run.state)]
+    return (run.first_epoch, 0) if resumed is None else (resumed.place.epoch + 1, resumed.place.step)
+
+
+@contextmanager
+def _weights_in_errors(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if run.trained and not _has_model_of(run, error):
+            with suppress(Exception):  # no memory for a copy, or an exception that takes no attributes
+                error.model = run.model()  # type: ignore[attr-defined]
+                if _NOTE not in getattr(error, "__notes__", ()):
+                    error.add_note(_NOTE)
+        raise
+
+
+def _has_model_of(run: Run, error: BaseException) -> bool:
+    """Whether the error carries this run's weights already; those of another training in a callback are not its."""
+    return getattr(getattr(error, "model", None), "history", None) is run.history
+
+
 def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interrupt, done: int) -> None:
     """One epoch, but for the steps that are ``done``, its record, and its divergence if it has one."""
-    started = time.perf_counter()
+    started, run.step = time.perf_counter(), done
     _call(callbacks, "on_epoch_begin", run)
     kept, order = _begin(run, done), plan.order(run.epoch)
-    for attempt in count(1):
-        measured = _steps(run, plan, order, callbacks, interrupt, done)
-        if measured.pop("finite"):
-            break
-        error = _divergence(run, kept, plan, order, done)
-        if attempt == 2:
-            run.good = run.good[:1]  # the best epoch's end was on its way to infinity already
-        if not _go_on(run, plan, error):
-            return
-        done = 0
+    try:
+        for attempt in count(1):
+            measured = _steps(run, plan, order, callbacks, interrupt, done, kept)
+            if measured.pop("finite"):
+                break
+            error = _divergence(run, kept, plan, order, done)
+            if attempt == 2:
+                run.good = run.good[:1]  # the best epoch's end was on its way to infinity already
+            if not _go_on(run, plan, error):
+                return
+            kept, done = copy_state(run.backend, run.state), 0
+    except BaseException:
+        with suppress(Exception):  # a device that fails
+            if not run.backend.to_numpy(is_finite(run.backend, run.state))[0]:
+                run.state, run.step = kept, done
+        raise
     if interrupt.asked:
         run.stop("interrupted")
         if run.steps_per_epoch is None or run.step < run.steps_per_epoch:
-            _call(callbacks, "on_interrupt", run)
+            _call(callbacks, "on_break", run)
             return
     run.steps_per_epoch = run.step
     seconds = time.perf_counter() - started
@@ -97,7 +136,7 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
     if plan.on_divergence == "recover" and record["loss"] <= min(run.history["loss"], default=math.inf):
         run.good = [run.good[0], copy_state(run.backend, run.state)]
     run.history = History((*run.history.records, record))
-    _call(callbacks, "on_epoch_end", run, record)
+    _call_all(callbacks, "on_epoch_end", run, record)
 
 
 def _begin(run: Run, done: int) -> State:
@@ -116,15 +155,26 @@ def _zero_sums(run: Run) -> None:
 
 
 def _steps(
-    run: Run, plan: Plan, order: np.ndarray, callbacks: Sequence[object], interrupt: Interrupt, done: int
+    run: Run,
+    plan: Plan,
+    order: np.ndarray,
+    callbacks: Sequence[object],
+    interrupt: Interrupt,
+    done: int,
+    kept: State,
 ) -> dict[str, float]:
     """The epoch's steps, and what is measured after them; ends after the step in flight when Ctrl-C was pressed."""
     on = run.backend
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
     run.step = done
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
-        for run.step, rows in enumerate(plan.feed.begin(order, done, lambda: interrupt.asked), done + 1):
-            run.state = plan.feed.step(run.state, rows)
+        for number, rows in enumerate(plan.feed.begin(order, done, lambda: interrupt.asked), done + 1):
+            try:
+                run.state = plan.feed.step(run.state, rows)
+            except BaseException:  # half of it may be in the state, which it was free to write over
+                run.state, run.step = kept, done
+                raise
+            run.step, run.trained = number, True
             _call(listeners, "on_step_end", run)
             if interrupt.asked:
                 break
@@ -180,3 +230,10 @@ def _call(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) 
             getattr(callback, hook)(run, *arguments)
     if run.state is not before:
         run.state = owned_state(run.backend, run.state, before)
+
+
+def _call_all(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) -> None:
+    """Call each, also after one that raises; the last error is raised then."""
+    with ExitStack() as calls:
+        for callback in reversed(list(callbacks)):
+            calls.callback(_call, [callback], hook, run, *arguments)

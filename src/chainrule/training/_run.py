@@ -31,7 +31,7 @@ class Run:
     ``steps_per_epoch`` is None while that is not known, in a first epoch of batches without a length;
     ``rate_scale`` is what the scheduled rate is multiplied by; ``recoveries`` counts the epochs that were started again
     after a divergence, and ``good`` is what they start from: the first state, and the end of the epoch with the lowest
-    loss; ``history`` has the epochs so far.
+    loss; ``history`` has the epochs so far; ``trained`` is whether a step was taken.
     """
 
     backend: Backend
@@ -45,6 +45,7 @@ class Run:
     history: History = field(default_factory=History)
     epoch: int = 0
     step: int = 0
+    trained: bool = False
     rate_scale: float = 1.0
     recoveries: int = 0
     good: list[State] = field(default_factory=list)

@@ -1,0 +1,180 @@
+"""The callback that keeps a training in its folder: it writes checkpoints, and clears away its own of before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from .. import serialization
+from .._errors import FileError
+from ..history import Record
+from ..model import Model
+from ._checkpoint import BEST, Checkpoint, Place, checkpoints_of, is_of, name_of, write_checkpoint
+from ._divergence import is_finite
+from ._lock import FolderLock
+from ._run import Run
+
+
+class Keeper:
+    """Writes checkpoints; comes after all other callbacks, whose state it stores.
+
+    Only files of a training of this ``identity`` are removed or written over. ``start`` is where it goes on from.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        lock: FolderLock,
+        identity: Mapping[str, Any],
+        callbacks: Sequence[object],
+        start: Place | None,
+    ) -> None:
+        self._checkpoint, self._folder, self._lock = checkpoint, Path(checkpoint.folder), lock
+        self._identity, self._callbacks, self._start = identity, callbacks, start
+        told = json.dumps(identity, sort_keys=True).encode()
+        self._mark = f"training-{hashlib.sha256(told).hexdigest()[:12]}"
+        self._written_at = time.monotonic()
+        self._written: Place | None = None
+        self._failing = False
+
+    def on_train_begin(self, run: Run) -> None:
+        for left in self._folder.glob(f".{self._mark}-*.partial"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
+        start = self._start or Place(-1)
+        own = checkpoints_of(self._folder, self._identity)
+        # Later ones than the one that was read could not be read: they are the first to go.
+        self._mine = [path for _, path in sorted(own, key=lambda each: (each[0] <= start, each))]
+        self._best_model: Model | None = None  # until it is written
+        before = self._best_before()
+        self._best = before if self._start else math.inf
+        if self._start and not self._start.step and len(run.history):
+            self._look(run, run.history.records[-1])
+            self._try(lambda: self._write_best(run))
+
+    def on_step_end(self, run: Run) -> None:
+        if run.step != run.steps_per_epoch and self._time_is_up():
+            self._write(run, Place(run.epoch - 1, run.step))
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        ends = run.stopped is not None or run.epoch == run.last_epoch
+        every = self._checkpoint.every
+        due = self._time_is_up() if isinstance(every, str) else (run.epoch - run.first_epoch + 1) % every == 0
+        self._look(run, record)
+        if due or ends:
+            self._write(run, Place(run.epoch))
+
+    def on_break(self, run: Run) -> None:
+        """Keep what there is, when a training breaks off."""
+        self._write(run, Place(run.epoch - 1, run.step) if _record(run) is None else Place(run.epoch))
+
+    def on_train_end(self, run: Run) -> None:
+        if self._failing:
+            warnings.warn(
+                f"the last checkpoint could not be written to {self._folder}: keep the model that fit returns "
+                "elsewhere, with model.save(path).",
+                stacklevel=2,
+            )
+
+    def _time_is_up(self) -> bool:
+        seconds = self._checkpoint.seconds
+        return seconds is not None and time.monotonic() - self._written_at >= seconds
+
+    def _look(self, run: Run, record: Record) -> None:
+        """Take the model of this record, if it is the best so far."""
+        if watched(record) < self._best:
+            self._best, self._best_model = watched(record), run.model()
+
+    def _write(self, run: Run, place: Place) -> None:
+        on = run.backend
+        if place == self._written or (place.step and not on.to_numpy(is_finite(on, run.state))[0]):
+            return  # or on its way to the end of a lost epoch: the checkpoint before is a good one
+        if self._try(lambda: self._replace(run, place)):
+            self._written = place
+        self._written_at = time.monotonic()
+
+    def _replace(self, run: Run, place: Place) -> None:
+        """The best model, the checkpoint, and then the oldest ones away: in this order, or a kill could lose one."""
+        self._write_best(run)
+        path = self._free_path(place)
+        write_checkpoint(path, run, place, self._identity, self._callbacks, mark=self._mark)
+        serialization.read_description(path)  # it is there, and whole
+        self._mine = [*(each for each in self._mine if each != path), path]
+        last = self._mine[-self._checkpoint.keep :]
+        self._mine = [*(each for each in self._mine[: -len(last)] if not _removed(each)), *last]
+
+    def _free_path(self, place: Place) -> Path:
+        """The place's name, where nobody else's file has it."""
+        paths = (self._folder / name_of(place, number) for number in count(1))
+        return next(path for path in paths if path in self._mine or not os.path.lexists(path))
+
+    def _write_best(self, run: Run) -> None:
+        if not self._lock.hold():  # a folder that was made again: what is in it now is not from here
+            self._mine, self._best = [], self._best_before()
+            record = _record(run)
+            if self._best_model is None and record is not None:
+                self._look(run, record)
+        if self._best_model is not None:
+            model, on = self._best_model, self._best_model.backend
+            arrays = {"theta": on.to_numpy(model.theta), "buffers": on.to_numpy(model.buffers)}
+            described = {**model.description(lenient=True), "training": {"identity": dict(self._identity)}}
+            serialization.write(self._folder / BEST, arrays, described, mark=self._mark)
+            self._best_model = None
+
+    def _best_before(self) -> float:
+        """The loss of the best model in the folder. One that cannot be read is put aside, another's is refused."""
+        path = self._folder / BEST
+        if not os.path.lexists(path):
+            return math.inf
+        try:
+            _, description = serialization.read(path)
+        except FileError as error:
+            aside = next(free for n in count(1) if not os.path.lexists(free := path.with_name(f"{BEST}.{n}")))
+            path.rename(aside)
+            warnings.warn(f"{error} It is kept as {aside.name}.", stacklevel=2)
+            return math.inf
+        try:
+            if is_of(self._identity, description):
+                return watched(description["history"][-1])
+        except (IndexError, KeyError, TypeError):
+            pass
+        raise FileError(f"{path} is not this training's: move it away, or choose another folder.")
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        """Whether it could be written; a training does not end because a disk is full."""
+        try:
+            write()
+        except (OSError, MemoryError) as error:
+            if not self._failing:
+                reason = error if isinstance(error, FileError) else f"cannot write to {self._folder}: {error}."
+                warnings.warn(f"{reason} Training goes on, and it will be tried again.", stacklevel=2)
+            self._failing = True
+            return False
+        self._failing = False
+        return True
+
+
+def _record(run: Run) -> Record | None:
+    """The record of the epoch that the run is in, if it has one."""
+    last = run.history.records[-1:]
+    return last[0] if last and last[0]["epoch"] == run.epoch else None
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # somebody reads it, where that forbids it: later
+        return False
+    return True
+
+
+def watched(record: Record) -> float:
+    """What the best epoch is told by."""
+    return record.get("val_loss", record["loss"])
