@@ -21,6 +21,7 @@ from conftest import Target
 import chainrule as cr
 from chainrule import serialization
 from chainrule.training import Run, has_unfinished
+from chainrule.training._keeper import Keeper
 from chainrule.training._lock import FolderLock
 
 RNG = np.random.default_rng(1)
@@ -32,6 +33,18 @@ STEPS = 5  # an epoch: 70 rows, 16 at a time
 
 class DiedError(BaseException):
     """What stands for the end of a process: nobody catches it."""
+
+
+@pytest.fixture(autouse=True)
+def _the_dead_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed does not, as one does that an error ends, keep its last state."""
+    keep = Keeper.on_break
+
+    def on_break(self: Keeper, run: Run) -> None:
+        if not isinstance(sys.exc_info()[1], DiedError):
+            keep(self, run)
+
+    monkeypatch.setattr(Keeper, "on_break", on_break)
 
 
 class Dies:

@@ -58,6 +58,8 @@ class Keeper:
         if self._start and not self._start.step and len(run.history):
             self._look(run, run.history.records[-1])
             self._try(lambda: self._write_best(run))
+        if self._start:
+            self._clear()
 
     def on_step_end(self, run: Run) -> None:
         if run.step != run.steps_per_epoch and self._time_is_up():
@@ -107,6 +109,10 @@ class Keeper:
         write_checkpoint(path, run, place, self._identity, self._callbacks, mark=self._mark)
         serialization.read_description(path)  # it is there, and whole
         self._mine = [*(each for each in self._mine if each != path), path]
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove all but the last checkpoints."""
         last = self._mine[-self._checkpoint.keep :]
         self._mine = [*(each for each in self._mine[: -len(last)] if not _removed(each)), *last]
 
@@ -117,8 +123,9 @@ class Keeper:
 
     def _write_best(self, run: Run) -> None:
         if not self._lock.hold():  # a folder that was made again: what is in it now is not from here
-            self._mine, self._best = [], self._best_before()
-            record = _record(run)
+            self._mine, before, record = [], self._best_before(), _record(run)
+            if self._best_model is None:
+                self._best = before
             if self._best_model is None and record is not None:
                 self._look(run, record)
         if self._best_model is not None:
@@ -143,7 +150,7 @@ class Keeper:
         try:
             if is_of(self._identity, description):
                 return watched(description["history"][-1])
-        except (IndexError, KeyError, TypeError):
+        except (AttributeError, IndexError, KeyError, TypeError):
             pass
         raise FileError(f"{path} is not this training's: move it away, or choose another folder.")
 
