@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -346,10 +347,73 @@ def test_a_folder_is_its_files_and_those_of_its_folders(tmp_path: Path) -> None:
     for number, place in enumerate((*places, *left_out)):
         (tmp_path / "set" / place).parent.mkdir(parents=True, exist_ok=True)
         pandas.DataFrame({"a": [float(number)]}).to_parquet(tmp_path / "set" / place)
-    (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "set").symlink_to(tmp_path / "set")
-    for given in (tmp_path / "set", tmp_path / "links" / "set", tmp_path / "links"):
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    (tmp_path / "one.parquet").symlink_to(tmp_path / "set" / "b.parquet")
+    for given in (tmp_path / "set", tmp_path / "link"):
         np.testing.assert_array_equal(np.asarray(cr.Parquet(given)), [[1], [0], [2]])
+    np.testing.assert_array_equal(np.asarray(cr.Parquet(tmp_path / "one.parquet")), [[0]])
+
+
+LINKS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "to a file beside it": (
+        lambda p: (p / "latest.parquet").symlink_to("0.parquet"),
+        "latest.parquet .*same file as 0",
+    ),
+    "to it by its whole path": (lambda p: (p / "-.parquet").symlink_to(p / "0.parquet"), "-.parquet .*same file as 0"),
+    "to a file of a folder": (lambda p: (p / "z.parquet").symlink_to("in/1.parquet"), r"z.parquet .*same file as in/1"),
+    "to a link": (
+        lambda p: ((p / "z.parquet").symlink_to("y.parquet"), (p / "y.parquet").symlink_to("0.parquet")),
+        r"y.parquet .*same file as 0.*z.parquet .*same file as 0",
+    ),
+    "by a second name": (
+        lambda p: (p / "in" / "z.parquet").hardlink_to(p / "0.parquet"),
+        "in/z.parquet .*same file as 0",
+    ),
+    "to the folder itself": (lambda p: (p / "loop").symlink_to("."), "loop .a link to a folder"),
+    "to a folder above": (lambda p: (p / "in" / "up").symlink_to(".."), "in/up .a link to a folder"),
+    "to a folder elsewhere": (lambda p: (p / "out").symlink_to(p.parent / "else"), "out .a link to a folder"),
+    "with a file's name": (
+        lambda p: (p / "out.parquet").symlink_to(p.parent / "else"),
+        "out.parquet .a link to a folder",
+    ),
+    "to a file elsewhere": (
+        lambda p: (p / "o.parquet").symlink_to(p.parent / "else" / "9.parquet"),
+        "o.parquet .a link out of the folder",
+    ),
+    "to nothing": (lambda p: (p / "gone.parquet").symlink_to("none.parquet"), "gone.parquet .a link to nothing"),
+    "to itself": (lambda p: (p / "self.parquet").symlink_to("self.parquet"), "self.parquet .a link to nothing"),
+    "that is a pipe": (lambda p: os.mkfifo(p / "p.parquet"), "p.parquet .no file"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("what", LINKS)
+def test_a_folder_counts_a_file_once_and_follows_no_link_out_of_it(what: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    for number, place in enumerate(("set/0.parquet", "set/in/1.parquet", "else/9.parquet")):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        pandas.DataFrame({"a": [float(number)]}).to_parquet(tmp_path / place)
+    link, says = LINKS[what]
+    link(tmp_path / "set")
+    with pytest.warns(UserWarning, match=f"in .*set these are passed over: {says}") as seen:
+        rows = cr.Parquet(tmp_path / "set")
+    assert (len(seen), seen[0].filename) == (1, __file__)
+    np.testing.assert_array_equal(np.asarray(rows), [[0], [1]])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_link_to_a_file_that_is_left_out_itself_is_a_file_of_the_folder(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    for place in (".store/a.parquet", "b.data"):
+        (tmp_path / "set" / place).parent.mkdir(parents=True, exist_ok=True)
+        pandas.DataFrame({"a": [float(len(place))]}).to_parquet(tmp_path / "set" / place)
+    (tmp_path / "set" / "0.parquet").symlink_to(tmp_path / "set" / ".store" / "a.parquet")
+    (tmp_path / "set" / "1.parquet").symlink_to("b.data")
+    np.testing.assert_array_equal(np.asarray(cr.Parquet(tmp_path / "set")), [[16], [6]])
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "x.parquet").symlink_to(tmp_path / "set" / "b.data")
+    with pytest.raises(cr.DataError, match=r"without .parquet files but x.parquet .a link out of the folder"):
+        cr.Parquet(tmp_path / "links")
 
 
 def test_files_need_the_same_features_and_nothing_else(folder: Path) -> None:

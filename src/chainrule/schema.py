@@ -10,7 +10,7 @@ import numpy as np
 from ._backend import to_host
 from ._errors import ConfigurationError
 from .labels import Label, check_columns, name_classes, names_of, number_classes
-from .streams import open_rows
+from .streams import open_rows, read_targets
 from .tables import Preprocessing, Quantity, Unseen, as_table, as_target, is_table_file, with_names
 
 
@@ -64,15 +64,17 @@ class Schema:
             return given
         return self.preprocessing.features(as_table(X, self.preprocessing, what), unseen=unseen)
 
-    def targets(self, y: Any) -> Any:
-        """Y as the loss takes it: the numbers of labels, or numbers in the unit of training."""
+    def targets(self, y: Any, what: str = "y") -> Any:
+        """Y in memory, as the loss takes it: the numbers of labels, or numbers in the unit of training."""
+        y = read_targets(y, what)
         if self.preprocessing is None:
             return number_classes(self.classes, y) if self.classes else y
         return self.preprocessing.targets(as_target(y, self.preprocessing))
 
-    def weights(self, sample_weight: Any) -> Any:
-        """The weights, where X and y are."""
-        return sample_weight if self.preprocessing is None or sample_weight is None else to_host(sample_weight)
+    def weights(self, sample_weight: Any, what: str = "sample_weight") -> Any:
+        """The weights in memory, where X and y are."""
+        weights = read_targets(sample_weight, what)
+        return weights if self.preprocessing is None or weights is None else to_host(weights)
 
     def answers(self, predictions: Any) -> Any:
         """Labels for class indices, the target's own unit for numbers, in the library of the predictions."""

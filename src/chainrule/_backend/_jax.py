@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import BackendError
+from .._errors import BackendError, DataError
 from .._typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 
@@ -58,7 +58,7 @@ def device_name(device: Device) -> str:
 
 
 def device_of(x: Any) -> Device:
-    return next(iter(x.devices()))
+    return next(iter(_with_numbers(x).devices()))
 
 
 def active(device: Device) -> nullcontext[None]:
@@ -79,7 +79,7 @@ def memory(device: Device) -> None:
 def place(x: Array, dtype: DType, device: Device) -> Array:
     import jax
 
-    placed: Array = jax.device_put(jax.numpy.asarray(x, dtype=dtype), device)
+    placed: Array = jax.device_put(jax.numpy.asarray(_with_numbers(x), dtype=dtype), device)
     return placed
 
 
@@ -92,7 +92,17 @@ def from_numpy(x: np.ndarray, device: Device) -> Array:
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    return np.asarray(x)
+    return np.asarray(_with_numbers(x))
+
+
+def _with_numbers(x: Any) -> Any:
+    """The array ``x``, where it still has its numbers."""
+    if x.is_deleted():
+        raise DataError(
+            f"expected an array with numbers, got one of shape {x.shape} that JAX has deleted, as it does with what is "
+            "donated to a compiled function: make it again."
+        )
+    return x
 
 
 def hand_out(x: Array) -> Array:

@@ -11,6 +11,7 @@ from ._parquet import Parquet as Parquet
 from ._rows import in_windows as in_windows
 from ._rows import open_rows as open_rows
 from ._rows import read_rows as read_rows
+from ._rows import read_targets as read_targets
 from ._windows import Windows as Windows
 from ._windows import rows_in_window as rows_in_window
 from ._windows import shuffled_in_windows as shuffled_in_windows

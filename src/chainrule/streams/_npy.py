@@ -6,14 +6,15 @@ from the file, which then is an error.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import tokenize
-import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from .._errors import DataError, FileError
 
@@ -52,16 +53,25 @@ class NpyRows:
         require_file(path)
         self._path = path
         try:
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # looks at the header, and the file's length
-            self._stamp = stamp(path.stat())
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                self.shape, self._by_column, self.dtype = _header(file, path)
+                self._first, self._stamp = file.tell(), stamp(found)
         except OSError as error:
             raise FileError(f"cannot read {path}: {error.strerror or error}.") from error
-        except (ValueError, EOFError, OverflowError, tokenize.TokenError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is no .npy file of numbers: {_reason(error)}.") from error
-        if not isinstance(mapped, np.memmap):
-            raise DataError(f"{path} holds several arrays, expected one: save X alone with np.save.")
-        self.shape, self.dtype, self._first = mapped.shape, mapped.dtype, mapped.offset
-        self._by_column = not mapped.flags.c_contiguous
+        except DataError:
+            raise
+        except (ValueError, tokenize.TokenError) as error:
+            raise DataError(
+                f"{path} is no .npy file of numbers: {' '.join(str(error).split()).rstrip('.')}."
+            ) from error
+        self._width = math.prod(self.shape[1:])
+        needed = self._first + math.prod(self.shape) * self.dtype.itemsize
+        if found.st_size < needed:
+            raise DataError(
+                f"{path} is cut off: an array of {self.dtype} and shape {self.shape} takes {needed:,} bytes, and there "
+                f"are {found.st_size:,}: write it again."
+            )
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """The rows of a slice; ``[::step, ...]`` is one too."""
@@ -77,25 +87,22 @@ class NpyRows:
             raise FileError(f"cannot read {self._path}: {error.strerror or error}.") from error
 
     def _read(self, file: BinaryIO, first: int, last: int, step: int) -> np.ndarray:
-        if self._by_column:
-            columns = self._columns(file, first, last)
-            return columns[::step]
-        width = int(np.prod(self.shape[1:]))
-        at_once = last - first if step == 1 else max(1, _BLOCK // max(1, step * width * self.dtype.itemsize)) * step
+        """``[first:last:step]``, of many rows between two that are taken only these."""
+        each = max(1, step * self._width * self.dtype.itemsize)
+        at_once = max(1, last - first) if step == 1 else max(1, _BLOCK // each) * step
         parts = [np.empty((0, *self.shape[1:]), self.dtype)]
-        for start in range(first, last, max(1, at_once)):
-            rows = min(start + at_once, last) - start
-            rows = (rows - 1) // step * step + 1  # to the last one that is taken
-            parts.append(self._numbers(file, start * width, rows * width).reshape(rows, *self.shape[1:])[::step])
+        for start in range(first, last, at_once):
+            rows = (min(start + at_once, last) - start - 1) // step * step + 1  # to the last one that is taken
+            parts.append(self._neighbours(file, start, rows)[::step])
         return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
-    def _columns(self, file: BinaryIO, first: int, last: int) -> np.ndarray:
-        """Rows of an array in Fortran's order, whose columns are far from each other."""
-        rows = np.empty((last - first, *self.shape[1:]), self.dtype, order="F")
-        columns = rows.reshape(last - first, -1, order="F")
-        for j in range(columns.shape[1]):
-            columns[:, j] = self._numbers(file, j * self.shape[0] + first, last - first)
-        return rows
+    def _neighbours(self, file: BinaryIO, first: int, rows: int) -> np.ndarray:
+        shape = (rows, *self.shape[1:])
+        if not self._by_column:
+            return self._numbers(file, first * self._width, rows * self._width).reshape(shape)
+        columns = range(self._width)  # which are far from each other in the file
+        made = np.stack([self._numbers(file, column * self.shape[0] + first, rows) for column in columns])
+        return made.T.reshape(shape, order="F")
 
     def _numbers(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
         file.seek(self._first + first * self.dtype.itemsize)
@@ -148,6 +155,18 @@ def map_of(x: np.memmap) -> MappedRows | None:
     return MappedRows(x) if hasattr(base, "size") else None
 
 
-def _reason(error: Exception) -> str:
-    """NumPy takes whatever is not an array for a pickle, and says so."""
-    return "it is not one" if "pickle" in str(error) else " ".join(str(error).split()).rstrip(".")
+def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The array's shape, whether it is in Fortran's order, and its dtype; the file is then at its first number."""
+    if file.read(2) == b"PK":
+        raise DataError(f"{path} holds several arrays, expected one: save X alone with np.save.")
+    file.seek(0)
+    versions = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(file)
+    if version not in versions:
+        raise ValueError(f"its version is {version}, expected one of {', '.join(map(str, versions))}")
+    shape, by_column, dtype = versions[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which run code when they are loaded")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {shape}")
+    return shape, by_column, dtype

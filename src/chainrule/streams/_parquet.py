@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name
+from ._npy import require_file, stamp
 from ._windows import WINDOW_BYTES
 
 _KEPT = 2  # blocks in memory: a window ends in one that the next window begins with
@@ -43,8 +44,10 @@ class Parquet:
 
     A column of numbers or truth values is one feature, a column of fixed-size lists of n numbers is n features. What is
     null becomes NaN, which ``fit`` and ``predict`` refuse by its row. The files of a folder and of the folders in it
-    come in the order of their names; what is hidden, or has a name that starts with ``_``, is left out, and so are what
-    pandas wrote as an index and what the names of Hive's folders (``year=2025``) say.
+    come in the order of their names, each file once, whatever names or links it has; links to folders and out of the
+    folder are not followed, and a warning names what is passed over. What is hidden, or has a name that starts with
+    ``_``, is left out, and so are what pandas wrote as an index and what the names of Hive's folders (``year=2025``)
+    say.
 
     ``fit`` shuffles row groups, and the rows of a window among themselves: a window holds as many row groups as fit in
     64 MB. A larger group is read in parts, each of them from the group's start, which is slow.
@@ -82,7 +85,7 @@ class Parquet:
         self._files: list[_File] = []
         for file in _find(Path(path)):
             opened = _open(file)
-            self._files.append(_File(file, opened.metadata, _stamp(file)))
+            self._files.append(_File(file, opened.metadata, stamp(file.stat())))
             if len(self._files) == 1:
                 self.columns = _chosen(file, opened.schema_arrow, chosen, dropped)
                 types = _types(opened.schema_arrow, chosen, dropped)
@@ -155,7 +158,7 @@ class Parquet:
     def _open_file(self, number: int) -> Any:
         file = self._files[number]
         with _reading(file.path):
-            if _stamp(file.path) != file.stamp:
+            if stamp(file.path.stat()) != file.stamp:
                 raise FileError(
                     f"{file.path} has changed since it was opened: make the cr.Parquet anew, and start again."
                 )
@@ -185,22 +188,54 @@ def _names(given: str | Sequence[str] | None) -> list[str]:
 
 
 def _find(path: Path) -> list[Path]:
+    """The file, or those of a folder, each of them once. A warning says which links and other names are passed over."""
     if not path.is_dir():
+        require_file(path)
         return [path]
-    found = [Path(place, name) for place, _, names in os.walk(path, followlinks=True) for name in names]
-    files = sorted(
-        file
-        for file in found
-        if file.suffix == ".parquet" and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-    )
-    if not files:
-        raise DataError(f"{path} is a folder without .parquet files.")
-    return files
+    found: dict[tuple[int, int], Path] = {}
+    passed: list[str] = []
+    for file in sorted(_names_in(path), key=lambda file: (file.is_symlink(), file)):  # a file comes before its links
+        why = _add(found, path, file)
+        if why is not None:
+            passed.append(f"{file.relative_to(path)} ({why})")
+    left_out = ", ".join(passed[:5]) + (f" and {len(passed) - 5} more" if len(passed) > 5 else "")
+    if not found:
+        raise DataError(f"{path} is a folder without .parquet files{f' but {left_out}' if passed else ''}.")
+    if passed:
+        warnings.warn(f"in {path} these are passed over: {left_out}.", UserWarning, stacklevel=3)
+    return sorted(found.values())
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+def _names_in(folder: Path) -> Iterator[Path]:
+    """What ends in .parquet and is not hidden, and all links to folders, which are not followed."""
+
+    def fail(error: OSError) -> None:
+        raise FileError(f"cannot read the folder {error.filename}: {error.strerror}.") from error
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        here = Path(place)
+        links = [here / name for name in folders if (here / name).is_symlink()]
+        for file in (*links, *(here / name for name in names if name.endswith(".parquet"))):
+            if not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts):
+                yield file
+
+
+def _add(found: dict[tuple[int, int], Path], folder: Path, file: Path) -> str | None:
+    """Add the file, or say why not."""
+    try:
+        it = file.stat()
+    except OSError as error:
+        if file.is_symlink():
+            return "a link to nothing"
+        raise FileError(f"cannot read {file}: {error.strerror}.") from error
+    if file.is_symlink() and file.is_dir():
+        return "a link to a folder"
+    if file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
+        return "a link out of the folder"
+    if not file.is_file():
+        return "no file"
+    first = found.setdefault((it.st_dev, it.st_ino), file)
+    return None if first == file else f"the same file as {first.relative_to(folder)}"
 
 
 def _open(path: Path, footer: Any = None) -> Any:

@@ -59,6 +59,13 @@ def read_rows(X: Any, what: str = "X") -> Any:
     return whole
 
 
+def read_targets(y: Any, what: str = "y") -> Any:
+    """Targets or weights in memory; a Parquet file's only column in its own dtype, for classes are whole numbers."""
+    rows: Any = open_rows(y, what) if isinstance(y, str | os.PathLike) else y
+    one = isinstance(rows, Parquet) and rows.shape[1] == 1
+    return rows.column(rows.columns[0]) if one else read_rows(rows, what)
+
+
 def _open_path(path: Path) -> Any:
     if path.is_dir() or path.suffix == ".parquet":
         return Parquet(path)

@@ -111,6 +111,8 @@ def _existing(path: str | Path) -> Path:
         beside = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
         nearest = difflib.get_close_matches(file.name, beside, n=1)
         raise FileError(f"{file} does not exist{f': did you mean {nearest[0]}?' if nearest else '.'}")
+    if not file.is_file():  # a pipe is read once, and a table more often
+        raise FileError(f"{file} is a pipe or a device: expected a file, write it to one first.")
     return file
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
 from ..schema import Schema
-from ..streams import Batches, Parquet, open_rows, read_rows
+from ..streams import Batches, open_rows
 from ._feed import Feed, Passed, make_feed
 from ._staging import DEFAULT_BATCH, held_back
 from ._step import Problem, place_state
@@ -51,7 +50,6 @@ def whole(
     """
     rows = open_rows(X)
     rows = held_back(on, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
-    y = _targets(y)
     if rows is None:
         data = prepare(on, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
     else:
@@ -59,13 +57,6 @@ def whole(
     sizes = batch_sizes(data.x.shape[0], batch_size, network)
     feed, order = make_feed(on, data, sizes, seed)
     return Examples(data, sizes[0], is_flat(y), len(sizes), feed, order)
-
-
-def _targets(y: Any) -> Any:
-    """The targets in memory; a Parquet file's only column in its own dtype, for class indices are whole numbers."""
-    rows: Any = open_rows(y, "y") if isinstance(y, str | os.PathLike) else y
-    one = isinstance(rows, Parquet) and rows.shape[1] == 1
-    return rows.column(rows.columns[0]) if one else read_rows(rows, "y")
 
 
 def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:

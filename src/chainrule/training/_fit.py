@@ -276,7 +276,7 @@ def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: L
     X, y, weight = (*validation, None)[:3]
     what = "the validation X"
     X = read_rows(schema.inputs(X, what=what, unseen="warn"), what)
-    y, weight = schema.targets(y), schema.weights(weight)
+    y, weight = schema.targets(y, "the validation y"), schema.weights(weight, "the validation weights")
     return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
 
 
