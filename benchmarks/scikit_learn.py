@@ -156,7 +156,7 @@ REQUESTS = (
     (
         "to go on from a pickle exactly",
         "pickle.loads(pickle.dumps(half)).partial_fit(X, y)",
-        "moments, rate, order and random stream",
+        "moments, rate, order and random stream, in a pickle that does not grow with the rows",
     ),
     ("hidden features #8291", "clf.transform(X, layer=-1)", "`set_output` and names of features too"),
     ("a check of the gradients", "clf.check_gradients(X[:20], y[:20])", "against central differences"),

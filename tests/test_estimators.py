@@ -455,12 +455,21 @@ def test_a_divergence_in_the_first_epoch_under_early_stopping_leaves_lists_of_on
     assert est.stopped_ == "training diverged"
 
 
-def test_partial_fit_validates_on_the_rows_that_fit_held_out() -> None:
-    est = cr.MLPClassifier(max_iter=3, early_stopping=True, random_state=0, n_iter_no_change=50).fit(DIGITS, DIGIT)
-    held = est._progress.split[1]
-    seen: list[Any] = []
-    est.set_params(scoring=lambda e, X, y: seen.append(X) or 0.5).partial_fit(DIGITS, DIGIT)
-    np.testing.assert_array_equal(seen[0], DIGITS[held])
+SEEN: list[Any] = []
+
+
+def seeing(estimator: Any, X: Any, y: Any) -> float:
+    SEEN.append(X)
+    return 0.5
+
+
+@pytest.mark.parametrize("go_on", [lambda est: est, lambda est: pickle.loads(pickle.dumps(est))], ids=["", "a pickle"])
+def test_partial_fit_validates_on_the_rows_that_fit_held_out(go_on: Callable[[Any], Any]) -> None:
+    SEEN.clear()
+    settings = {"early_stopping": True, "random_state": 0, "n_iter_no_change": 50, "scoring": seeing}
+    go_on(cr.MLPClassifier(max_iter=1, **settings).fit(DIGITS, DIGIT)).partial_fit(DIGITS, DIGIT)
+    assert len(SEEN) == 2
+    np.testing.assert_array_equal(SEEN[0], SEEN[1])
 
 
 def test_a_solver_without_epochs_leaves_nothing_of_the_fit_before() -> None:

@@ -694,8 +694,11 @@ def test_partial_fit_never_trains_on_what_it_holds_out() -> None:
     assert sum(without_effect) == 9
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("library", ["numpy", "jax-jit"])
-def test_partial_fit_goes_on_after_a_call_that_failed(library: str, open_target: Callable[..., Target]) -> None:
+def test_partial_fit_goes_on_after_a_call_that_failed(
+    library: str, shuffle: bool, open_target: Callable[..., Target]
+) -> None:
     class Fails:
         now = False
 
@@ -704,7 +707,7 @@ def test_partial_fit_goes_on_after_a_call_that_failed(library: str, open_target:
                 raise RuntimeError("the network drive is gone")
 
     place, fails = open_target(library).array, Fails()
-    never, failed = regressor(shuffle=False), regressor(shuffle=False, callbacks=[fails])
+    never, failed = regressor(shuffle=shuffle), regressor(shuffle=shuffle, callbacks=[fails])
     for estimator in (never, failed):
         estimator.partial_fit(place(X), NUMBERS)
     fails.now = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -198,3 +200,56 @@ def test_partial_fit_takes_rows_without_all_classes_whatever_warm_start_says() -
     warm.fit(X, CLASSES).partial_fit(X[:1], CLASSES[:1])
     with pytest.raises(ValueError, match="warm_start can only be used where `y` has the same classes"):
         warm.fit(X[:1], CLASSES[:1])
+
+
+# -------------------------------------------------------------------------------------------------------------- pickles
+
+STOPPING = {"early_stopping": True, "n_iter_no_change": 50}
+
+
+@pytest.mark.parametrize("settings", [{}, STOPPING, {"shuffle": False}, {"solver": "lbfgs"}], ids=str)
+def test_a_pickle_does_not_grow_with_the_rows(settings: dict[str, Any]) -> None:
+    def sizes(times: int) -> list[int]:
+        rows, y, found = np.tile(X, (times, 1)), np.tile(CLASSES, times), []
+        estimator = classifier(batch_size="auto", **settings).fit(rows, y)
+        found.append(len(pickle.dumps(estimator)))
+        if "solver" not in settings:
+            found.append(len(pickle.dumps(estimator.fit(rows, y, X_val=rows, y_val=y))))
+            found.append(len(pickle.dumps(estimator.partial_fit(rows, y, X_val=rows, y_val=y))))
+            found.append(len(pickle.dumps(estimator.partial_fit(rows, y))))
+        return found
+
+    np.testing.assert_allclose(sizes(40), sizes(1), atol=100)
+
+
+GO_ON: dict[str, Callable[[Any], Any]] = {
+    "as it is": lambda estimator: estimator,
+    "a pickle": lambda estimator: pickle.loads(pickle.dumps(estimator)),
+    "a copy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("go_on", GO_ON.values(), ids=GO_ON)
+@pytest.mark.parametrize(
+    ("fitted", "settings"), [(0, {}), (2, {}), (0, STOPPING), (0, {"dropout": 0.3}), (0, {"shuffle": False})], ids=str
+)
+def test_calls_go_on_as_one_fit_does(fitted: int, settings: dict[str, Any], go_on: Callable[[Any], Any]) -> None:
+    whole, parts = classifier(max_iter=5, **settings).fit(X, CLASSES), classifier(**settings)
+    if fitted:
+        parts.set_params(max_iter=fitted).fit(X, CLASSES)
+    for _ in range(fitted, 5):
+        parts = go_on(parts).partial_fit(X, CLASSES, classes=[0, 1, 2])
+    assert parts.loss_curve_ == whole.loss_curve_
+    assert parts.validation_scores_ == whole.validation_scores_
+
+
+@pytest.mark.parametrize("go_on", GO_ON.values(), ids=GO_ON)
+def test_an_order_begins_anew_where_its_generator_was_used_for_something_else(go_on: Callable[[Any], Any]) -> None:
+    losses = []
+    for way in (GO_ON["as it is"], go_on):
+        estimator = classifier(random_state=np.random.RandomState(3))
+        for _ in range(3):
+            estimator = way(estimator.partial_fit(X, CLASSES, classes=[0, 1, 2]))
+            estimator._random_state.normal()
+        losses.append(estimator.loss_curve_)
+    assert losses[0] == losses[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -158,10 +159,12 @@ class Perceptron(
     def _train(self, task: Task, given: tuple[Any, Any, Any], before: dict[str, Any] | None, fresh: bool) -> Any:
         """Run the solver; one epoch from ``before``, where that is given."""
         if before is not None:
+            generator, drawn = self._random_state, self._random_state.get_state(legacy=False)
             try:
                 fit_stochastic(self, task, self.callbacks or (), fresh=fresh, incremental=True)
             except BaseException:
                 self.__dict__ = before  # so that the call can be made again
+                generator.set_state(drawn)
                 raise
             return self
         told = SklearnCallbacks(self, *given, self.max_iter) if hasattr(self, "_skl_callbacks") else None
@@ -249,7 +252,7 @@ class Perceptron(
             theta = initial_theta(network, self._random_state, self.initializer)
             self.model_ = task.model(on.asarray(theta), on.asarray(network.initial_buffers()), History())
             self.out_activation_ = self._output_name(task.loss)
-            for name in ("_progress", "_split_seed", *NOTED):
+            for name in ("_progress", "_split_from", *NOTED):
                 self.__dict__.pop(name, None)
             self.n_iter_, self.t_, self.stopped_ = 0, 0, None
             return
@@ -268,15 +271,14 @@ class Perceptron(
         return output if isinstance(output, str) else type(output).__name__
 
     def _split(self, targets: np.ndarray, incremental: bool) -> Split:
-        """The rows to train on and those to validate on: as many again in partial_fit are split as they were before."""
-        if not incremental:
-            return draw_split(self, targets, self._random_state)
-        progress: Progress | None = vars(self).get("_progress")
-        if progress is not None and progress.split is not None and sum(map(len, progress.split)) == len(targets):
-            return progress.split
-        if not hasattr(self, "_split_seed"):
-            self._split_seed = int(self._random_state.randint(2**31 - 1))
-        return draw_split(self, targets, self._split_seed)
+        """The rows to train on and those to validate on. partial_fit draws again as the first call, or fit, did: as
+        many rows are split as they were, so that none that was trained on is validated on.
+        """
+        first: np.random.RandomState | None = vars(self).get("_split_from")
+        if incremental and first is not None:
+            return draw_split(self, targets, copy.deepcopy(first))
+        self._split_from = copy.deepcopy(self._random_state)
+        return draw_split(self, targets, self._random_state)
 
     # What was learnt.
 

@@ -35,23 +35,25 @@ from ..training import (
 )
 from ._convergence import Convergence, start
 from ._inputs import is_sparse
+from ._order import Order
 from ._sparse import SparseRows, on_sparse, place_rows
-from ._task import NON_FINITE, Split, Task
+from ._task import NON_FINITE, Task
 from ._validation import HeldForward, make_score
 
 
 @dataclass
 class Progress:
-    """What ``partial_fit`` goes on from. It pickles: arrays come to the host, and the compiled step is left out."""
+    """What ``partial_fit`` goes on from. It pickles, whatever the rows: arrays come to the host, and the compiled step
+    is left out.
+    """
 
     state: State
     problem: Problem
-    order: np.ndarray  # of the training rows, in the last epoch
+    order: Order  # of the training rows, in the last epoch
     rate_scale: float = 1.0
     best: Snapshot | None = None
     ended: bool = False  # whether early stopping has ended the calls of partial_fit
     past_end: bool = False  # whether it was said that the schedule is over
-    split: Split | None = None  # the last fit's, so that no row that it trained on is validated on
     feed: Resident | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,10 +101,8 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
 
     def order(epoch: int) -> np.ndarray:
         if estimator.shuffle:
-            permutation = np.arange(rows)
-            estimator._random_state.shuffle(permutation)  # as sklearn.utils.shuffle does, whose checks take longer
-            progress.order = progress.order[permutation]
-        return task.rows[progress.order]
+            progress.order.shuffle(estimator._random_state)
+        return task.rows[progress.order.index()]
 
     measure = _measure(on, task)
     if estimator.early_stopping and not (fresh or incremental):
@@ -119,7 +119,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         progress.state = copy_state(on, run.state) if incremental else run.state
         progress.problem, progress.rate_scale = task.problem, run.rate_scale
         progress.best, progress.ended = convergence.best, convergence.ended
-        progress.split, progress.feed = progress.split if incremental else task.split, _program_of(feed, incremental)
+        progress.feed = _program_of(feed, incremental)
         estimator.model_, estimator.stopped_, estimator._progress = run.model(), run.stopped, progress
 
 
@@ -178,17 +178,17 @@ def _resume(estimator: Any, on: Backend, task: Task, incremental: bool) -> Progr
     before: Progress | None = getattr(estimator, "_progress", None) if incremental else None
     if before is None or type(before.problem.optimizer) is not type(task.problem.optimizer):
         seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
-        return Progress(fresh(seed), task.problem, np.arange(len(task.rows)))
+        return Progress(fresh(seed), task.problem, Order(len(task.rows)))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
     state = copy_state(on, place_state(on, before.state))._replace(theta=theta, buffers=buffers)
-    order = before.order if len(before.order) == len(task.rows) else np.arange(len(task.rows))
+    order = before.order.copy() if before.order.rows == len(task.rows) else Order(len(task.rows))
     best = None if before.best is None else Snapshot(*place_state(on, before.best))
     if before.problem == task.problem:
         return replace(before, state=state, order=order, best=best, ended=False)
     # Other settings of an optimizer may ask for fewer moments, or for more (Lion's decay): those of before stay.
     moments = fresh(0).moments
     state = state._replace(moments=state.moments[: len(moments)] + moments[len(state.moments) :])
-    return Progress(state, task.problem, order, before.rate_scale, best, split=before.split)
+    return Progress(state, task.problem, order, before.rate_scale, best)
 
 
 def _feed(on: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:

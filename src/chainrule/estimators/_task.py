@@ -56,7 +56,6 @@ class Task:
     constant: float
     classes: tuple[Any, ...] = ()
     feature_names: tuple[str, ...] = ()
-    split: Split | None = None
 
     def model(self, theta: Array, buffers: Array, history: History) -> Model:
         """The network with these numbers."""

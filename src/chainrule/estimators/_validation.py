@@ -54,7 +54,7 @@ def with_held_out(
         X_held, y_held, kept, batch, estimator._constant(targets[held], kept), _lacking(estimator, targets[held])
     )
     trained = estimator._constant(targets[rows], None if weight is None else weight[rows])
-    return replace(task, rows=rows, held=shown, constant=trained, split=split)
+    return replace(task, rows=rows, held=shown, constant=trained)
 
 
 def _lacking(estimator: Any, targets: np.ndarray) -> tuple[str, ...]:
