@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -735,6 +736,53 @@ def test_it_is_cloned_searched_piped_pickled_and_shown() -> None:
     assert base.clone(search.best_estimator_[-1]).get_params() == search.best_estimator_[-1].get_params()
     assert "MLPClassifier" in search._repr_html_()
     assert repr(cr.MLPClassifier(alpha=1.0, dropout=0.5)) == "MLPClassifier(alpha=1.0, dropout=0.5)"
+
+
+FITTED: dict[str, Callable[[], Any]] = {
+    "a classifier": lambda: cr.MLPClassifier(max_iter=2, random_state=0).fit(DIGITS, np.where(DIGIT > 4, "a", "b")),
+    "a regressor": lambda: cr.MLPRegressor(solver="lbfgs", max_iter=5).fit(NUMBERS, TARGETS),
+    "with much of it": lambda: cr.MLPClassifier(
+        max_iter=2, early_stopping=True, solver=cr.AdamW(cr.CosineDecay(1e-3, steps=90)), dropout=0.2,
+        normalization="batch", activation=["gelu"], hidden_layer_sizes=(9,), random_state=0, class_weight={1: 2.0},
+        clip=cr.ClipNorm(1.0),
+    ).fit(DIGITS.astype("float32"), DIGIT),
+    "by calls": lambda: cr.MLPRegressor(random_state=0).partial_fit(NUMBERS, NUMBER / 100.0),
+    "of labels": lambda: cr.MLPClassifier(max_iter=2).fit(COUNTS, SEVERAL),
+}  # fmt: skip
+
+
+def parts_of(thing: Any) -> Iterator[Any]:
+    """What a state is made of, as skops walks through it."""
+    yield thing
+    if isinstance(thing, dict):
+        inner = list(thing.values())
+    elif isinstance(thing, list | tuple):
+        inner = list(thing)
+    elif hasattr(thing, "__dict__") and type(thing).__module__.startswith("chainrule"):
+        inner = [thing.__getstate__()]
+    else:
+        inner = []
+    for part in inner:
+        yield from parts_of(part)
+
+
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_a_fitted_estimator_has_no_module_in_it(make: Callable[[], Any]) -> None:
+    assert not [part for part in parts_of(make()) if isinstance(part, ModuleType)]
+
+
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_skops_writes_and_reads_what_was_fitted(make: Callable[[], Any]) -> None:
+    skops = find_library("skops", "skops.io")
+    estimator = make()
+    X = {64: DIGITS, 8: NUMBERS, 20: COUNTS}[estimator.n_features_in_]
+    written = skops.dumps(importlib.import_module("sklearn.pipeline").make_pipeline("passthrough", estimator))
+    back = skops.loads(written, trusted=skops.get_untrusted_types(data=written))[-1]
+    np.testing.assert_array_equal(back.predict(X), estimator.predict(X))
+    assert back.model_ == estimator.model_
+    if estimator.solver != "lbfgs" and not hasattr(estimator, "classes_"):
+        estimator.partial_fit(X, NUMBER), back.partial_fit(X, NUMBER)
+        assert back.model_ == estimator.model_
 
 
 def test_metadata_is_routed() -> None:
