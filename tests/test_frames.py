@@ -141,6 +141,12 @@ def test_a_missing_target_label_or_weight_is_called_missing(make: Any) -> None:
     )
 
 
+def test_a_frame_of_targets_is_answered_in_a_column() -> None:
+    for y in ({"y": Y}, pd.DataFrame({"y": Y}), pl.DataFrame({"y": Y}), pa.table({"y": Y})):
+        assert fit(y=y).predict(X).shape == (ROWS, 1)
+    assert fit(y=pa.array(Y)).predict(X).shape == (ROWS,)
+
+
 @pytest.mark.parametrize("as_bool", ["boolean", "bool[pyarrow]", object, "bool"])
 def test_truth_values_are_the_classes_0_and_1(as_bool: Any) -> None:
     turns, options = LABELS == 1, {"loss": "softmax_cross_entropy", "epochs": 1}
@@ -298,6 +304,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], type[cr.ChainruleError], str]] = {
         cr.DTypeError,
         r"lists of numbers, got a map: give numpy\.asarray\(list\(X\)\)",
     ),
+    "a set, which has no order": (lambda: {1.0, 2.0}, cr.DTypeError, r"lists of numbers, got a set\.$"),
     "records": (lambda: PLAIN.to_records(), cr.DTypeError, "structured_to_unstructured"),
 }
 
@@ -374,6 +381,7 @@ def test_columns_are_read_in_the_kinds_that_are_promised() -> None:
         "decimals": ([Decimal("1.5"), None], [1.5, np.nan], "f"),
         "whole decimals": ([Decimal("7.0"), Decimal(big + 1)], [7, big + 1], "i"),
         "large decimals": ([Decimal(2**70 + 1), None], [2**70 + 1, None], "O"),
+        "NaN of decimals": ([Decimal(big + 1), Decimal("NaN")], [big + 1, None], "O"),
         "beyond floats": ([10**400, 0.5], [np.inf, 0.5], "f"),
         "text": (["x", None], ["x", None], "O"),
         "mixed": ([1, "x"], [1, "x"], "O"),

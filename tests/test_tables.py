@@ -330,6 +330,8 @@ def test_large_whole_numbers_are_a_quantity_where_there_are_many(write):
 def test_whole_numbers_beyond_floats_are_infinite(write):
     path = write("a,y", *(f"{'9' * 400 if i == 3 else 2**70 + i},{i}.5" for i in range(20)))
     refusal(DataError, lambda: Preprocessing.learn(read_table(path, target="y")), "infinite values: 'a' (1 of 20)")
+    path = write("a,y", *(f"{i},{'9' * 400 if i == 3 else 2**70 + i}" for i in range(20)))
+    refusal(DataError, lambda: Preprocessing.learn(read_table(path, target="y")), "target 'y' has 1 infinite values")
 
 
 def test_what_rounds_to_one_value_is_not_called_the_same(write):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -366,6 +366,6 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 def _refuse_single(v: Any, what: str) -> NoReturn:
     if _kind_of(v) in _KINDS:
         _refuse_kind(v, what, "", ENCODE)
-    remedy = f": give numpy.asarray(list({what}))" if hasattr(v, "__iter__") else ""
+    remedy = f": give numpy.asarray(list({what}))" if hasattr(v, "__iter__") and not isinstance(v, Set) else ""
     got = "None" if v is None else f"a {type(v).__name__}"
     raise DTypeError(f"{what} must be an array, a frame, or lists of numbers, got {got}{remedy}.")
