@@ -19,6 +19,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import main
+from chainrule.cli._folder import RunFolder
 from chainrule.training import FolderLock
 
 QUICK = [
@@ -267,6 +268,44 @@ def test_a_killed_overwrite_leaves_the_old_run_whole_and_can_be_resumed(
     dies(table, "--out", "out", "--seed", 2, "--overwrite")
     assert train(table, "--out", "out", "--seed", 3, "--overwrite") == 0, "or begun anew"
     assert set(content(Path("out"))) == set(before)
+
+
+@pytest.mark.parametrize("moment", range(9))
+def test_a_run_that_is_killed_while_it_takes_its_place_is_resumed_whole(
+    moment: int, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (table, "--out", "out", "--seed", 1)
+    assert train(table, "--out", "out") == 0
+    old = Path("out/model.safetensors").read_bytes()
+    moves = iter(range(9))
+
+    def kills(action: Callable[..., Any]) -> Callable[..., Any]:
+        def killed(path: Path, *arguments: object, **settings: object) -> object:
+            if next(moves) == moment:
+                raise KilledError
+            return action(path, *arguments, **settings)
+
+        return killed
+
+    finish = RunFolder.finish
+
+    def dies(self: RunFolder) -> RunFolder:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", kills(Path.replace))
+            patch.setattr(Path, "unlink", kills(Path.unlink))
+            return finish(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", dies)
+        with pytest.raises(KilledError):
+            train(*words, "--overwrite")
+    assert not (Path("out/model.safetensors").read_bytes() == old and moment > 0 and Path("out/history.csv").exists())
+    assert train(*words) == 1
+    assert train(*words, "--resume") == 0
+    assert train(table, "--seed", 1, "--out", "whole") == 0
+    there = {name.removeprefix("unfinished/") for name in content(Path("out"))}  # the best, after the last moment
+    assert there == set(content(Path("whole")))
+    np.testing.assert_array_equal(*(cr.load(f"{out}/model.safetensors").theta for out in ("out", "whole")))
 
 
 # ---------------------------------------------------------------------------------------------------- two at a time

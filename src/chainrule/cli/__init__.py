@@ -38,12 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], debug: bool) -> int:
     try:
-        from ._app import run
-    except ModuleNotFoundError as error:
-        _say(f"error: the command line needs {error.name}: pip install 'chainrule[cli]'.")
-        return 1
-    try:
-        return run(words)
+        return _command(words)
     except KeyboardInterrupt as error:
         _say("interrupted.", error)
         return error.args[0] if error.args else 130
@@ -52,6 +47,15 @@ def _run(words: list[str], debug: bool) -> int:
             raise
         _say(f"error: {error}", error)
         return 1
+
+
+def _command(words: list[str]) -> int:
+    try:
+        from ._app import run
+    except ModuleNotFoundError as error:
+        _say(f"error: the command line needs {error.name}: pip install 'chainrule[cli]'.")
+        return 1
+    return run(words)
 
 
 def _say(line: str, error: BaseException | None = None) -> None:

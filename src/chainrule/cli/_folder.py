@@ -76,16 +76,18 @@ class RunFolder:
         """Have the results where they belong, in place of the run that stood there."""
         if self.work == self.out:
             return self
+        old = [self.out, *(stage for stage in _stages(self.out) if stage != self.work and _files(stage))]
         try:
             with _locked(self.out / "checkpoints", "lock"):
-                for place in (self.out, *_stages(self.out)):
-                    for old in _files(place) if place != self.work else ():
-                        if old != self.out / "model.safetensors":  # replaced, so that there always is one
-                            old.unlink()
-                for new in _files(self.work):
-                    new.replace(self.out / new.relative_to(self.work))
+                for path in (path for place in old for path in _files(place)):
+                    if path != self.out / "model.safetensors":  # replaced, so that there always is one
+                        path.unlink()
+                for path in _files(self.work):
+                    path.replace(self.out / path.relative_to(self.work))
         except OSError as error:
-            raise FileError(f"{error} The finished run is in {self.work}: move it from there.") from error
+            raise FileError(f"{str(error).rstrip('.')}. The finished run is in {self.work}.") from error
+        for stage in old[1:]:
+            _remove_empty(stage)
         return RunFolder(self.out, self.out)
 
 
@@ -105,8 +107,8 @@ def run_folder(wanted: Wanted, say: Callable[[str], object]) -> Iterator[RunFold
                 say(f"{out} has a run, which is replaced when this one is finished; until then this one is in {work}.")
             yield RunFolder(out, work)
         finally:
-            for stage in {work, *_stages(out)} - {out}:
-                _remove_empty(stage)
+            if work != out:
+                _remove_empty(work)
             if is_new:
                 _remove_empty(out)
 
