@@ -114,8 +114,11 @@ def fit(
         FileError: the folder of the checkpoints cannot be written to, or another process trains in it.
         DivergenceError: training turned NaN or infinite; its ``model`` has the last good weights.
 
+    Any other error in mid-training, a callback's or of rows that cannot be read, passes as it is, and has the weights
+    so far as its ``model`` too.
+
     Ctrl-C ends the training after the step in flight: the model so far is returned and a warning says so. A second
-    Ctrl-C ends at once.
+    Ctrl-C ends at once, with a KeyboardInterrupt that has the model.
 
     Example:
         >>> import numpy as np, chainrule as cr

@@ -79,7 +79,7 @@ def identify(value: Any) -> Any:
             "that a training which is resumed has the same.",
             stacklevel=5,
         )
-    return f"{name} {look.digest.hexdigest()[:20]}"
+    return f"{name} {look.digest.hexdigest()}"
 
 
 class _Look:
