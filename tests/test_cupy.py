@@ -124,6 +124,26 @@ def test_batches_are_prepared_on_the_device_by_the_thread_that_reads_ahead(cupy:
     assert trained(batches, None, batch_size=None, backend="cupy", device=1) == whole
 
 
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_a_buffer_that_is_filled_anew_trains_and_predicts_on_its_rows(cupy: Any, where: str) -> None:
+    def place(x: np.ndarray) -> Any:
+        return x.copy() if where == "host" else on(cupy, 1, x)
+
+    def batches() -> Iterator[tuple[Any, Any]]:
+        x, y = place(X[:64]), place(Y[:64])
+        for i in range(0, 256, 64):
+            with cupy.cuda.Device(1):
+                x[...], y[...] = place(X[i : i + 64]), place(Y[i : i + 64])
+            yield x, y
+
+    settings: dict[str, Any] = {"backend": "cupy", "device": 1, "optimizer": cr.Adam(0.01)}
+    whole = trained(X[:256], Y[:256], shuffle=False, **settings)
+    model = trained(batches, None, batch_size=None, **settings)
+    assert model == whole
+    answers = model.predict(batches)
+    np.testing.assert_array_equal(answers if where == "host" else answers.get(), whole.predict(X[:256]))
+
+
 def test_arrays_of_two_devices_do_not_mix(cupy: Any) -> None:
     x, y = on(cupy, 1, X), on(cupy, 0, Y)
     with pytest.raises(cr.DataError, match="one device, got cupy on cuda:1 and cupy on cuda:0: convert them"):
@@ -279,7 +299,7 @@ def test_an_x_without_room_is_checked_like_any_other(cupy: Any) -> None:
 
 def test_predictions_of_an_x_without_room_are_made_a_window_at_a_time(cupy: Any, monkeypatch: Any) -> None:
     model = trained(backend="cupy", device=1)
-    monkeypatch.setattr("chainrule.model.rows_in_window", lambda rows, batch_size: 100)
+    monkeypatch.setattr("chainrule.streams._windows.WINDOW_BYTES", 8 * LONG.shape[1] * 100)
     leave(cupy, 400_000)
     np.testing.assert_array_equal(model.predict(LONG), model.to("numpy").predict(LONG))
 

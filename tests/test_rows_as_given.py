@@ -167,7 +167,7 @@ def test_a_training_over_refilled_buffers_resumes_within_an_epoch(tmp_path: Path
             if (run.epoch, run.step) == (2, 12):
                 raise KeyboardInterrupt
 
-    source = SOURCES["a ring of three"]
+    source = SOURCES["one buffer"]
     with pytest.raises(KeyboardInterrupt):
         fit(source, checkpoint=cr.Checkpoint(tmp_path, every="0 s"), callbacks=[Dies()])
     assert same(fit(source, checkpoint=tmp_path, resume=True), trained_on_plain_batches("numpy"))
