@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.streams import _npy, _windows, open_rows, read_rows
+from chainrule.streams import _npy, _windows, open_rows, read_once, read_rows, read_targets
 from chainrule.tables import read_table
 
 RNG = np.random.default_rng(7)
@@ -363,3 +363,20 @@ def test_an_object_that_fails_is_named_and_its_error_chained(what: str, small_wi
             call()
         assert cause is None or isinstance(caught.value.__cause__, cause)
         assert "\n" not in str(caught.value)
+
+
+def test_targets_of_every_kind_come_as_they_are() -> None:
+    pandas = pytest.importorskip("pandas")
+    labels = ["a", "bcd", "e"] * 3
+    for given in (labels, pandas.Series(labels), pandas.Index(labels), pandas.Categorical(labels), np.asarray(labels)):
+        assert np.asarray(read_targets(given)).tolist() == labels
+
+
+def test_a_map_is_evaluated_without_a_copy(tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", X)
+    mapped, model = np.load(tmp_path / "X.npy", mmap_mode="r"), fit(X)
+    assert np.shares_memory(read_once(mapped), mapped)
+    assert model.evaluate(mapped, Y) == model.evaluate(tmp_path / "X.npy", Y) == model.evaluate(X, Y)
+    os.truncate(tmp_path / "X.npy", 1000)
+    with pytest.raises(cr.FileError, match=r"X.npy has changed since it was opened"):
+        read_once(mapped)

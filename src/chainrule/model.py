@@ -28,7 +28,7 @@ from .metrics import METRICS, POWERS, HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import CLASSES, ForwardPass, apply_link, decide
 from .schema import Schema
-from .streams import are_batches, in_windows, read_rows, rows_in_window
+from .streams import are_batches, in_windows, read_once, rows_in_window
 from .tables import Preprocessing
 
 
@@ -144,7 +144,7 @@ class Model:
         """
         n_in, n_out, on, schema = self.network.n_in, self.network.n_out, self.backend, self.schema
         found = find_metrics(metrics, self.loss)
-        X = read_rows(schema.inputs(X))
+        X = read_once(schema.inputs(X))
         y, sample_weight = schema.targets(y), schema.weights(sample_weight)
         try:
             with on.active(), np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so

@@ -10,6 +10,7 @@ from ._batches import are_batches as are_batches
 from ._parquet import Parquet as Parquet
 from ._rows import in_windows as in_windows
 from ._rows import open_rows as open_rows
+from ._rows import read_once as read_once
 from ._rows import read_rows as read_rows
 from ._rows import read_targets as read_targets
 from ._windows import Windows as Windows

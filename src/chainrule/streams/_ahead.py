@@ -13,7 +13,7 @@ from .._errors import ChainruleError
 
 Item = TypeVar("Item")
 _LOOK = 0.1  # seconds between two looks at whether what is waited for is still wanted
-_PATIENCE = 10  # looks at a source that is to end
+_PATIENCE = 5  # looks at a source that is to end
 _BOUND = (
     "It was raised in the thread that reads ahead: what can only be used in the thread that made it, as a connection "
     "of sqlite3, must be made where the batches are, in the function or the __iter__ that gives them."

@@ -7,6 +7,7 @@ from the file, which then is an error.
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import stat
 import tokenize
@@ -121,11 +122,8 @@ class MappedRows:
     Raises FileError for a file that has become shorter than the map, or, where it is mapped to read only, another.
     """
 
-    def __init__(self, x: np.memmap) -> None:
-        self.shape, self.dtype = x.shape, x.dtype
-        self._x, whole = x, x
-        while isinstance(whole.base, np.memmap):
-            whole = whole.base
+    def __init__(self, x: np.memmap, whole: np.memmap) -> None:
+        self.shape, self.dtype, self._x = x.shape, x.dtype, x
         self._map: Any = whole.base
         self._needed = whole.offset + whole.nbytes
         self._path = Path(x.filename or "the file of the memory map")
@@ -149,10 +147,10 @@ class MappedRows:
 
 def map_of(x: np.memmap) -> MappedRows | None:
     """The map as rows; None for an array in memory that is a memmap by its class alone, such as a copy of one."""
-    base: Any = x
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return MappedRows(x) if hasattr(base, "size") else None
+    whole: Any = x
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    return MappedRows(x, whole) if isinstance(whole, np.memmap) and isinstance(whole.base, mmap.mmap) else None
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:

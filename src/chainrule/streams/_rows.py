@@ -13,7 +13,7 @@ import numpy as np
 from .._backend import library_of
 from .._errors import DataError
 from ._attributes import attributes_of
-from ._npy import NpyRows, map_of
+from ._npy import MappedRows, NpyRows, map_of
 from ._parquet import Parquet
 from ._windows import rows_in_window, slice_of
 
@@ -30,7 +30,7 @@ def open_rows(X: Any, what: str = "X") -> Any | None:
     if isinstance(X, str | os.PathLike):
         return _checked(_open_path(Path(X)), what)
     if isinstance(X, np.memmap):
-        return map_of(X)
+        return map_of(_checked(X, what))
     if library_of(X) is not None:
         return None
     has = attributes_of(X, ("shape", "__getitem__", *_IN_MEMORY), what)
@@ -51,12 +51,16 @@ def read_rows(X: Any, what: str = "X") -> Any:
         return X
     if isinstance(rows, Parquet):
         return np.asarray(rows)
-    whole, first = np.empty(0), 0
-    for part in in_windows(rows, what):
-        whole = whole if first else np.empty(rows.shape, part.dtype)
-        whole[first : first + len(part)] = part
-        first += len(part)
-    return whole
+    parts = [np.array(part) for part in in_windows(rows, what)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def read_once(X: Any, what: str = "X") -> Any:
+    """The same for what is gone through once, right away: a memory map stays one, however large it is."""
+    rows = open_rows(X, what)
+    if isinstance(rows, MappedRows):
+        return rows[:]
+    return X if rows is None else read_rows(rows, what)
 
 
 def read_targets(y: Any, what: str = "y") -> Any:
