@@ -190,6 +190,34 @@ def test_an_activation_stays_finite_far_out(target: Target) -> None:
                 assert np.isfinite(target.host(gradient)[Z.size : -1]).all()
 
 
+LINES = sorted(FUNCTIONS.keys() - UNBOUNDED - {"sine", "cosine", "your own"})
+
+
+@np.errstate(over="ignore")
+def test_an_activation_is_right_up_to_the_end_of_the_dtype(target: Target) -> None:
+    """Far out each is a line or a constant; a z^2 on the way is infinite beyond 1.8e19, and 0 times infinity is NaN."""
+    b, largest = target.backend, float(np.finfo(target.spec.dtype).max)
+    sizes = np.asarray([1e7, largest**0.4, 1.1 * largest**0.5, largest**0.7, largest / 4])
+    z = np.concatenate([sizes, -sizes])
+    ends = 100.0 * np.sign(z)
+
+    def every(z: Any) -> Any:
+        ones, answers = b.xp.ones_like(z), {}
+        for name in LINES:
+            activation, _, dg = FUNCTIONS[name]
+            a = b.run(layers.activate, activation, z)
+            answers[name] = a, b.run(layers.activation_gradient, activation, z, a, ones) if dg else 0.0 * ones
+        return answers
+
+    for name, (value, gradient) in target.run(every, target.array(z)).items():
+        with about(name):
+            _, g, dg = FUNCTIONS[name]
+            slope = 0.0 * z if dg is None else dg(ends) * np.ones_like(z)
+            line = np.where(np.abs(slope) > 1e-30, slope * z, g(ends))
+            target.check(value, line, rtol=1e-6, atol=1e-37)
+            target.check(gradient, slope, rtol=4 * target.eps, atol=target.eps)
+
+
 def test_an_activation_passes_nan_on(target: Target) -> None:
     for name, (value, _) in activated(target).items():
         if name not in DEAF:
@@ -885,6 +913,14 @@ def test_clip_norm_bounds_each_network_of_a_stack_by_itself(target: Target) -> N
     clipped = target.run(lambda g: optimizers.ClipNorm(1.0)(target.backend, g), g)
     target.check(clipped, [[0.6, -0.8], [0.3, 0.4], [0.0, 0.0]], rtol=2 * target.eps)
     np.testing.assert_array_equal(target.host(clipped)[1], target.host(g)[1])
+
+
+def test_clip_norm_of_a_gradient_whose_square_overflows(target: Target) -> None:
+    """It was clipped to 0, so that the training stood still and said nothing."""
+    largest = float(np.finfo(target.spec.dtype).max)
+    g = np.asarray([[0.6, -0.8], [1e-3, 0.0], [0.0, 0.0]]) * [[largest], [1.0], [1.0]]
+    clipped = target.run(lambda g: optimizers.ClipNorm(5.0)(target.backend, g), target.array(g))
+    target.check(clipped, [[3.0, -4.0], [1e-3, 0.0], [0.0, 0.0]], rtol=4 * target.eps)
 
 
 def test_clip_norm_takes_the_norm_over_a_whole_network() -> None:

@@ -39,6 +39,7 @@ REAL = {"float32": "float", "float64": "double"}
 EDGE = 64  # entries around each array that no kernel may read or write
 SHAPES = [(1, 1), (31, 1), (33, 3), (257, 10), (1, 129), (33, 129), (9, 1000), (3, 33, 10), (2, 1, 1)]
 ODD = [-np.inf, -1e4, -1.0, -1e-30, -0.0, 0.0, 1e-30, 1.0, 1e4, np.inf, np.nan]
+FAR = np.asarray([[-1e30, -1.9e19, -1e7, 1e7, 1.9e19, 1e30, np.nan]])  # squares that float32 does not hold
 ACTIVATIONS = [
     *(cr.ReLU(), cr.LeakyReLU(), cr.LeakyReLU(0.0), cr.ELU(), cr.ELU(0.5), cr.SELU(), cr.Sigmoid(), cr.Tanh()),
     *(cr.SiLU(), cr.GELU(), cr.GELUTanh()),
@@ -123,7 +124,7 @@ CASES: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     layers.activate: [(g, normal(*shape)) for g in ACTIVATIONS for shape in ((1, 1), (33, 129), (2, 9, 10))]
     + [(g, odd_rows()) for g in ACTIVATIONS],
     layers.activation_gradient: [
-        (g, z, g.value(np, z), normal(*z.shape)) for g in ACTIVATIONS for z in (normal(33, 129), normal(2, 9, 10))
+        (g, z, g.value(np, z), normal(*z.shape)) for g in ACTIVATIONS for z in (normal(33, 129), normal(2, 9, 10), FAR)
     ],
     layers.bias_gradient: [(normal(*shape),) for shape in [*SHAPES, (1030, 40), (33_000, 1)]] + [(odd_rows(),)],
     layers.dropout_mask: [

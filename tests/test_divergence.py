@@ -276,3 +276,13 @@ def test_the_rate_that_is_recorded_is_the_one_that_was_taken() -> None:
     model = cr.fit(cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(schedule), callbacks=[Looks()], **settings)
     assert model.history["rate"] == pytest.approx(taken)
     assert taken[4] < 100 * taken[3], "it had to recover"
+
+
+@pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam", "adamw"])
+def test_a_second_moment_that_overflows_is_a_divergence(name: str) -> None:
+    """Of a gradient beyond 1.8e19 the square is infinite in float32: the weight stood still and nothing was said."""
+    net, x, y = cr.Sequential(cr.Dense(1, 1)), [[1e20], [1e20]], [0.0, 0.0]
+    options: dict[str, Any] = {"loss": "absolute_error", "optimizer": name, "epochs": 3}
+    with pytest.raises(cr.DivergenceError, match=r"step 1 of 1: .*the optimizer's update; the gradient reaches 1e\+20"):
+        cr.fit(net, x, y, **options)
+    assert np.isfinite(cr.fit(net, x, y, clip=cr.ClipNorm(1.0), **options).theta).all()

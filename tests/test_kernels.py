@@ -64,6 +64,11 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
         (SoftmaxCrossEntropy(), Z, CLASSES[:7], np.ones((7, 1))),
         (SquaredError(), Z, Z[0], None),
     ],
+    optimizers.clip_norm: [
+        *((bound, g) for bound in (1e-3, 1.0, 1e9) for g in (LONG[0], PAIRS, 0.0 * LONG[0])),
+        (5.0, np.asarray([3e19, -4e19, 0.0])),
+        (1.0, np.asarray([[3e38, -3e38], [1.0, np.nan], [0.3, 0.4]])),
+    ],
     optimizers.adam: [
         *((Adam(b1=b1), LONG[0], LONG[1], (LONG[2], LONG[3]), ONE, np.asarray([0.1])) for b1 in (0.9, 0.0)),
         *(

@@ -190,6 +190,7 @@ class GELUTanh:
         return 0.5 * z * (1.0 + self._tanh(xp, z))
 
     def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
+        z = xp.clip(z, min=-10.0, max=10.0)  # where 1 - t^2 is 0 already, and z^2 not yet infinite
         t = self._tanh(xp, z)
         du = math.sqrt(2.0 / math.pi) * (1.0 + 3.0 * 0.044715 * z * z)
         return 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * du

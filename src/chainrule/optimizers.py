@@ -349,7 +349,10 @@ class ClipValue:
 
 @dataclass(frozen=True)
 class ClipNorm:
-    """g <- g min(1, bound / ||g||), the norm over all parameters of one network (Pascanu et al., 2013)."""
+    """g <- g min(1, bound / ||g||), the norm over all parameters of one network (Pascanu et al., 2013).
+
+    The norm is s ||g / s||, s the largest |g|: squares of numbers beyond 1.8e19 are infinite in float32.
+    """
 
     bound: float
 
@@ -358,10 +361,19 @@ class ClipNorm:
         require(0 < self.bound < math.inf, f"bound must be a finite number > 0, got {self.bound}.")
 
     def __call__(self, backend: Backend, g: Array) -> Array:
-        xp = backend.xp
-        norm = xp.sqrt(xp.sum(g * g, axis=-1, keepdims=True))
-        # bound / max(norm, bound) is 1 up to the bound, and has no 0 / 0
-        return g * (self.bound / xp.clip(norm, min=self.bound))
+        return backend.run(clip_norm, self.bound, g)
+
+
+def clip_norm(backend: Backend, bound: float, g: Array) -> Array:
+    """g, or where its norm is above the bound g bound / ||g||."""
+    xp = backend.xp
+    top = xp.maximum(xp.max(g, axis=-1, keepdims=True), -xp.min(g, axis=-1, keepdims=True))
+    # Never 0; and a compiler may multiply by 1 / s, which must not be so small that it counts as 0.
+    s = xp.clip(top, min=bound, max=max(bound, float(xp.finfo(g.dtype).max) / 8.0))
+    h = g / s
+    norm = xp.sqrt(xp.sum(h * h, axis=-1, keepdims=True))
+    long = norm > bound / s  # and norm is > 1 then
+    return g / xp.where(long, s, 1.0) * xp.where(long, bound / xp.clip(norm, min=1.0), 1.0)
 
 
 OPTIMIZERS: Mapping[str, type[Any]] = MappingProxyType(

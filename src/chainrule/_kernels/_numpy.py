@@ -189,6 +189,20 @@ def _bias_correction(beta: float, t: float) -> float:
     return -math.expm1(t * math.log(beta)) if beta else 1.0
 
 
+def clip_norm(backend: Backend, bound: float, g: Any) -> Any:
+    """By the BLAS's dot product, in one pass, unless that overflows."""
+    return kernel(partial(_clip_norm, backend, bound), lambda g: [(g.shape, g.dtype)])(g)
+
+
+def _clip_norm(backend: Backend, bound: float, g: Any, out: Any) -> None:
+    for member in np.ndindex(g.shape[:-1]) if g.ndim > 1 else ((),):
+        square = float(np.vdot(g[member], g[member]))
+        if math.isfinite(square):
+            np.multiply(g[member], g.dtype.type(bound / max(math.sqrt(square), bound)), out[member])
+        else:
+            out[member] = optimizers.clip_norm(replace(backend, xp=np), bound, g[member])
+
+
 def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
     """The rows by a slice of the order, straight into the batch's memory."""
     x, y, weight = source
@@ -215,5 +229,6 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.positive: positive,
         losses.cost: cost,
         optimizers.adam: adam,
+        optimizers.clip_norm: clip_norm,
     }
 )

@@ -7,8 +7,9 @@ random is keyed. The replay stops at the step, and looks into it for the layer.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from itertools import islice
+from operator import and_
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +34,13 @@ class Divergence(NamedTuple):
 
 
 def is_finite(backend: Backend, state: State) -> Array:
-    """1 where theta, the buffers and the epoch's cost hold finite numbers only, else 0, as an array ``(1,)``."""
+    """1 where theta, the moments, the buffers and the epoch's cost are finite, else 0, as an array ``(1,)``.
+
+    A weight whose second moment is infinite would stand still for ever, and its own numbers would not show it.
+    """
     xp = backend.xp
-    good = xp.all(xp.isfinite(state.theta)) & xp.all(xp.isfinite(state.buffers)) & xp.all(xp.isfinite(state.cost))
-    return xp.reshape(xp.astype(good, backend.dtype), (1,))
+    each = [xp.all(xp.isfinite(array)) for array in (state.theta, state.buffers, state.cost, *state.moments)]
+    return xp.reshape(xp.astype(reduce(and_, each), backend.dtype), (1,))
 
 
 def locate(

@@ -13,7 +13,8 @@ static __device__ Real gelu_tanh_of(Real z) {
   return tanh(Real(0.79788456080286535588) * (z + Real(0.044715) * z * z * z));
 }
 
-static __device__ Real gelu_tanh_slope(Real z) {
+static __device__ Real gelu_tanh_slope(Real far) {
+  const Real z = far > 10 ? Real(10) : far < -10 ? Real(-10) : far;  // z^2 of more could be infinite; NaN stays
   const Real t = gelu_tanh_of(z), du = Real(0.79788456080286535588) * (1 + Real(3 * 0.044715) * z * z);
   return Real(0.5) * (1 + t) + Real(0.5) * z * (1 - t * t) * du;
 }
