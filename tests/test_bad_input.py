@@ -51,6 +51,7 @@ BUILT_IN = {
     cr.DTypeError: TypeError,
     cr.BackendError: RuntimeError,
     cr.DeviceMemoryError: MemoryError,
+    cr.MissingEntryError: KeyError,
     cr.MissingExtraError: ImportError,
     cr.DivergenceError: FloatingPointError,
     cr.FileError: OSError,

@@ -467,6 +467,51 @@ def test_a_history_with_new_columns_leaves_the_old_epochs_empty() -> None:
     assert np.isnan(history["val_loss"][0])
 
 
+def test_a_history_is_asked_for_columns_and_epochs() -> None:
+    first = fit(epochs=2)
+    model = cr.fit(first, X, Y, epochs=1, validation=(X, Y))  # only the third epoch has val_ columns
+    history, losses = model.history, model.history["loss"]
+    assert len(losses) == len(history) == 3
+    assert np.isnan(history["val_r2"]).tolist() == [True, True, False]
+    assert [record["loss"] for record in history] == losses
+    for last in (-1, 2, np.int64(-1)):
+        assert history[last] is history.records[2]
+    assert history[-1]["val_r2"] == history["val_r2"][-1]
+    assert isinstance(history[1:], History)
+    assert history[1:]["epoch"] == history["epoch"][1:] == [2, 3]
+    assert [record["epoch"] for record in reversed(history)] == [3, 2, 1]
+    assert "val_r2" in history
+    assert "val_accuracy" not in history
+    frame = find_library("pandas").DataFrame(history)
+    assert list(frame.columns) == list(history.names)
+    assert frame["loss"].tolist() == losses
+    assert History()["loss"] == History(())["val_loss"] == []  # no epoch, no column to tell a slip from
+
+
+@pytest.mark.parametrize("name", ["typo", "val_acc", "acuracy", "Loss", "", "0", None, 1.5])
+def test_a_column_that_a_history_does_not_have_is_an_error_that_lists_those_that_it_has(name: Any) -> None:
+    history = cr.fit(
+        cr.mlp([3, 4, 2]), X, LABELS, loss="softmax_cross_entropy", epochs=2, validation=(X, LABELS)
+    ).history
+    near = {"val_acc": "val_accuracy", "acuracy": "val_accuracy", "Loss": "loss"}.get(name, "")
+    known = "Known: epoch, loss, val_loss, val_accuracy, rate, seconds."
+    for error in (KeyError, cr.ChainruleError):
+        with pytest.raises(error) as caught:
+            history[name]
+        assert str(caught.value).startswith(f"the history has no column {name!r}: ")
+        assert str(caught.value).endswith(known)
+        assert not near or f"did you mean {near!r}? " in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [2, -3, 10**30])
+def test_an_epoch_that_a_history_does_not_have_is_an_error_that_counts_them(place: int) -> None:
+    for error in (IndexError, KeyError):
+        with pytest.raises(error, match=r"^the history has 2 epochs, got history\[.*\]: count from 0, or -1"):
+            fit(epochs=2).history[place]
+    with pytest.raises(cr.MissingEntryError, match="the history has 0 epochs"):
+        History()[-1]
+
+
 # ---------------------------------------------------------------------------------------------------------- ProgressBar
 
 

@@ -23,6 +23,7 @@ from ._errors import DivergenceError as DivergenceError
 from ._errors import DTypeError as DTypeError
 from ._errors import FileError as FileError
 from ._errors import InterruptedTraining as InterruptedTraining
+from ._errors import MissingEntryError as MissingEntryError
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import ModelFileError as ModelFileError
 from ._kernels import backend as backend

@@ -6,6 +6,7 @@
     ├── DTypeError          (TypeError)           an element type that cannot be
     ├── BackendError        (RuntimeError)        a backend or device that cannot run here
     │   └── DeviceMemoryError  (MemoryError)      a device without memory enough
+    ├── MissingEntryError   (KeyError, IndexError)  a column or an epoch that a history does not have
     ├── MissingExtraError   (ImportError)         an optional package that is not installed
     ├── DivergenceError     (FloatingPointError)  a training that turned NaN or infinite
     └── FileError           (OSError)             a file that cannot be read or written
@@ -50,6 +51,12 @@ class DeviceMemoryError(BackendError, MemoryError):
     """A device has not enough memory; the message says how much was needed and what would fit."""
 
 
+class MissingEntryError(ChainruleError, KeyError, IndexError):
+    """A column, or an epoch, that a history does not have; the message lists those that it has."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
 class MissingExtraError(ChainruleError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
@@ -87,10 +94,18 @@ class InterruptedTraining(UserWarning):
 
 def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationError:
     """The error for a name that is in no table, with the nearest name that is."""
-    names = sorted(known)
+    return ConfigurationError(f"unknown {kind} {got!r}: {_listed(got, sorted(known))}")
+
+
+def missing_column(got: object, known: Iterable[str]) -> MissingEntryError:
+    """The error for a column that a history does not have, with the nearest one that it has."""
+    return MissingEntryError(f"the history has no column {got!r}: {_listed(got, list(known))}")
+
+
+def _listed(got: object, names: list[str]) -> str:
     nearest = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return ConfigurationError(f"unknown {kind} {got!r}: {hint}Known: {', '.join(names)}.")
+    return f"{hint}Known: {', '.join(names)}."
 
 
 def one_line(text: str) -> str:

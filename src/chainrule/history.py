@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import SupportsIndex, overload
+
+from ._errors import MissingEntryError, missing_column
 
 Record = dict[str, float]
 
@@ -14,8 +18,8 @@ Record = dict[str, float]
 class History:
     """One record an epoch: ``epoch``, ``loss``, ``rate``, ``seconds``, and ``val_...`` where validation was asked for.
 
-    ``loss`` is the mean over the epoch's batches while they were trained, penalty included; ``val_loss`` is measured
-    after the epoch, without it.
+    ``history["loss"]`` is a column, ``history[-1]`` the last record. ``loss`` is the mean over the epoch's batches while
+    they were trained, penalty included; ``val_loss`` is measured after the epoch, without it.
 
     Example:
         >>> from chainrule import History
@@ -31,9 +35,31 @@ class History:
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
-    def __getitem__(self, name: str) -> list[float]:
-        """One column, NaN where an epoch has no such entry."""
-        return [record.get(name, float("nan")) for record in self.records]
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a column."""
+        return name in self.names
+
+    @overload
+    def __getitem__(self, key: str) -> list[float]: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Record: ...
+    @overload
+    def __getitem__(self, key: slice) -> History: ...
+    def __getitem__(self, key: str | SupportsIndex | slice) -> list[float] | Record | History:
+        """A column by its name, NaN where an epoch has no such entry; an epoch's record by its place, from 0 or -1 on;
+        a slice of the epochs. Without any epoch every column is empty.
+
+        Raises MissingEntryError, which is a KeyError and an IndexError, for what there is not.
+        """
+        if isinstance(key, slice):
+            return History(self.records[key])
+        if isinstance(key, SupportsIndex):
+            if not -len(self) <= key.__index__() < len(self):
+                raise MissingEntryError(f"the history has {len(self)} epochs, got history[{key}]: count from 0, or -1.")
+            return self.records[key]
+        if self.records and key not in self:
+            raise missing_column(key, self.names)
+        return [record.get(key, math.nan) for record in self.records]
 
     @property
     def names(self) -> tuple[str, ...]:
