@@ -212,8 +212,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         ),
         "early_stopping": (
             "Same split and scores. Where `scoring` is given a row of every class is held out, and one trained on, if "
-            "there are two; where a scorer needs a class that is not there, it is refused before training. Also in `partial_fit`. A divergence ends training at once, with a warning, NaN as the last score "
-            "and the best weights; there a regressor goes on to `max_iter`."
+            "there are two; where a scorer needs a class that is not there, it is refused before training. Also "
+            "in `partial_fit`. A divergence ends training at once, with a warning, NaN as the last score and the best "
+            "weights; there a regressor goes on to `max_iter`."
         ),
     },
     "attributes": {

@@ -18,8 +18,8 @@ Record = dict[str, float]
 class History:
     """One record an epoch: ``epoch``, ``loss``, ``rate``, ``seconds``, and ``val_...`` where validation was asked for.
 
-    ``history["loss"]`` is a column, ``history[-1]`` the last record. ``loss`` is the mean over the epoch's batches while
-    they were trained, penalty included; ``val_loss`` is measured after the epoch, without it.
+    ``history["loss"]`` is a column, ``history[-1]`` the last record. ``loss`` is the mean over the epoch's batches
+    while they were trained, penalty included; ``val_loss`` is measured after the epoch, without it.
 
     Example:
         >>> from chainrule import History

@@ -6,6 +6,7 @@ On the backend, weighted, without a host read: ``metric(backend, prediction, y, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -51,13 +52,20 @@ def mean_absolute_error(backend: Backend, prediction: Array, y: Array, weight: A
 def r2(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
     """1 - sum (prediction - y)^2 / sum (y - mean y)^2, over all outputs: 1 is perfect, 0 is the mean.
 
-    A constant y gives minus infinity, or NaN when it is met exactly.
+    A constant y has 1 where it is met exactly and 0 where not, as in scikit-learn; of one row it is NaN. None of these
+    tells one network from another.
     """
     xp = backend.xp
+    if y.shape[0] < 2:
+        return xp.full((1,), math.nan, dtype=backend.dtype, device=backend.device)
     w = xp.ones_like(y[:, :1]) if weight is None else weight
     centre = xp.sum(w * y, axis=0, keepdims=True) / xp.sum(w)
     residual, total = xp.sum(w * (prediction - y) ** 2), xp.sum(w * (y - centre) ** 2)
-    return xp.reshape(1.0 - residual / total, (1,))
+    # Not total == 0: the mean of equal numbers is rounded.
+    highest, lowest = (xp.max(xp.where(w > 0.0, sign * y, -math.inf), axis=0) for sign in (1.0, -1.0))
+    constant, one = xp.all(highest == -lowest), xp.ones_like(residual)
+    missed = xp.where(residual > 0.0, one, residual)  # a NaN stays one
+    return xp.reshape(1.0 - xp.where(constant, missed, residual / xp.where(constant, one, total)), (1,))
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -89,13 +91,16 @@ class MLPRegressor(RegressorMixin, Perceptron):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs.
 
-        NaN where an answer is not finite.
+        NaN where an answer is not finite, and of one row, with scikit-learn's warning.
         """
         check_numbers(y, "y")
-        return self._score_of(y, as_host(self.predict(X)), as_host(sample_weight))
+        answers = as_host(self.predict(X))
+        if len(answers) < 2:
+            warnings.warn("R^2 is not defined for less than two rows.", UndefinedMetricWarning, stacklevel=2)
+        return self._score_of(y, answers, as_host(sample_weight))
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
-        if not np.isfinite(answers).all():
+        if not np.isfinite(answers).all() or len(answers) < 2:
             return float("nan")
         return float(r2_score(as_host(y), answers, sample_weight=weight))
 

@@ -37,6 +37,10 @@ def check_validation(validation: Validation) -> None:
 def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
     """The task with the user's validation set."""
     X, y = check_x_y(estimator, *validation[:2], reset=False, numeric=estimator._numeric, of="_val")
+    if len(y) < 2 and estimator._numeric and estimator.early_stopping and estimator.scoring is None:
+        raise DataError(
+            "early stopping goes by R^2, which one row has not: expected two rows or more in X_val, or scoring='loss'."
+        )
     weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
     batch, constant = place(task.backend, X, targets, weight), estimator._constant(targets, weight)
     return replace(task, held=Held(*validation[:2], weight, batch, constant, _lacking(estimator, targets)))

@@ -87,6 +87,12 @@ class EarlyStopping:
             return
         self._waited += 1
         if self._waited >= self.patience:
+            if not self.best_epoch:
+                warnings.warn(
+                    f"{self.monitor} was no number in any epoch, as r2 of a single row is none: training ends with the "
+                    "last weights. Monitor 'val_loss', or validate on more rows.",
+                    stacklevel=2,
+                )
             best = self._sign * self.best
             run.stop(f"{self.monitor} did not improve for {self.patience} epochs (best {best:.4g}, {self.best_epoch})")
 
