@@ -20,6 +20,7 @@ from chainrule.tables import Preprocessing, read_table
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")
 arrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 POSITIONS = "has no column names"
 
@@ -351,6 +352,18 @@ def test_a_model_remembers_the_names_of_its_columns(kind: str, tmp_path: Path) -
             ):
                 with pytest.raises(cr.DataError, match="must have the columns a, b, c, d"):
                     call(strange)
+
+
+def test_columns_of_lists_have_names_too(tmp_path: Path) -> None:
+    X, y = np.random.default_rng(0).normal(size=(40, 4)).astype("f4"), np.arange(40) % 2
+    for name, first, second in (("ab", "a", "b"), ("ba", "b", "a")):
+        columns = {first: arrow.FixedSizeListArray.from_arrays(X[:, :3].ravel(), 3), second: arrow.array(X[:, 3])}
+        parquet.write_table(arrow.table(columns), tmp_path / f"{name}.parquet")
+    model = cr.fit(cr.mlp([4, 2]), tmp_path / "ab.parquet", y, loss="softmax_cross_entropy", epochs=1)
+    assert model.feature_names == ("a[0]", "a[1]", "a[2]", "b")
+    np.testing.assert_array_equal(model.predict(tmp_path / "ab.parquet"), model.predict(X))
+    with pytest.raises(cr.DataError, match="must have the columns a"):
+        model.predict(tmp_path / "ba.parquet")
 
 
 def test_batches_have_the_columns_of_the_first(tmp_path: Path) -> None:

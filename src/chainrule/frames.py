@@ -38,6 +38,8 @@ def is_frame(X: Any) -> bool:
 def column_names(X: Any) -> tuple[str, ...] | None:
     """The names of X's columns as text, of a frame or of ``cr.Parquet``; None for what has no names."""
     _refuse_lazy(X)
+    if hasattr(type(X), "feature_names"):  # of the class: a frame may have a column of this name
+        return tuple(X.feature_names)
     names = X if isinstance(X, Mapping) else getattr(X, "column_names", getattr(X, "columns", None))
     return None if names is None or callable(names) else tuple(map(str, names))
 

@@ -94,7 +94,8 @@ class Parquet:
                     f"{file} has other columns, or other types, than {self._files[0].path}: write them with one "
                     "schema, or choose columns that are the same, cr.Parquet(path, columns=[...])."
                 )
-        self.dtype, width = _numbers(self._files[0].path, {name: types[name] for name in self.columns})
+        self.dtype, self._names = _numbers(self._files[0].path, {name: types[name] for name in self.columns})
+        width = len(self._names)
         self._blocks = _cut([file.footer for file in self._files], max(1, WINDOW_BYTES // (8 * width)))
         self.starts = [0, *np.cumsum([block.rows for block in self._blocks]).tolist()]
         self.shape = (self.starts.pop(), width)
@@ -103,6 +104,11 @@ class Parquet:
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._opened: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """A name for each feature: a column's own, or ``pixels[0]``, ``pixels[1]``, ... for a column of lists."""
+        return self._names
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -285,15 +291,15 @@ def _types(schema: Any, columns: list[str] | None, drop: list[str]) -> dict[str,
     return {field.name: field.type for field in schema if field.name in wanted and field.name not in drop}
 
 
-def _numbers(path: Path, types: Mapping[str, Any]) -> tuple[np.dtype, int]:
-    """The dtype that holds all the columns, and how many features they are."""
+def _numbers(path: Path, types: Mapping[str, Any]) -> tuple[np.dtype, tuple[str, ...]]:
+    """The dtype that holds all the columns, and the names of the features that they are."""
     import pyarrow as pa
 
-    dtypes, width = [], 0
+    dtypes, features = [], list[str]()
     for name, whole in types.items():
-        kind, n = whole, 1
+        kind, names = whole, [name]
         if pa.types.is_fixed_size_list(whole) and whole.list_size > 0:
-            kind, n = whole.value_type, whole.list_size
+            kind, names = whole.value_type, [f"{name}[{i}]" for i in range(whole.list_size)]
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
             lists = pa.types.is_list(whole) or pa.types.is_large_list(whole)
             remedy = "write it as lists of a fixed size" if lists else "encode it"
@@ -302,8 +308,8 @@ def _numbers(path: Path, types: Mapping[str, Any]) -> tuple[np.dtype, int]:
                 f"cr.Parquet(path, drop=[{name!r}]), or {remedy}."
             )
         dtypes.append(np.dtype("bool") if pa.types.is_boolean(kind) else np.dtype(kind.to_pandas_dtype()))
-        width += n
-    return np.result_type(np.float32, *dtypes), width
+        features += names
+    return np.result_type(np.float32, *dtypes), tuple(features)
 
 
 def _cut(footers: Sequence[Any], most: int) -> list[_Block]:

@@ -49,14 +49,7 @@ def is_table_file(X: Any) -> bool:
 def with_names(rows: Any, window: np.ndarray) -> Any:
     """Rows ``(n, columns)`` that were read, as columns by name, where those have names."""
     names = column_names(rows)
-    if names is None:
-        return window
-    if len(names) != window.shape[1]:
-        raise DataError(
-            f"the columns {listed(names)} hold lists, {window.shape[1]:,} numbers a row: a table has one number or "
-            "text a cell; give an array, or model.without_preprocessing()."
-        )
-    return dict(zip(names, window.T, strict=True))
+    return window if names is None else dict(zip(names, window.T, strict=True))
 
 
 def as_target(y: Any, prepared: Preprocessing, what: str = "y") -> Table:
