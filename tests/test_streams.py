@@ -164,8 +164,23 @@ def test_what_cannot_be_read_is_refused(what: str, tmp_path: Path) -> None:
 def test_a_row_that_is_no_number_is_named_when_it_is_read(small_windows: None) -> None:
     broken = X.copy()
     broken[[700, 701], 2] = np.nan
-    with pytest.raises(cr.DataError, match=r"in rows 700, 701: drop or scale them"):
+    with pytest.raises(cr.DataError, match=r"X holds NaN in rows 700, 701: fill the missing values in, or drop these"):
         fit(Slices(broken))
+    broken[[700, 701], 2] = np.inf
+    with pytest.raises(
+        cr.DataError, match=r"infinity, or .* too large for float32, in rows 700, 701: drop or scale th"
+    ):
+        fit(Slices(broken))
+
+
+def test_a_null_of_a_parquet_file_is_named_by_its_row_and_column(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=[*"abcdef"])
+    frame.loc[[700, 701], "c"] = None
+    frame.loc[701, "e"] = None
+    frame.to_parquet(tmp_path / "0.parquet")
+    with pytest.raises(cr.DataError, match=r"X holds NaN in rows 700, 701, first in column 'c': fill the missing"):
+        fit(cr.Parquet(tmp_path))
 
 
 def test_what_is_in_memory_is_left_alone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -113,13 +113,21 @@ class Windows:
                 gathered[by_place[start:stop]] = rows
             if np.isfinite(gathered.sum()):  # a sum that is finite has finite terms
                 return gathered
-        bad = np.sort(wanted[~np.isfinite(gathered).all(axis=1)])
-        if len(bad):
-            listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-            raise DataError(
-                f"X holds NaN, infinity or numbers too large for {self._dtype} in rows {listed}: drop or scale them."
-            )
+        if not np.isfinite(gathered).all():
+            self._refuse(gathered, wanted)
         return gathered
+
+    def _refuse(self, gathered: np.ndarray, wanted: np.ndarray) -> NoReturn:
+        """Raise DataError for what is not finite in the rows of these numbers, and for the first column of it."""
+        finite, missing = np.isfinite(gathered), bool(np.isnan(gathered).any())
+        rows = np.sort(wanted[~finite.all(axis=1)])
+        listed = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        names = getattr(self._X, "columns", ())
+        column = int(np.argmin(finite.all(axis=0)))
+        where = f", first in column {names[column]!r}" if len(names) == finite.shape[1] else ""
+        found = "NaN" if missing else f"infinity, or numbers too large for {self._dtype},"
+        remedy = "fill the missing values in, or drop these rows" if missing else "drop or scale them"
+        raise DataError(f"X holds {found} in rows {listed}{where}: {remedy}.")
 
 
 def _runs(ordered: np.ndarray) -> Iterator[tuple[int, int]]:
