@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -268,6 +269,29 @@ def test_a_killed_overwrite_leaves_the_old_run_whole_and_can_be_resumed(
     dies(table, "--out", "out", "--seed", 2, "--overwrite")
     assert train(table, "--out", "out", "--seed", 3, "--overwrite") == 0, "or begun anew"
     assert set(content(Path("out"))) == set(before)
+
+
+def test_an_interrupted_overwrite_replaces_nothing_yet(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(self: object, run: object, record: dict[str, float]) -> None:
+        if record["epoch"] == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    words = (table, "--out", "out", "--seed", 1, "--epochs", 6)
+    assert train(table, "--out", "out") == 0
+    before = content(Path("out"))
+    with monkeypatch.context() as patch:
+        patch.setattr(cr.CSVLogger, "on_epoch_end", press)
+        assert train(*words, "--overwrite") == 130
+    printed = capsys.readouterr().out
+    assert "wrote out/unfinished/model.safetensors" in printed
+    assert "out keeps the run that it has until this one is finished: go on with --resume." in printed
+    assert before.items() <= content(Path("out")).items()
+    assert len(cr.load("out/unfinished/model.safetensors").history) == 3
+    assert train(*words, "--resume") == 0
+    assert not Path("out/unfinished").exists()
+    assert len(cr.load("out/model.safetensors").history) == 6
 
 
 @pytest.mark.parametrize("moment", range(9))
