@@ -26,6 +26,7 @@ from fuzz import files
 
 import chainrule as cr
 from chainrule import serialization
+from chainrule.labels import are_labels
 from chainrule.tables import read_table
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -498,3 +499,86 @@ def test_dates_as_labels_are_not_saved_as_numbers(path: Path) -> None:
     assert clf.predict(X).dtype == days.dtype
     with pytest.raises(cr.ConfigurationError, match="got datetime64"):
         clf.model_.save(path)
+
+
+# ---------------------------------------------------------------------------------------------- what would take for ever
+
+
+def test_labels_of_one_hash_are_refused_before_a_set_of_them_is_made(source: files.Source, path: Path) -> None:
+    class Counted(int):
+        hashed = 0
+
+        def __hash__(self) -> int:
+            Counted.hashed += 1
+            return 0
+
+    assert not are_labels([Counted(i * (2**61 - 1)) for i in range(1, 100)])
+    assert Counted.hashed == 0
+    for label in (2**64, -(2**63) - 1, 10**400):
+        path.write_bytes(files.packed(json.dumps({**source.description, "classes": [0, label]}), source.arrays))
+        with pytest.raises(cr.ModelFileError, match=r"the classes \[0, .*\] are not distinct labels"):
+            cr.load(path)
+        with pytest.raises(cr.ConfigurationError, match=r"numbers below 2\*\*64"):
+            labelled((0, label)).save(path)
+
+
+@pytest.mark.parametrize("label", [2**64 - 1, -(2**63)])
+def test_the_largest_numbers_of_an_array_are_labels(label: int, path: Path) -> None:
+    model = labelled((0, label))
+    model.save(path)
+    assert cr.load(path) == model
+
+
+BIG: dict[str, Callable[[int], cr.Sequential]] = {
+    "layers": lambda n: cr.Sequential(cr.Dense(2, 1), *[cr.ReLU()] * n),
+    "coefficients": lambda n: cr.Sequential(cr.Dense(2, 1), cr.Polynomial([0.0, 1.0] + [0.0] * n)),
+}
+
+
+@pytest.mark.parametrize("what", BIG)
+def test_a_network_too_large_to_describe_is_neither_written_nor_read(
+    what: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = cr.backend("numpy")
+
+    def model(n: int) -> cr.Model:
+        network = BIG[what](n)
+        theta, buffers = on.asarray(network.initial_theta(0)), on.asarray(network.initial_buffers())
+        return cr.Model(network, theta, buffers, cr.SquaredError(), on)
+
+    def built(*_: Any) -> Any:
+        raise AssertionError("it was built")
+
+    monkeypatch.setattr(serialization, "MOST", 1000)
+    model(200).save(path)
+    assert cr.load(path) == model(200)
+    with pytest.raises(cr.ConfigurationError, match=r"a network in at most 1,000 values, and this one has more"):
+        model(1000).save(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(serialization, "MOST", 10**6)
+        model(1000).save(path)
+    monkeypatch.setattr(serialization, "decode", built)
+    with pytest.raises(cr.ModelFileError, match=r"describes a network in at most 1,000 values, got more\.$"):
+        cr.load(path)
+
+
+def test_ten_thousand_layers_are_written() -> None:
+    network = cr.mlp([2] * 5000 + [1], normalization="layer", dropout=0.1)
+    assert len(network.layers) > 10_000
+    assert not serialization.is_too_large(serialization.encode(network))
+
+
+def test_what_is_nested_too_deep_to_be_read_is_not_written(source: files.Source, path: Path) -> None:
+    with pytest.raises(cr.ConfigurationError, match="nested more than 64 deep"):
+        serialization.write(path, source.arrays, {"training": files.nested(70)})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("what", ["columns", "classes"])
+def test_names_of_a_file_reach_no_terminal_as_they_are(what: str) -> None:
+    escape = "\x1b]0;gone\x07\x1b[2J\n"
+    model = replace(labelled((escape, "b")), feature_names=(escape, "b"))
+    frame = pytest.importorskip("pandas").DataFrame({"a": [1.0], "b": [2.0]})
+    with pytest.raises(cr.DataError) as caught:
+        model.predict(frame) if what == "columns" else model.evaluate(np.ones((1, 2)), ["a"])
+    assert str(caught.value).isprintable()

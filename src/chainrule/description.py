@@ -46,7 +46,10 @@ def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Prepr
     A field that is added to a layer or a loss must be put into descriptions of this format before they are compared,
     with the value that it has for all models of before.
     """
-    network, loss = (serialization.decode(description.get(name)) for name in ("network", "loss"))
+    described = [description.get(name) for name in ("network", "loss")]
+    if serialization.is_too_large(*described):
+        raise ModelFileError(f"a model file describes a network in at most {serialization.MOST:,} values, got more")
+    network, loss = map(serialization.decode, described)
     if not isinstance(network, Sequential) or not isinstance(loss, LossFunction):
         got = f"{type(network).__name__} and {type(loss).__name__}"
         raise ModelFileError(f"the description must have a network and a loss, got {got}")

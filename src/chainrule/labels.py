@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ._backend import library_of, to_host
-from ._errors import DataError
+from ._errors import DataError, one_line
 from .frames import column_names, is_frame, is_missing, read_columns, refuse_missing
 
 Label = bool | int | float | str
@@ -21,12 +21,17 @@ def plain_labels(classes: np.ndarray) -> tuple[Any, ...]:
 
 
 def are_labels(value: object) -> TypeGuard[list[Label]]:
-    """Whether it is a list of distinct labels of one type, as a file has it."""
+    """Whether it is a list of distinct labels of one type, as a file has it; whole numbers are those of an array.
+
+    Larger ones can be chosen to be of one hash, and a set of them would take hours.
+    """
     if not isinstance(value, list) or not all(isinstance(label, Label) for label in value):
         return False
     if len(set(map(type, value))) > 1:
         return False
     if any(isinstance(label, float) and not math.isfinite(label) for label in value):
+        return False
+    if any(isinstance(label, int) and not -(2**63) <= label < 2**64 for label in value):
         return False
     return len(set(value)) == len(value)
 
@@ -89,10 +94,9 @@ def check_columns(expected: Sequence[str], X: Any, what: str = "X") -> None:
         found, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
     elif other:
         found = f"it has {', '.join(other[:5])} too"
-    raise DataError(
-        f"{what} must have the columns {', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''} in this order, "
-        f"{found}: {remedy}, or an array, whose columns go by position."
-    )
+    columns = f"{', '.join(expected[:5])}{', ...' if len(expected) > 5 else ''}"
+    text = f"{what} must have the columns {columns} in this order, {found}: {remedy}, or an array, by position."
+    raise DataError(one_line(text))  # the names may be those of a stranger's file
 
 
 def _numbers(names: Sequence[str]) -> tuple[str, ...]:

@@ -199,9 +199,15 @@ class Model:
 
     def description(self, *, lenient: bool = False) -> dict[str, Any]:
         """Everything but the arrays, in JSON. ``lenient``: a part of your own becomes null, which cannot be loaded."""
+        network, loss = (serialization.encode(part, lenient=lenient) for part in (self.network, self.loss))
+        if serialization.is_too_large(network, loss):
+            raise ConfigurationError(
+                f"a model file describes a network in at most {serialization.MOST:,} values, and this one has more, in "
+                f"{len(self.network.layers):,} layers: save the arrays model.theta and model.buffers."
+            )
         return {
-            "network": serialization.encode(self.network, lenient=lenient),
-            "loss": serialization.encode(self.loss, lenient=lenient),
+            "network": network,
+            "loss": loss,
             "flat": self.flat,
             "history": list(self.history.records),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.to_json(),
@@ -214,8 +220,8 @@ class Model:
             return {}
         if not (are_labels(list(self.classes)) or lenient):
             raise ConfigurationError(
-                f"a file holds classes that are text, numbers or truth values, got {type(self.classes[0]).__name__}: "
-                "train on labels made to text, y.astype(str)."
+                "a file holds classes that are text, truth values or numbers below 2**64, got "
+                f"{type(self.classes[0]).__name__}: train on labels made to text, y.astype(str)."
             )
         names = {"classes": list(self.classes), "feature_names": list(self.feature_names)}
         return {name: value for name, value in names.items() if value and are_labels(value)}

@@ -30,6 +30,7 @@ from ._storage import as_path, write_whole
 from .network import Sequential
 
 FORMAT = 1
+MOST = 200_000  # values in the description of a network and its loss: some ten thousand layers
 _KEY = "chainrule"
 _LONGEST = 400  # characters of a message about a file
 _TRIES = 1000  # to open a file that another process saves to all the while
@@ -96,6 +97,16 @@ def decode(value: Any) -> Any:
     return made
 
 
+def is_too_large(*described: Any) -> bool:
+    """Whether networks and losses in JSON have more values than a file may hold: a million take a minute."""
+    waiting, seen = list(described), 0
+    while waiting and seen <= MOST:
+        value, seen = waiting.pop(), seen + 1
+        if isinstance(value, dict | list):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return seen > MOST
+
+
 def difference(read: Any, written: Any, at: str) -> str | None:
     """Where two values are not the same in JSON, in which true is not 1; None where they are the same."""
     pairs: Iterator[tuple[Any, Any, str]]
@@ -134,6 +145,8 @@ def write(
     whole = {"format": FORMAT, "versions": _versions(), **description}
     text = json.dumps(whole, allow_nan=True)
     path = as_path(path)
+    if _is_deep(text):
+        raise ConfigurationError(f"cannot write {path}: what it describes is nested more than {_DEEPEST} deep.")
     try:
         content = save(contiguous, metadata={_KEY: text, "checksum": _checksum(contiguous, text)})
     except SafetensorError as error:  # more than the 100 MB of description that it would read
