@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,20 @@ def test_an_error_of_a_source_passes_as_it_is(error: BaseException, after: int) 
     assert "batches" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
 
 
+def test_a_source_that_worked_and_fails_is_not_begun_again() -> None:
+    begun: list[int] = []
+
+    def batches() -> Iterator[Any]:
+        begun.append(1)
+        if len(begun) == 3:
+            raise OSError("the disk is gone for a moment")
+        yield from plain()
+
+    with pytest.raises(OSError, match="for a moment"):
+        fit(batches)
+    assert len(begun) == 3
+
+
 def test_a_function_that_ends_an_iteration_by_mistake_ends_no_training() -> None:
     begun: list[int] = []
 
@@ -294,3 +309,23 @@ def test_ctrl_c_ends_the_wait_for_a_source_that_blocks(
         finally:
             process.kill()
     assert (process.returncode, out.strip()) == (0, says), errors
+
+
+@pytest.mark.parametrize("at", [1, 4, 11, 12, 20])
+def test_a_wait_that_was_broken_off_is_gone_on_with(at: int, tmp_path: Path) -> None:
+    goes_on, given = threading.Event(), 0
+
+    def batches() -> Iterator[Any]:
+        nonlocal given
+        for batch in plain():
+            yield batch
+            given += 1
+            if given == at + 1:  # the first was looked at before
+                signal.raise_signal(signal.SIGINT)
+                goes_on.wait()
+
+    with pytest.warns(cr.InterruptedTraining, match="the model so far is returned"):
+        model = fit(batches, checkpoint=tmp_path)
+    goes_on.set()
+    assert len(model.history) == at // 10
+    assert same(fit(plain, checkpoint=tmp_path, resume=True))

@@ -397,6 +397,10 @@ LINKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "to nothing": (lambda p: (p / "gone.parquet").symlink_to("none.parquet"), "gone.parquet .a link to nothing"),
     "to itself": (lambda p: (p / "self.parquet").symlink_to("self.parquet"), "self.parquet .a link to nothing"),
+    "with a short name": (
+        lambda p: (p / "x.pq").write_bytes((p / "0.parquet").read_bytes()),
+        "x.pq .its name does not end in .parquet",
+    ),
     "that is a pipe": (lambda p: os.mkfifo(p / "p.parquet"), "p.parquet .no file"),
 }
 
@@ -429,6 +433,18 @@ def test_a_link_to_a_file_that_is_left_out_itself_is_a_file_of_the_folder(tmp_pa
     (tmp_path / "links" / "x.parquet").symlink_to(tmp_path / "set" / "b.data")
     with pytest.raises(cr.DataError, match=r"without .parquet files but x.parquet .a link out of the folder"):
         cr.Parquet(tmp_path / "links")
+
+
+def test_what_is_done_to_rows_that_were_read_reaches_no_training(folder: Path, small_windows: None) -> None:
+    rows = cr.Parquet(folder, drop="y")
+    for part in (rows[0:90], rows[300:333]):
+        with pytest.raises(ValueError, match="read-only"):
+            part *= 0
+    one = cr.Parquet(folder / "part-1.parquet", drop="y")
+    np.asarray(one)[:] = 0
+    rows[0:200][:] = 0  # of two row groups, so in memory of its own
+    np.testing.assert_array_equal(one[0:33], X[300:333])
+    np.testing.assert_array_equal(fit(rows, shuffle=False).theta, fit(X, shuffle=False).theta)
 
 
 def test_files_need_the_same_features_and_nothing_else(folder: Path) -> None:

@@ -29,7 +29,7 @@ class ReadAhead(Generic[Item]):
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._here = False
+        self._here = self._elsewhere = False  # where items are known to come
 
     def through(self, make: Callable[[], Iterator[Item]], stop: Callable[[], bool]) -> Generator[Item]:
         """The items of the iterator that ``make`` makes; what it raises is raised here.
@@ -41,23 +41,22 @@ class ReadAhead(Generic[Item]):
         if self._here or not errand.begin():
             yield from make()
             return
-        taken = 0
         try:
             while (made := errand.take(stop)) is not None:
                 if made.error is not None:
-                    yield from self._after(made.error, taken, make)
+                    yield from self._after(made.error, make)
                     return
-                taken += 1
+                self._elsewhere = True
                 errand.go_on()
                 yield made.item
                 made = None  # it may be as large as a window, and the next one is made before it is taken
         finally:
             errand.end(stop)
 
-    def _after(self, error: BaseException, taken: int, make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+    def _after(self, error: BaseException, make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
         """All items from this thread, if the first one comes here; or raise the error."""
         source = error.__cause__ if isinstance(error, ChainruleError) else error  # a complaint of ours has no cause
-        items = _begun(make) if isinstance(source, Exception) and not taken else None
+        items = _begun(make) if isinstance(source, Exception) and not self._elsewhere else None
         if items is None:
             if source is error:
                 error.add_note(_BOUND)

@@ -19,6 +19,7 @@ from ._npy import require_file, stamp
 from ._windows import WINDOW_BYTES
 
 _KEPT = 2  # blocks in memory: a window ends in one that the next window begins with
+_NAMES = (".parquet", ".parq", ".pq")
 _OPEN = 16  # files: a folder may have more than a process may hold open
 
 
@@ -114,10 +115,11 @@ class Parquet:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
+        rows = self[:]
+        return np.asarray(rows if rows.flags.writeable else rows.copy(), dtype)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """The rows of a slice, ``(count, features)``."""
+        """The rows of a slice, ``(count, features)``; read-only where they are kept for the next one."""
         if not isinstance(rows, slice) or rows.step not in (None, 1):
             raise ConfigurationError(f"Parquet rows are read in slices of neighbours, rows[0:10], got rows[{rows!r}].")
         first, last, _ = rows.indices(len(self))
@@ -145,7 +147,7 @@ class Parquet:
         """What the files are told by: a hash of their footers, which have each column's sizes, bounds and place."""
         digest = hashlib.sha256(repr((self.columns, self.shape)).encode())
         for known in self._files:
-            with known.path.open("rb") as file:
+            with _reading(known.path), known.path.open("rb") as file:
                 file.seek(-8, os.SEEK_END)
                 file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
                 digest.update(file.read())
@@ -156,6 +158,7 @@ class Parquet:
             if number not in self._kept:
                 with _reading(self._files[self._blocks[number].file].path):
                     self._kept[number] = self._read(self._blocks[number])
+                self._kept[number].flags.writeable = False
                 if len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(number)
@@ -213,7 +216,7 @@ def _find(path: Path) -> list[Path]:
 
 
 def _names_in(folder: Path) -> Iterator[Path]:
-    """What ends in .parquet and is not hidden, and all links to folders, which are not followed."""
+    """What has a Parquet file's name and is not hidden, and all links to folders, which are not followed."""
 
     def fail(error: OSError) -> None:
         raise FileError(f"cannot read the folder {error.filename}: {error.strerror}.") from error
@@ -221,7 +224,7 @@ def _names_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, onerror=fail):
         here = Path(place)
         links = [here / name for name in folders if (here / name).is_symlink()]
-        for file in (*links, *(here / name for name in names if name.endswith(".parquet"))):
+        for file in (*links, *(here / name for name in names if name.lower().endswith(_NAMES))):
             if not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts):
                 yield file
 
@@ -240,6 +243,8 @@ def _add(found: dict[tuple[int, int], Path], folder: Path, file: Path) -> str | 
         return "a link out of the folder"
     if not file.is_file():
         return "no file"
+    if file.suffix.lower() != ".parquet":
+        return "its name does not end in .parquet"
     first = found.setdefault((it.st_dev, it.st_ino), file)
     return None if first == file else f"the same file as {first.relative_to(folder)}"
 
