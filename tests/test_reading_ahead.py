@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextvars import ContextVar, copy_context
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,20 @@ def test_a_function_that_ends_an_iteration_by_mistake_ends_no_training() -> None
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         fit(make)
+
+
+def test_a_source_sees_the_context_of_the_training() -> None:
+    sign: ContextVar[float] = ContextVar("sign", default=-1.0)
+
+    def batches() -> Iterator[Any]:
+        for x, y in plain():
+            yield x * np.float32(sign.get()), y
+
+    def train() -> cr.Model:
+        sign.set(1.0)
+        return fit(batches)
+
+    assert same(copy_context().run(train))
 
 
 def test_where_no_thread_can_start_nothing_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,22 @@ def test_a_source_that_fills_its_buffers_anew_trains_and_predicts_on_its_rows(
         np.testing.assert_allclose(np.asarray(model.predict(asked)), want, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+def test_classes_in_a_refilled_buffer_are_those_of_their_rows(dtype: str) -> None:
+    labels = (X[:, 0] > 0).astype(dtype)
+
+    def batches() -> Iterator[tuple[Any, Any]]:
+        x, y = np.empty((32, 6), "f4"), np.empty(32, dtype)
+        for part in PARTS:
+            x[...], y[...] = X[part], labels[part]
+            yield x, y
+
+    settings: dict[str, Any] = {"loss": "softmax_cross_entropy", "epochs": 2}
+    got = cr.fit(cr.mlp([6, 2]), batches, **settings)
+    want = cr.fit(cr.mlp([6, 2]), [(X[part], labels[part]) for part in PARTS], **settings)
+    assert same(got, want)
+
+
 def test_every_run_over_a_refilled_buffer_is_the_same() -> None:
     models = [fit(SOURCES["one buffer"], epochs=1) for _ in range(5)]
     assert all(same(model, models[0]) for model in models)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from contextvars import Context, copy_context
 from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
@@ -30,6 +31,7 @@ class ReadAhead(Generic[Item]):
     def __init__(self, what: str) -> None:
         self._what = what
         self._here = self._elsewhere = False  # where items are known to come
+        self._context = copy_context()  # a source reads its context variables as if it were asked here
 
     def through(self, make: Callable[[], Iterator[Item]], stop: Callable[[], bool]) -> Generator[Item]:
         """The items of the iterator that ``make`` makes; what it raises is raised here.
@@ -37,7 +39,7 @@ class ReadAhead(Generic[Item]):
         Ends early where ``stop`` becomes true while an item is waited for. A source that does not come back then, or
         after a KeyboardInterrupt, is left to its thread, which holds up neither the caller nor the end of Python.
         """
-        errand = _Errand(make)
+        errand = _Errand(make, self._context.copy())
         if self._here or not errand.begin():
             yield from make()
             return
@@ -83,10 +85,12 @@ class _Made(NamedTuple, Generic[Item]):
 class _Errand(Generic[Item]):
     """A thread that goes through an iterator, one item further each time that it is told to."""
 
-    def __init__(self, make: Callable[[], Iterator[Item]]) -> None:
+    def __init__(self, make: Callable[[], Iterator[Item]], context: Context) -> None:
         self._wanted, self._made = threading.Semaphore(), SimpleQueue[_Made[Item] | None]()
         self._ended = self._left = False
-        self._thread = threading.Thread(target=self._run, args=(make,), name="chainrule-reader", daemon=True)
+        self._thread = threading.Thread(
+            target=context.run, args=(self._run, make), name="chainrule-reader", daemon=True
+        )
 
     def begin(self) -> bool:
         """Start at the first item; False where the machine has no thread left, or none at all (Python in a browser)."""
