@@ -318,7 +318,7 @@ def test_every_attribute_and_method_of_theirs_is_there(problem: str, settings: d
     np.testing.assert_array_equal(a.feature_names_in_, b.feature_names_in_)
 
 
-# What is no number is refused in our words: tests/test_estimators_numbers.py.
+# What is no number or no label is refused in our words: tests/test_estimators_numbers.py, test_estimators_labels.py.
 BAD: dict[str, Callable[[Any], Any]] = {
     "alpha": lambda E: E(alpha=-1.0).fit(DIGITS, DIGIT),
     "a flag": lambda E: E(shuffle="yes").fit(DIGITS, DIGIT),
@@ -335,17 +335,14 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "not fitted": lambda E: E().predict(DIGITS),
     "weights of another length": lambda E: E().fit(DIGITS, DIGIT, sample_weight=np.ones(3)),
     "weights all 0": lambda E: E().fit(DIGITS, DIGIT, sample_weight=np.zeros(330)),
-    "a tiny validation set": lambda E: E(early_stopping=True).fit(DIGITS[:5], [0, 1, 0, 1, 1]),
 }
 BAD_LABELS: dict[str, Callable[[Any], Any]] = {
-    "numbers for labels": lambda E: E().fit(NUMBERS, NUMBER),
     "other classes at a warm start": lambda E: E(max_iter=1, warm_start=True).fit(DIGITS, DIGIT).fit(DIGITS, DIGIT > 4),
     "no classes named": lambda E: E().partial_fit(DIGITS, DIGIT),
     "a class that was not named": lambda E: E().partial_fit(DIGITS, DIGIT, classes=[0, 1]),
     "classes named anew": lambda E: (
         E().partial_fit(DIGITS, DIGIT, classes=range(10)).partial_fit(DIGITS, DIGIT, classes=range(9))
     ),
-    "a lone member": lambda E: E(early_stopping=True).fit([[1, 2], [2, 3], [3, 4], [4, 5]], [0, 0, 0, 1]),
 }
 CASES = [(n, c, f) for n in ("MLPClassifier", "MLPRegressor") for c, f in BAD.items()]
 CASES += [("MLPClassifier", c, f) for c, f in BAD_LABELS.items()]

@@ -82,6 +82,10 @@ class Perceptron(
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
         """``score``, from what the network said."""
 
+    def _plain(self, y: Any, what: str = "y") -> Any:
+        """The targets as they were given, or what can be read in their place."""
+        return y
+
     def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
         """What makes answers of pre-activations."""
         return decide
@@ -186,7 +190,8 @@ class Perceptron(
         check_validation(validation)
         if self.solver == "lbfgs":
             self._check_lbfgs(validation[0])
-        given = X, y
+        given = X, y = X, self._plain(y)
+        validation = validation[0], self._plain(validation[1], "y_val"), validation[2]
         X, y = check_x_y(self, X, y, reset=fresh, numeric=self._numeric)
         self._learn_targets(y, fresh=fresh, incremental=incremental)
         targets, weight = self._encode(y), check_weight(sample_weight, X.shape[0])
@@ -372,7 +377,7 @@ class Perceptron(
         A handful of rows is enough. See ``cr.check_gradients``.
         """
         check_is_fitted(self)
-        X, y = check_x_y(self, X, y, reset=False, numeric=self._numeric)
+        X, y = check_x_y(self, X, self._plain(y), reset=False, numeric=self._numeric)
         X = X.toarray() if is_sparse(X) else to_host(X)
         model = self.model_
         return check_network_gradients(

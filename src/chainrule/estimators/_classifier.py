@@ -19,7 +19,7 @@ from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, fin
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
 from ._inputs import as_host
-from ._labels import Labels, check_labels, check_same_classes, class_weights
+from ._labels import Labels, as_labels, check_labels, check_same_classes, class_weights
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -131,7 +131,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             raise ConfigurationError(
                 "class_weight='balanced' needs all labels, and partial_fit sees some: give a dict, or sample_weight."
             )
-        classes = as_host(classes)
+        classes = as_labels(as_host(classes), "classes")
         if _check_partial_fit_first_call(self, classes):
             self.__dict__.pop("_labels", None)  # those of a fit before
             self._named_classes = classes
@@ -166,6 +166,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of right answers; with several labels a row, of rows that are right in all."""
+        y = as_labels(y)
         return float(accuracy_score(as_host(y), as_host(self.predict(X)), sample_weight=as_host(sample_weight)))
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
@@ -195,6 +196,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 f"link is {found.link}: leave loss='log_loss', or give one with that link."
             )
         return found
+
+    def _plain(self, y: Any, what: str = "y") -> Any:
+        return as_labels(y, what)
 
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:

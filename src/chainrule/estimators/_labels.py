@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,9 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from .._backend import library_of, to_host
-from .._errors import require
+from .._errors import DataError, require
 from .._options import real_number
+from ._inputs import is_foreign, is_sparse
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 
@@ -34,6 +36,11 @@ class Labels:
     @staticmethod
     def of(y: Any, classes: Sequence[Any] | None = None) -> Labels:
         """The labels in y; ``classes`` names those that are to come as well. Raises ValueError for what is no label."""
+        if type_of_target(y if classes is None else classes, input_name="y") in ("continuous", "unknown"):
+            raise DataError(  # scikit-learn's prints all of y
+                "Unknown label type: expected classes, which are text, whole numbers or truth values, got others, such "
+                "as numbers with fractions: train MLPRegressor on those, or make classes of them."
+            )
         several = type_of_target(y, input_name="y").startswith("multilabel")
         found = LabelBinarizer().fit(y if several or classes is None else classes)
         kind: Kind = "multilabel" if several else "multiclass" if len(found.classes_) > 2 else "binary"
@@ -52,7 +59,7 @@ class Labels:
         if self.kind == "multilabel":
             dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
             if dense.ndim != 2 or dense.shape[1] != len(self.classes):
-                raise self._unknown(unique_labels(y))
+                raise self._unknown(y)
             return np.asarray(dense != 0, dtype=np.float32)
         index = self.index(y).reshape(-1, 1)
         return index.astype(np.int32 if self.kind == "multiclass" else np.float32)
@@ -62,12 +69,13 @@ class Labels:
         y = np.asarray(y)
         index = np.searchsorted(self.classes, y) if y.ndim == 1 else None
         if index is None or (self.classes[np.minimum(index, len(self.classes) - 1)] != y).any():
-            raise self._unknown(unique_labels(y))
+            raise self._unknown(y)
         return index
 
-    def _unknown(self, classes: np.ndarray) -> ValueError:
+    def _unknown(self, y: Any) -> ValueError:
         return ValueError(
-            f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes}. 'y' has {classes}."
+            f"`y` has classes not in `self.classes_`. `self.classes_` has {_some(self.classes)}. 'y' has "
+            f"{_some(_classes_in(y))}."
         )
 
     def decode(self, answers: Any) -> Any:
@@ -82,6 +90,42 @@ class Labels:
         return owner.load().take(placed, answers, axis=0)
 
 
+def as_labels(y: Any, what: str = "y") -> Any:
+    """Labels as they were given, but numbers in an array of objects as an array of numbers.
+
+    Raises DataError for missing labels, and for objects that are no labels, or of several types.
+    """
+    if y is None or is_sparse(y) or is_foreign(y):
+        return y
+    try:
+        host = to_host(y)
+    except DataError:  # scikit-learn finds words for what NumPy cannot read
+        return y
+    if host.dtype.kind == "c":
+        raise DataError(f"Complex data not supported: {what} must hold labels, got {host.dtype}.")
+    entries = host.ravel().tolist() if host.dtype.kind == "O" else []
+    missing = np.isnat(host.ravel()) if host.dtype.kind in "mM" else np.asarray([_is_missing(e) for e in entries], bool)
+    if missing.any():
+        raise DataError(
+            f"{what} has missing labels in {missing.sum()} of {len(missing)} places, the first at {missing.argmax()}: "
+            "drop these rows, or give them a label of their own."
+        )
+    kinds = {type(entry) for entry in entries}
+    if not kinds or all(issubclass(kind, str) for kind in kinds):
+        return y
+    if all(issubclass(kind, Real | np.bool) for kind in kinds):
+        return np.asarray(entries).reshape(host.shape)
+    raise DataError(
+        f"Unknown label type: {what} holds {', '.join(sorted(kind.__name__ for kind in kinds)[:5])}: expected text "
+        "alone, or numbers alone; y.astype(str) makes text of them."
+    )
+
+
+def _is_missing(entry: Any) -> bool:
+    nan = isinstance(entry, float | np.floating) and bool(np.isnan(entry))
+    return entry is None or nan or type(entry).__name__ in ("NAType", "NaTType")
+
+
 def check_labels(y: Any) -> Any:
     """Labels as ``(rows,)`` or an indicator matrix; a column is flattened, with scikit-learn's warning."""
     return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
@@ -89,12 +133,21 @@ def check_labels(y: Any) -> Any:
 
 def check_same_classes(y: Any, labels: Labels) -> None:
     """Raise ValueError unless y has just the classes of the fit before it."""
-    classes = unique_labels(y)
+    classes = _classes_in(y)
     if set(classes) != set(labels.classes):
         raise ValueError(
             "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-            f"Previously got {labels.classes}, `y` has {classes}"
+            f"Previously got {_some(labels.classes)}, `y` has {_some(classes)}"
         )
+
+
+def _classes_in(y: Any) -> np.ndarray:
+    return unique_labels(y) if type_of_target(y).startswith("multilabel") else np.unique(np.asarray(y))
+
+
+def _some(classes: np.ndarray) -> str:
+    """As NumPy prints them, the first and the last where there are many."""
+    return np.array2string(classes, threshold=40)
 
 
 def class_weights(given: Any, labels: Labels, y: Any) -> np.ndarray:

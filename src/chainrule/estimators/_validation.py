@@ -13,7 +13,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
 from .._backend import Backend
-from .._errors import DataError
+from .._errors import DataError, require
 from .._typing import Array
 from ..data import Batch
 from ..history import Record
@@ -67,12 +67,25 @@ def _lacking(estimator: Any, targets: np.ndarray) -> tuple[str, ...]:
 
 def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
     """scikit-learn's split, from the same draws; for a scorer of the user's with rows of every class on both sides."""
-    rows, held = train_test_split(
-        np.arange(len(targets)),
-        random_state=random_state,
-        test_size=estimator.validation_fraction,
-        stratify=estimator._strata(targets),
+    fraction, strata = estimator.validation_fraction, estimator._strata(targets)
+    require(
+        fraction > 0, f"early_stopping holds validation_fraction of the rows out, which must be > 0, got {fraction}."
     )
+    lone = [name for name, rows in estimator._groups(targets).items() if rows.sum() == 1]
+    if lone and strata is not None:
+        raise DataError(
+            f"early stopping holds out rows of both classes, and of class {lone[0]} there is one row alone: add rows "
+            "of it, give X_val and y_val, or set early_stopping=False."
+        )
+    try:
+        rows, held = train_test_split(
+            np.arange(len(targets)), random_state=random_state, test_size=fraction, stratify=strata
+        )
+    except ValueError as error:  # which speaks of test_size and train_size
+        raise DataError(
+            f"early stopping cannot hold out {fraction:g} of {len(targets)} rows, with rows of every class on both "
+            "sides: choose another validation_fraction, or give X_val and y_val."
+        ) from error
     if len(held) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     if estimator.scoring is not None:
