@@ -501,7 +501,7 @@ def test_dates_as_labels_are_not_saved_as_numbers(path: Path) -> None:
         clf.model_.save(path)
 
 
-# ---------------------------------------------------------------------------------------------- what would take for ever
+# ------------------------------------------------------------------------------------------- what would take for ever
 
 
 def test_labels_of_one_hash_are_refused_before_a_set_of_them_is_made(source: files.Source, path: Path) -> None:
