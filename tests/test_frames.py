@@ -416,6 +416,17 @@ def test_whole_numbers_that_float64_cannot_hold_stay_apart_beside_a_gap(make: An
     assert (read.dtype, read.tolist()) == (np.int64, codes[:2])
 
 
+def test_what_is_masked_is_missing() -> None:
+    mask = [False, True]
+    for values, want in (
+        (["x", "y"], ["x", None]),
+        ([1.5, 2.5], [1.5, np.nan]),
+        ([2**53 + 1, 7], [2**53 + 1, None]),
+        (np.asarray(["2020", "2021"], "M8[ns]"), [np.datetime64("2020", "ns"), None]),
+    ):
+        np.testing.assert_equal(read_columns({"a": np.ma.array(values, mask=mask)})["a"].tolist(), want)
+
+
 def test_what_has_columns_with_names_is_known_as_a_frame() -> None:
     for name, make in FORMS.items():
         if not name.startswith("rows of"):

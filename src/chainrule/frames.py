@@ -147,11 +147,9 @@ def _columns(X: Any) -> list[tuple[str, np.ndarray]]:
     elif _is_pandas(X):
         given = [(name, X.iloc[:, i]) for i, name in enumerate(X.columns)]
     else:
-        if not _made_by(X, "polars") and not _made_by(X, "pyarrow"):
-            X = _as_arrow(X)
-        given = list(
-            zip(column_names(X) or (), X.get_columns() if hasattr(X, "get_columns") else X.columns, strict=True)
-        )
+        X = X if _made_by(X, "polars") or _made_by(X, "pyarrow") else _as_arrow(X)
+        columns = X.get_columns() if hasattr(X, "get_columns") else X.columns
+        given = list(zip(column_names(X) or (), columns, strict=True))
     made = [(str(name), _read(column, str(name))) for name, column in given]
     for name, values in made:
         if len(values) != len(made[0][1]):
@@ -199,8 +197,9 @@ def _array(x: Any) -> np.ndarray:
         return _of_polars(x)
     if _made_by(x, "pyarrow") and hasattr(x, "to_pylist"):
         return _of_arrow(x)
-    if np.ma.isMaskedArray(x):
-        return _with_gaps(np.asarray(x), np.ma.getmaskarray(x))
+    if np.ma.is_masked(x):
+        values, gaps = np.asarray(x), np.ma.getmaskarray(x)
+        return _with_gaps(values if values.dtype.kind in _WIDE else _objects(values), gaps)
     values = to_host(x)
     if values.dtype.kind in "US" and not isinstance(x, np.ndarray):
         return np.asarray(x, dtype=object)  # NumPy makes text of numbers that stand beside text
@@ -252,12 +251,13 @@ def _objects(values: Iterable[object]) -> np.ndarray:
 
 
 def _with_gaps(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Numbers with these missing: floats with NaN, or objects with None where float64 would not hold the others."""
+    """A column with these missing: floats with NaN, or objects with None where float64 would not hold the others."""
     if not gaps.any():
         return values
-    whole = values.dtype.kind in "iu" and bool(((values > _EXACT) | (values < -_EXACT))[~gaps].any())
-    made = values.astype(object if whole else np.result_type(values.dtype, np.float32))
-    made[gaps] = None if whole else np.nan
+    kind = values.dtype.kind
+    kept = kind == "O" or (kind in "iu" and ((values > _EXACT) | (values < -_EXACT))[~gaps].any())
+    made = values.astype(object if kept else np.result_type(values.dtype, np.float32))
+    made[gaps] = None if kept else np.nan
     return made
 
 

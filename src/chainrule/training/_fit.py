@@ -85,7 +85,7 @@ def fit(
         shuffle: a new order each epoch, the same on every backend.
         seed: of initial weights, orders and dropout.
         validation: ``(X, y)`` or ``(X, y, sample_weight)`` of your own, measured after each epoch.
-        sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two.
+        sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. In float32 they sum to 1e-19 to 2e19.
         metrics: names, or functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient.
