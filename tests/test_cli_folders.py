@@ -380,7 +380,7 @@ def test_the_folder_is_held_until_all_is_written(table: Path, monkeypatch: pytes
 
     def tries(self: cr.Model, path: Path, **settings: bool) -> None:
         with pytest.raises(cr.FileError, match="is training in out"):
-            FolderLock(Path("out"), ".chainrule-lock").acquire()
+            FolderLock(Path("out"), ".chainrule-lock").hold()
         tried.append(path)
         save(self, path, **settings)
 
