@@ -561,9 +561,10 @@ def test_a_training_that_fails_says_where_its_checkpoint_is(
     with monkeypatch.context() as patch:
         patch.setattr(cr.CSVLogger, "on_epoch_end", fails)
         assert train(table, "--out", "out") == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: a row went bad.\n")
-    assert "is in out/checkpoints: --resume goes on from there" in error
+    assert capsys.readouterr().err == (
+        "error: a row went bad.\n"
+        "The training up to its last checkpoint is in out/checkpoints: --resume goes on from there.\n"
+    )
     assert train(table, "--out", "out", "--resume") == 0
 
 

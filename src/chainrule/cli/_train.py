@@ -145,12 +145,13 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
 
 @contextmanager
 def _saying_what_is_left(checkpoints: Path) -> Iterator[None]:
-    """Add to what ends a training where the state that it reached is kept."""
+    """Add to what ends a training where the state that it reached is kept, in place of what Python could do with it."""
     try:
         yield
     except ConfigurationError:  # it did not begin
         raise
     except BaseException as error:
+        error.__notes__ = []
         if any(checkpoints.glob("epoch-*.safetensors")):
             error.add_note(f"The training up to its last checkpoint is in {checkpoints}: --resume goes on from there.")
         raise
