@@ -184,6 +184,15 @@ def test_the_default_folder_takes_the_next_number_and_says_so(table: Path, capsy
     assert set(content(Path("runs/table-3"))) == set(first)
 
 
+def test_overwrite_takes_the_default_folder_without_a_number(table: Path) -> None:
+    assert train(table) == train(table) == 0
+    second = content(Path("runs/table-2"))
+    assert train(table, "--overwrite", "--epochs", 2) == 0
+    assert len(cr.load("runs/table/model.safetensors").history) == 2
+    assert content(Path("runs/table-2")) == second
+    assert len(list(Path("runs").iterdir())) == 2
+
+
 def test_resume_goes_on_with_the_latest_that_was_not_finished(
     table: Path, dies: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -534,19 +543,21 @@ def test_predictions_that_cannot_be_written_are_one_sentence(
 # --------------------------------------------------------------------------------------------------- lesser outputs
 
 
-@pytest.mark.parametrize("hindered", ["device", "folder"])
+@pytest.mark.parametrize("hindered", ["device", "folder", "Matplotlib"])
 def test_curves_that_cannot_be_written_cost_a_warning(
-    hindered: str, table: Path, capsys: pytest.CaptureFixture[str]
+    hindered: str, table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curves = Path("out/curves.png")
     curves.parent.mkdir()
     if hindered == "device":
         curves.symlink_to("/dev/full")
-    else:
+    elif hindered == "folder":
         curves.mkdir()
+    else:
+        monkeypatch.setattr("chainrule.cli._train.plot_history", lambda history: 1 / 0)
     assert train(table, "--out", "out") == 0
     captured = capsys.readouterr()
-    assert "warning: cannot write out/curves.png: " in captured.out
+    assert "warning: out/curves.png could not be drawn: " in captured.out
     assert "test accuracy" in captured.out
     assert cr.load("out/model.safetensors").network.n_out == 2
 

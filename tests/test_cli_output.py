@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ class Drawing:
 
     def savefig(self, file: io.BytesIO, **settings: Any) -> None:
         file.write(b"\x89PNG")
+
+
+def test_a_strangers_model_is_summed_up_without_its_commands(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = cr.load(trained / "out/model.safetensors")
+    assert model.preprocessing is not None
+    notes = tuple(raw for raw, _ in DATA.values())
+    replace(model, preprocessing=replace(model.preprocessing, notes=notes)).save("m.safetensors")
+    assert main(["summary", "m.safetensors"]) == 0
+    assert capsys.readouterr().out.endswith("".join(f"{shown}\n" for _, shown in DATA.values()))
 
 
 @pytest.mark.parametrize("name", ["dir[/x]/t.parquet", "data [old].parquet", "[bold].parquet", "\x1b[31mt.parquet"])

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from threadpoolctl import threadpool_info
 
-from .._errors import ChainruleError, ConfigurationError, InterruptedTraining
+from .._errors import ConfigurationError, InterruptedTraining
 from ..benchmark import TIE, Measurement, answer, by_network, crossovers, measure, network_name, unrest
 from ..plots import plot_benchmark
 from ._folder import claimed
@@ -56,7 +56,8 @@ class Options:
 def bench_networks(options: Options, screen: Screen) -> int:
     """Measure, write bench.json and bench.png to ``options.out``, and print the table and the answer."""
     widths = options.widths
-    out, is_new = claimed(options.out, Path("runs/bench"), screen.print)
+    first = Path("runs/bench")
+    out, is_new = claimed(options.out or (first if options.overwrite else None), first, screen.print)
     try:
         if not options.overwrite and (out / "bench.json").exists():
             raise ConfigurationError(f"{out} has a bench.json: give another --out, or replace it with --overwrite.")
@@ -162,8 +163,8 @@ def _write(screen: Screen, measured: Sequence[Measurement], options: Options, ou
         try:
             write_figure(out / "bench.png", plot_benchmark(measured))
             results.append(out / "bench.png")
-        except ChainruleError as error:
-            screen.print(f"warning: {error}")
+        except Exception as error:  # Matplotlib's, too, of a backend or a font that it does not find
+            screen.print(f"warning: {out / 'bench.png'} could not be drawn: {str(error).rstrip('.')}.")
     return results
 
 

@@ -38,11 +38,23 @@ class Wanted:
     def check(self) -> None:
         """Raise, before anything is read, where the named folder is sure to be refused. Nothing is touched."""
         require(not (self.resume and self.overwrite), "--resume goes on and --overwrite begins anew: give one of them.")
-        if self.named is not None and self.named.is_dir():
-            if (self.named / _LOCK).exists():
-                with _locked(self.named):
+        out = self.out()
+        if out is not None and out.is_dir():
+            if (out / _LOCK).exists():
+                with _locked(out):
                     pass
-            _workplace(self.named, self)
+            _workplace(out, self)
+
+    @property
+    def first(self) -> Path:
+        """The default folder, before it is numbered."""
+        return Path("runs") / self.name
+
+    def out(self) -> Path | None:
+        """The folder that it must be; None for the first that is free."""
+        if self.named is None and self.overwrite:
+            return self.first
+        return _latest(self.first) if self.named is None and self.resume else self.named
 
 
 @dataclass(frozen=True)
@@ -94,11 +106,9 @@ class RunFolder:
 @contextmanager
 def run_folder(wanted: Wanted, say: Callable[[str], object]) -> Iterator[RunFolder]:
     """The folder to train in, held against every other training until the end."""
-    first = Path("runs") / wanted.name
-    there = _latest(first) if wanted.named is None and wanted.resume else None
-    if there is not None:
-        say(f"going on in {there}.")
-    out, is_new = claimed(wanted.named or there, first, say)
+    out, is_new = claimed(wanted.out(), wanted.first, say)
+    if wanted.named is None and wanted.resume and not is_new:
+        say(f"going on in {out}.")
     with _locked(out):
         work = out
         try:

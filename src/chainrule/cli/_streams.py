@@ -35,7 +35,9 @@ class Stream:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream: Any = stream
-        self.problem = OSError(errno.EBADF, "it is closed") if stream is None or stream.closed else None
+        self.problem = (
+            OSError(errno.EBADF, "it is closed") if stream is None or getattr(stream, "closed", False) else None
+        )
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
@@ -50,7 +52,7 @@ class Stream:
 
     def isatty(self) -> bool:
         """Whether people look at it."""
-        return self.problem is None and bool(self._stream.isatty())
+        return self.problem is None and bool(getattr(self._stream, "isatty", bool)())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._errors import ChainruleError, ConfigurationError, FileError, InterruptedTraining, require
+from .._errors import ConfigurationError, FileError, InterruptedTraining, require
 from .._kernels import backend as choose_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
@@ -266,8 +266,8 @@ def _draw(model: Model, path: Path) -> list[str]:
         return []
     try:
         write_figure(path, plot_history(model.history))
-    except ChainruleError as error:
-        return [f"warning: {error} The model was saved."]
+    except Exception as error:  # Matplotlib's, too, of a backend or a font that it does not find
+        return [f"warning: {path} could not be drawn: {str(error).rstrip('.')}. The model was saved."]
     return []
 
 
