@@ -358,6 +358,8 @@ def test_an_object_that_fails_is_named_and_its_error_chained(what: str, small_wi
         lambda: model.predict(make()),
         lambda: model.evaluate(make(), Y),
         lambda: model.evaluate(X, make()),
+        lambda: cr.diagnose(model, make(), Y),
+        lambda: cr.MLPRegressor(max_iter=2).fit(make(), Y),
     ):
         with pytest.raises(cr.ChainruleError, match=says) as caught:
             call()

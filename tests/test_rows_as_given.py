@@ -243,6 +243,24 @@ def test_a_reader_that_gives_its_slices_in_one_memory_trains_and_predicts_on_its
     np.testing.assert_allclose(np.asarray(got.predict(rows)), np.asarray(want.predict(X)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_readers_are_read_by_slices_wherever_an_array_is_taken() -> None:
+    rows, target, weight = Reader(X), Reader(Y[:, 0]), Reader(W)
+    settings: dict[str, Any] = {"max_iter": 3, "random_state": 0}
+    got, want = (
+        cr.MLPRegressor(**settings).fit(*given, sample_weight=w)
+        for *given, w in ((rows, target, weight), (X, Y[:, 0], W))
+    )
+    np.testing.assert_array_equal(got.model_.theta, want.model_.theta)
+    np.testing.assert_array_equal(got.predict(rows), want.predict(X))
+    assert got.score(rows, target, weight) == want.score(X, Y[:, 0], W)
+    model = want.model_
+    assert model.evaluate(rows, target, weight) == model.evaluate(X, Y[:, 0], W)
+    assert str(cr.diagnose(model, rows, target)) == str(cr.diagnose(model, X, Y[:, 0]))
+    checks = [cr.check_gradients(model.network, x, y, loss="squared_error") for x, y in ((rows, target), (X, Y[:, 0]))]
+    assert str(checks[0]) == str(checks[1])
+
+
 @pytest.mark.parametrize(
     ("part", "says"),
     [

@@ -27,6 +27,7 @@ from .layers import Activate, Dropout, Layer, Residual
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, logits_part
 from .schema import Schema
+from .streams import read_once, read_targets
 
 # A slope below this passes on less than a hundredth of what reaches it: a sigmoid beyond |z| = 4.6, tanh beyond 3.
 FLAT = 0.01
@@ -219,6 +220,7 @@ def _diagnose(
     buffers: Any,
     seed: int,
 ) -> Diagnosis:
+    X, y = read_once(X), read_targets(y)
     x = check_inputs(backend, X, network.n_in)
     flat = _vector(backend, "theta", network.initial_theta(seed) if theta is None else theta, network.size)
     rest = network.initial_buffers() if buffers is None else buffers

@@ -24,6 +24,7 @@ from .layers import Layer
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, logits_part
 from .penalties import Penalty
+from .streams import read_once, read_targets
 
 # A right gradient agrees to 1e-9 or better and a wrong one hardly ever to 1e-3: anything between would do.
 TOLERANCE = 1e-6
@@ -146,7 +147,7 @@ def check_gradients(
         whole_number("max_parameters", max_parameters, least=1)
     if penalty is not None:
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
-    loss = find_loss(loss)
+    loss, X, y = find_loss(loss), read_once(X), read_targets(y)
     network = logits_part(network, loss)
     backend = find_backend("numpy", dtype="float64")
     point = _Point(

@@ -5,6 +5,7 @@ scikit-learn checks what it can read, in its own words; an array of another libr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_d
 from .._backend import Backend, library_of, to_host
 from .._errors import DataError, DTypeError
 from ..data import Batch, check_inputs, check_weight_sum
+from ..streams import read_once
 
 
 def is_sparse(X: Any) -> bool:
@@ -88,8 +90,14 @@ def _is_number(dtype: Any) -> bool:
     return dtype.kind in "biuf" if hasattr(dtype, "kind") else bool(getattr(dtype, "is_numeric", bool)())
 
 
+def in_memory(x: Any, what: str) -> Any:
+    """What is read by slices, as one array: NumPy would ask for each row alone, and may be given all in one memory."""
+    return x if isinstance(x, str | os.PathLike) else read_once(x, what)
+
+
 def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
     """X as a NumPy array or CSR matrix of float32 or float64, or the other library's array that it is."""
+    X = in_memory(X, "X")
     if not is_foreign(X):
         check_numbers(X, "X")
         return validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=reset)
@@ -112,6 +120,7 @@ def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool, of:
 
     ``of`` is what follows their names in a message: ``"_val"``.
     """
+    X, y = in_memory(X, f"X{of}"), in_memory(y, f"y{of}")
     check_numbers(X, f"X{of}")
     if numeric:
         check_numbers(y, f"y{of}")
@@ -133,6 +142,7 @@ def check_weight(sample_weight: Any, rows: int, of: str = "") -> np.ndarray | No
     """The weights ``(rows,)`` on the host, not negative and not all 0; a number stands for all rows."""
     if sample_weight is None:
         return None
+    sample_weight = in_memory(sample_weight, f"sample_weight{of}")
     check_numbers(sample_weight, f"sample_weight{of}")
     if is_foreign(sample_weight):
         sample_weight = to_host(sample_weight)
