@@ -126,6 +126,20 @@ def test_complex_numbers_are_refused_without_printing_them(place: str) -> None:
     assert len(str(caught.value)) < 100
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_numbers_beyond_the_dtype_are_named(solver: str) -> None:
+    estimator = regressor().set_params(solver=solver, dtype="float32")
+    with pytest.raises(cr.DataError, match=r"^y reaches 1e\+300, too large for float32: scale it, or use dtype="):
+        estimator.fit(X, Y / np.abs(Y).max() * 1e300)
+    with pytest.raises(cr.DataError, match=r"^sample_weight reaches 1e\+39, too large for float32"):
+        estimator.fit(X, Y, np.full(ROWS, 1e39))
+    if solver == "adam":
+        with pytest.raises(cr.DataError, match=r"^y_val reaches 1e\+39, too large for float32"):
+            estimator.fit(X, Y, X_val=X[:2], y_val=[1e39, 0.0])
+        with pytest.raises(cr.DataError, match=r"^X_val holds numbers too large for float32"):
+            estimator.fit(X, Y, X_val=np.full((2, 2), 1e39), y_val=[1.0, 0.0])
+
+
 def test_an_arrow_table_is_looked_at_by_column() -> None:
     table = pa.table({"a": X[:, 0], "b": DIGITS})
     with pytest.raises(cr.DTypeError, match="column 'b' must hold real numbers, got text"):

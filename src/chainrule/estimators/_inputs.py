@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
 
-from .._backend import Backend, library_of, to_host
+from .._backend import Backend, dtype_name, library_of, to_host
 from .._errors import DataError, DTypeError
 from ..data import Batch, check_inputs, check_weight_sum
 from ..streams import read_once
@@ -158,9 +158,16 @@ def take_rows(X: Any, index: np.ndarray) -> Any:
     return owner.load().take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
 
 
-def place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Batch:
-    """The examples on the backend; a sparse X stays where it is."""
-    x = X if is_sparse(X) else check_inputs(on, X, X.shape[1])
+def place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, of: str = "") -> Batch:
+    """The examples on the backend; a sparse X stays where it is. Raises DataError for numbers beyond its dtype."""
+    x = X if is_sparse(X) else check_inputs(on, X, X.shape[1], what=f"X{of}")
+    dtype = dtype_name(on.dtype)
+    for what, numbers in (("y", targets), ("sample_weight", weight)):
+        largest = 0.0 if numbers is None else float(np.abs(numbers).max())
+        if largest > float(np.finfo(dtype).max):
+            raise DataError(
+                f"{what}{of} reaches {largest:.3g}, too large for {dtype}: scale it, or use dtype='float64'."
+            )
     y = on.asarray(targets, on.xp.int32 if targets.dtype.kind == "i" else None)
     if weight is None:
         return Batch(x, y)

@@ -42,7 +42,7 @@ def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
             "early stopping goes by R^2, which one row has not: expected two rows or more in X_val, or scoring='loss'."
         )
     weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
-    batch, constant = place(task.backend, X, targets, weight), estimator._constant(targets, weight)
+    batch, constant = place(task.backend, X, targets, weight, "_val"), estimator._constant(targets, weight)
     return replace(task, held=Held(*validation[:2], weight, batch, constant, _lacking(estimator, targets)))
 
 
