@@ -385,7 +385,7 @@ def test_divergence_is_their_error_and_keeps_the_last_good_weights() -> None:
     sentence = "Solver produced non-finite parameter weights. The input data may contain large values"
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         est.fit(X, NUMBER)
-    assert "scale X to mean 0 and standard deviation 1" in str(caught.value)
+    assert "scale X and y to mean 0 and standard deviation 1" in str(caught.value)
     assert isinstance(caught.value, cr.DivergenceError)
     assert all(np.isfinite(w).all() for w in est.coefs_)
 

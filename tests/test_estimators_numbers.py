@@ -164,8 +164,23 @@ def test_weights_whose_sums_leave_float32_are_refused(solver: str, size: float) 
     x, weight = X.astype("float32"), np.full(ROWS, size)  # the dtype of the training is that of X
     for estimator, y in ((cr.MLPRegressor, Y), (cr.MLPClassifier, Y > 0)):
         made = estimator(solver=solver, max_iter=1)
-        with pytest.raises(cr.DataError, match=r"sample_weight must sum to 1e-19 to 2e\+19 in float32, got 40 weights"):
+        with pytest.raises(cr.DataError, match=r"sample_weight, .* sum to 1e-19 to 2e\+19 in float32, got 40 weights"):
             made.fit(x, y, sample_weight=weight)
         assert np.isfinite(made.fit(X, y, sample_weight=weight).loss_)
-    with pytest.raises(cr.DataError, match="sample_weight must sum to"):
+    with pytest.raises(cr.DataError, match="class_weight, must sum to"):
+        cr.MLPClassifier(class_weight={False: size, True: size}, max_iter=1).fit(x, Y > 0)
+    with pytest.raises(cr.DataError, match=r"sample_weight, .* must sum to"):
         cr.MLPRegressor(max_iter=1).fit(x, Y, X_val=x, y_val=Y, sample_weight_val=weight)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_targets_too_large_to_be_squared_are_named(solver: str) -> None:
+    for x, dtype, size in ((X.astype("float32"), "float32", 1e30), (X, "float64", 1e170)):
+        made = cr.MLPRegressor(solver=solver, max_iter=1)
+        says = rf"the targets reach .*, too large to add up their squares in {dtype}: scale y"
+        with pytest.raises(cr.DataError, match=says):
+            made.fit(x, size * Y)
+        with pytest.raises(cr.DataError, match=says.replace("their squares", "their weighted squares")):
+            made.fit(x, size * Y, sample_weight=np.ones(ROWS))
+    with pytest.raises(cr.DataError, match="the targets reach"):
+        cr.MLPRegressor(max_iter=1).fit(X, Y, X_val=X, y_val=1e170 * Y)

@@ -112,7 +112,7 @@ def _with_targets(
         target = _check_numbers(backend, y, n_out, loss, given)
     weight = None if sample_weight is None else _check_weight(backend, sample_weight, rows)
     if not backend.xp.isdtype(target.dtype, "integral"):
-        _check_squares(backend, target, weight)
+        check_squares(backend, target, weight)
     return Batch(x, target, weight)
 
 
@@ -288,7 +288,7 @@ def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
     return placed
 
 
-def check_weight_sum(backend: Backend, weight: Array) -> None:
+def check_weight_sum(backend: Backend, weight: Array, what: str = "sample_weight") -> None:
     """Raise DataError for weights with which a sum of costs leaves the dtype's range, so that it is 0, NaN or noise."""
     with np.errstate(over="ignore"):
         total = float(backend.to_numpy(backend.xp.sum(weight)))
@@ -297,12 +297,12 @@ def check_weight_sum(backend: Backend, weight: Array) -> None:
     if not least <= total <= most:
         high = float(backend.to_numpy(backend.xp.max(weight)))
         raise DataError(
-            f"sample_weight must sum to {least:.0e} to {most:.0e} in {dtype}, got {weight.shape[0]:,} weights up to "
+            f"{what} must sum to {least:.0e} to {most:.0e} in {dtype}, got {weight.shape[0]:,} weights up to "
             f"{high:g}: divide them by their mean, which changes no cost."
         )
 
 
-def _check_squares(backend: Backend, y: Array, weight: Array | None) -> None:
+def check_squares(backend: Backend, y: Array, weight: Array | None) -> None:
     """Raise DataError for targets whose squares, of which costs and metrics are made, cannot be added up."""
     xp, dtype = backend.xp, dtype_name(backend.dtype)
     with np.errstate(over="ignore"):

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_d
 
 from .._backend import Backend, dtype_name, library_of, to_host
 from .._errors import DataError, DTypeError
-from ..data import Batch, check_inputs, check_weight_sum
+from ..data import Batch, check_inputs, check_squares, check_weight_sum
 from ..streams import read_once
 
 
@@ -169,9 +169,11 @@ def place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, o
                 f"{what}{of} reaches {largest:.3g}, too large for {dtype}: scale it, or use dtype='float64'."
             )
     y = on.asarray(targets, on.xp.int32 if targets.dtype.kind == "i" else None)
-    if weight is None:
-        return Batch(x, y)
-    placed = on.asarray(weight.reshape(-1, 1))
-    if weight.any():  # of rows that are held out all weights may be 0
-        check_weight_sum(on, placed)
+    placed = None
+    if weight is not None:
+        placed = on.asarray(weight.reshape(-1, 1))
+        if weight.any():  # of rows that are held out all may be 0
+            check_weight_sum(on, placed, "sample_weight, times class_weight,")
+    if targets.dtype.kind == "f":
+        check_squares(on, y, placed)
     return Batch(x, y, placed)
