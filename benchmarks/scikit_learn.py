@@ -239,7 +239,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "methods": {
         "fit": (
             "Also `X_val`, `y_val`, `sample_weight_val`. `sample_weight` must be >= 0, which there it need not be, "
-            "and sum to what the dtype's sums hold, 1e-19 to 2e19 in float32; so must the squares of a regression's targets. "
+            "and sum to what the dtype's sums hold, 1e-19 to 2e19 in float32; so must the squares of a "
+            "regression's targets. "
             "Dates, durations, text and masked entries are refused wherever numbers are asked for (there text of "
             "digits is taken for numbers, and a mask is passed over), missing labels in words of our own; labels that "
             "are numbers in an array of objects are taken. A divergence is the same ValueError, raised in "
