@@ -173,6 +173,17 @@ def test_a_row_that_is_no_number_is_named_when_it_is_read(small_windows: None) -
         fit(Slices(broken))
 
 
+def test_a_row_that_cannot_be_predicted_is_counted_from_where_its_window_starts(monkeypatch: Any) -> None:
+    model, broken = fit(X, epochs=1), X.copy()
+    monkeypatch.setattr("chainrule.streams._windows.WINDOW_BYTES", 8 * 6 * 128)
+    broken[300, 2] = np.nan
+    with pytest.raises(cr.DataError, match=r"^counted from row 256: X holds NaN .* in 1 of 128 rows \(44\)"):
+        model.predict(Slices(broken))
+    broken[3, 2] = np.nan
+    with pytest.raises(cr.DataError, match=r"^X holds NaN .* in 1 of 128 rows \(3\)"):
+        model.predict(Slices(broken))
+
+
 def test_a_null_of_a_parquet_file_is_named_by_its_row_and_column(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=[*"abcdef"])

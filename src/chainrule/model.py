@@ -242,8 +242,17 @@ class Model:
         schema, rows = self.schema, self.schema.open_rows(X)
         if rows is None:
             return self._ask_numbers(finish, schema.inputs(X), X)
-        windows = (schema.window(rows, window) for window in in_windows(rows))
-        return np.concatenate([self._ask_numbers(finish, x, x) for x in windows])
+        answers, first = [], 0
+        for window in in_windows(rows):
+            try:
+                x = schema.window(rows, window)
+                answers.append(self._ask_numbers(finish, x, x))
+            except DataError as error:
+                if first == 0:
+                    raise
+                raise DataError(f"counted from row {first:,}: {error}") from error
+            first += len(window)
+        return np.concatenate(answers)
 
     def _ask_numbers(self, finish: Callable[[LossFunction, Backend, Array], Array], x: Any, X: Any) -> Any:
         """The same of the network's inputs x, in the library of X."""
