@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import chainrule as cr
+from chainrule import serialization
 from chainrule.cli import main
 from chainrule.cli._blas import lines
 from chainrule.tables import split
@@ -268,14 +270,14 @@ def test_a_training_that_was_killed_goes_on_with_resume(
 def test_a_model_that_cannot_be_written_is_put_elsewhere(
     houses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = cr.Model.save
+    write = serialization.write_whole
 
-    def full(self: cr.Model, path: Path, **settings: bool) -> None:
+    def full(path: Path, content: bytes, **settings: Any) -> None:
         if Path(path).is_relative_to(tmp_path / "run"):
             raise cr.FileError(f"cannot write {path}: No space left on device.")
-        save(self, path, **settings)
+        write(path, content, **settings)
 
-    monkeypatch.setattr(cr.Model, "save", full)
+    monkeypatch.setattr(serialization, "write_whole", full)
     assert train(houses, "--target", "price", "--out", tmp_path / "run") == 1
     printed = capsys.readouterr()
     assert printed.out.count("No space left on device. Training goes on") == 1
