@@ -585,6 +585,7 @@ def test_bench_takes_the_next_number_and_replaces_nothing(capsys: pytest.Capture
     assert main(words) == 0
     assert main([*words, "--rows", "8"]) == 1
     first = content(Path("runs"))
+    assert set(first) == {"bench/bench.json", "bench/bench.png"}, "one network alone is drawn, too"
     assert main(words) == 0
     assert "this run goes to runs/bench-2" in capsys.readouterr().out
     assert first.items() <= content(Path("runs")).items()

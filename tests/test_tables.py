@@ -611,6 +611,8 @@ def test_columns_missing_at_prediction_are_named():
     refusal(DataError, lambda: learned.features(table(area=[1])), "lacks 1 of the 2 columns", "'rooms'")
     refusal(DataError, lambda: learned.features(table(area=[1], room=[1])), "Is 'room' the column 'rooms'? Rename it")
     refusal(DataError, lambda: learned.features(table(AREA=[1], rooms=[1])), "Is 'AREA' the column 'area'? Rename it")
+    learned = Preprocessing.learn(table([1.5, 2.5, 3.5], A=[1, 2, 3]))
+    refusal(DataError, lambda: learned.features(table(a=[1])), "Is 'a' the column 'A'? Rename it")
 
 
 def test_columns_unknown_at_prediction_are_named_and_dropped_ones_passed_over(write):
