@@ -91,16 +91,16 @@ def test_a_file_keeps_its_mode(write: Any, mode: int, tmp_path: Path) -> None:
 
 @on_posix
 def test_a_private_file_is_at_no_moment_open_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, seen, sync = tmp_path / "file", [], os.fsync
+    path, seen, opened = tmp_path / "file", [], Path.open
     path.touch(0o600)
 
-    def watch(file: int) -> None:
-        seen.append(stat.S_IMODE(os.fstat(file).st_mode))
-        sync(file)
+    def watch(self: Path, mode: str) -> Any:
+        seen.append(stat.S_IMODE(self.stat().st_mode))
+        return opened(self, mode)
 
-    monkeypatch.setattr(os, "fsync", watch)
+    monkeypatch.setattr(Path, "open", watch)
     write_whole(path, b"new")
-    assert seen[0] == 0o600
+    assert seen == [0o600]
 
 
 @on_posix

@@ -195,9 +195,8 @@ class _Look:
         if is_dataclass(value):
             held = {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
         else:
-            held = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(
-                value, "__dict__", {}
-            )
+            held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            held |= getattr(value, "__dict__", {})
             if not slots and not hasattr(value, "__dict__"):
                 self.unknown.add(type(value).__qualname__)
         self.at(held)
