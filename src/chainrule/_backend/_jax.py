@@ -97,7 +97,9 @@ def to_numpy(x: Array) -> np.ndarray:
 
 def _with_numbers(x: Any) -> Any:
     """The array ``x``, where it still has its numbers."""
-    if x.is_deleted():
+    import jax
+
+    if not isinstance(x, jax.core.Tracer) and x.is_deleted():
         raise DataError(
             f"expected an array with numbers, got one of shape {x.shape} that JAX has deleted, as it does with what is "
             "donated to a compiled function: make it again."

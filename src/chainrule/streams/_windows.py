@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._backend import dtype_name
+from .._backend import dtype_name, to_host
 from .._errors import ChainruleError, DataError, DTypeError
 from ._ahead import ReadAhead
 
@@ -147,7 +147,7 @@ def slice_of(X: Any, first: int, last: int, what: str = "X") -> np.ndarray:
     Raises DataError where X fails, its error chained, and for what is not these rows.
     """
     try:
-        rows = np.asarray(X[first:last])
+        rows = to_host(X[first:last])
     except (ChainruleError, MemoryError):
         raise
     except Exception as error:

@@ -117,8 +117,8 @@ def fit(
     Any other error in mid-training, a callback's or of rows that cannot be read, passes as it is, and has the weights
     so far as its ``model`` too.
 
-    Ctrl-C ends the training after the step in flight: the model so far is returned and a warning says so. A second
-    Ctrl-C ends at once, with a KeyboardInterrupt that has the model.
+    Ctrl-C ends the training after the step in flight, or the wait for rows that are read: the model so far is returned
+    and a warning says so. A second Ctrl-C ends at once, with a KeyboardInterrupt that has the model.
 
     Example:
         >>> import numpy as np, chainrule as cr
