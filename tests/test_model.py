@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Target, central_differences, find_library
 
 import chainrule as cr
 from chainrule._backend import select as backend
@@ -352,6 +356,94 @@ def test_infinite_outputs_of_one_class_alone_are_no_class_either() -> None:
     for row in ([1e20, 1e20], [-1e20, -1e20], [1e20, 1.0]):
         with pytest.raises(cr.DataError, match=r"for 1 of 2 rows \(1\)"):
             model.predict([[1.0, 0.0], row])
+
+
+def test_jax_follows_what_a_model_on_jax_answers() -> None:
+    """jit, vmap and grad of predict: the answers, and a gradient that is central differences'."""
+    jax = find_library("jax")
+    several, number = CLASSES.to("jax"), initial(cr.mlp([4, 8, 1], activation="gelu"), "squared_error")
+    np.testing.assert_array_equal(jax.jit(several.predict)(X), CLASSES.predict(X))
+    np.testing.assert_allclose(jax.jit(several.predict_proba)(X), CLASSES.predict_proba(X), atol=1e-6)
+    np.testing.assert_array_equal(jax.vmap(several.predict)(X[:, None, :])[:, 0], CLASSES.predict(X))
+    slope = jax.grad(lambda x: number.to("jax").predict(x[None])[0])(jax.numpy.asarray(X[3]))
+    exact = number.to(dtype="float64")
+    np.testing.assert_allclose(
+        slope, central_differences(lambda x: exact.predict(x[None])[0], X[3].astype(float)), 1e-4
+    )
+    for _ in range(3):  # no tracer was kept
+        np.testing.assert_array_equal(several.predict(X), CLASSES.predict(X))
+
+
+def test_torch_follows_what_a_model_on_torch_answers() -> None:
+    torch = find_library("torch")
+    number = initial(cr.mlp([4, 8, 1], activation="gelu"), "squared_error")
+    on_torch, exact = number.to("torch"), number.to(dtype="float64")
+    wanted = central_differences(lambda x: exact.predict(x[None])[0], X[3].astype(float))
+    x = torch.tensor(X, requires_grad=True)
+    assert not on_torch.predict(x).requires_grad
+    on_torch.network.apply(on_torch.backend, on_torch.theta, on_torch.buffers, x).sum().backward()
+    np.testing.assert_allclose(x.grad[3], wanted, rtol=1e-4)
+    slope = torch.func.grad(lambda x: on_torch.predict(x[None])[0])(torch.tensor(X[3]))
+    np.testing.assert_allclose(slope, wanted, rtol=1e-4)
+    mapped = torch.func.vmap(CLASSES.to("torch").predict)(torch.tensor(X)[:, None, :])[:, 0]
+    np.testing.assert_array_equal(mapped, CLASSES.predict(X))
+    compiled = torch.compile(CLASSES.to("torch").predict_proba, backend="eager")(torch.tensor(X))
+    np.testing.assert_allclose(compiled, CLASSES.predict_proba(X), atol=1e-6)
+
+
+def test_what_cannot_be_followed_says_what_to_do() -> None:
+    jax, torch = find_library("jax"), find_library("torch")
+    named = replace(CLASSES, classes=("a", "b", "c")).to("jax")
+    inside = r"jax\.jit, vmap or grad follows.*model\.to\('jax'\).*outside"
+    fit: Callable[[Any], Any] = lambda X: cr.fit(CLASSES, X, LABELS)  # noqa: E731
+    for ask, says in (
+        (
+            lambda: jax.jit(CLASSES.predict)(X),
+            r"jax follows .* a model on numpy does not allow: ask model\.to\('jax'\)",
+        ),
+        (lambda: jax.vmap(CLASSES.predict_proba)(X), r"jax follows .* ask model\.to\('jax'\)"),
+        (lambda: torch.func.vmap(NUMBER.predict)(torch.tensor(X)[None]), r"torch follows .* ask model\.to\('torch'\)"),
+        (lambda: jax.vmap(CLASSES.to("jax").predict)(X), r"X must have shape \(rows, features\), got \(4,\)"),
+        (lambda: jax.jit(named.predict)(X), inside),
+        (lambda: jax.jit(lambda X: CLASSES.to("jax").evaluate(X, LABELS))(X), inside),
+        (lambda: jax.jit(fit)(X), inside),
+        (lambda: jax.jit(lambda X: cr.diagnose(CLASSES, X))(X), inside),
+        (lambda: torch.func.vmap(lambda x: cr.fit(NUMBER, x, x[:, 0]))(torch.tensor(X)[None]), r"torch\.func follows"),
+    ):
+        with pytest.raises(cr.DataError, match=says):
+            ask()
+
+
+def test_jax_trains_where_its_default_device_is() -> None:
+    find_library("jax")
+    script = """
+        import numpy as np, jax, chainrule as cr
+        from chainrule._backend import _jax
+        devices = jax.devices()
+        def found(device=None):
+            return cr.backend("jax", device=device).device
+        assert found() == devices[0]
+        with jax.default_device(devices[1]):
+            assert found() == devices[1]
+        jax.config.update("jax_default_device", devices[2])
+        X = np.arange(12.0).reshape(6, 2) / 12
+        net = cr.mlp([2, 3, 1], dropout=0.1)
+        model = cr.fit(net, X, X[:, 0], loss="squared_error", epochs=1, backend="jax")
+        for one in (model, model.to("numpy").to("jax")):
+            assert one.theta.devices() == one.buffers.devices() == {devices[2]}
+        assert found(0) == found("cpu") == devices[0]
+        assert found("cpu:3") == found(devices[3]) == devices[3]
+        jax.config.update("jax_default_device", "cpu")
+        assert found() == devices[0]
+        gpu = type("GPU", (), {"platform": "gpu", "id": 0, "__str__": lambda self: "cuda:0"})()
+        jax.devices = lambda name=None: {None: [gpu], "cpu": devices}[name]  # a machine with a GPU
+        assert found("cpu") == devices[0]
+        assert {_jax.find_device(name) for name in ("cuda", "gpu", "cuda:0", "gpu:0", 0, gpu)} == {gpu}
+    """
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_dtype_that_cannot_hold_the_numbers_is_refused(tmp_path: Path) -> None:

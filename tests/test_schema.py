@@ -15,7 +15,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import main
-from chainrule.tables import Preprocessing, read_table
+from chainrule.tables import Preprocessing, Table, read_table
 
 pandas = pytest.importorskip("pandas")
 polars = pytest.importorskip("polars")
@@ -419,3 +419,19 @@ def test_a_schema_survives_what_a_model_survives(classifier: cr.Model) -> None:
     ):
         assert again.predict(X).tolist() == want
         assert again.classes == classifier.classes
+
+
+def test_what_jax_follows_is_no_table() -> None:
+    jax = pytest.importorskip("jax")
+    frame = houses()[["area", "age", "price"]]
+    columns = {name: frame[name].to_numpy().astype(float) for name in ("area", "age")}
+    prepared = Preprocessing.learn(Table(columns, frame["price"].to_numpy(), "price", "houses"))
+    model = cr.fit(
+        cr.mlp([2, 4, 1]), frame[["area", "age"]], frame["price"], loss="squared_error", epochs=1,
+        preprocessing=prepared, backend="jax",
+    )  # fmt: skip
+    with pytest.raises(cr.DataError, match="without_preprocessing"):
+        jax.jit(model.predict)(jax.numpy.zeros((3, 2)))
+    behind = model.without_preprocessing()
+    x = jax.numpy.asarray(model.schema.inputs(frame[["area", "age"]]), dtype="float32")
+    np.testing.assert_allclose(jax.jit(behind.predict)(x), behind.predict(x), rtol=1e-5, atol=1e-6)

@@ -118,6 +118,12 @@ def _with_targets(
 
 def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Array:
     """X as a matrix of finite numbers, ``(rows, n_in)``, on the backend."""
+    x = check_matrix(X, n_in, what=what)
+    return _finite(backend, x, what, X)
+
+
+def check_matrix(X: Any, n_in: int, *, what: str = "X") -> Any:
+    """X, of shape ``(rows, n_in)``, still where it was: none of its numbers is looked at."""
     x = _numeric(X, what)
     if len(x.shape) != 2:
         raise DataError(
@@ -131,7 +137,7 @@ def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Arr
         )
     if x.shape[0] == 0:
         raise DataError(f"{what} is empty: expected at least one row, got shape {tuple(x.shape)}.")
-    return _finite(backend, x, what, X)
+    return x
 
 
 def is_flat(y: Any) -> bool:

@@ -14,12 +14,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import serialization
-from ._backend import Backend, dtype_name, library_of, to_host
+from ._backend import Backend, dtype_name, follower, library_of, to_host
+from ._backend._library import Library
 from ._errors import ConfigurationError, DataError, DeviceMemoryError, ModelFileError, readable_size
 from ._kernels import backend as choose_backend
 from ._options import check_range, real_number
 from ._typing import Array
-from .data import Batch, check_inputs, prepare
+from .data import Batch, check_inputs, check_matrix, prepare
 from .description import read_fields
 from .history import History
 from .labels import Label, are_labels
@@ -239,6 +240,9 @@ class Model:
         """
         if are_batches(X):
             return self._ask_each(finish, X() if callable(X) else X)
+        owner = follower(X)
+        if owner is not None:
+            return self._ask_followed(owner, finish, X)
         schema, rows = self.schema, self.schema.open_rows(X)
         if rows is None:
             return self._ask_numbers(finish, schema.inputs(X), X)
@@ -281,6 +285,24 @@ class Model:
             raise DataError("there is no batch: expected an iterable of batches of rows.")
         owner, whole = library_of(first), np.concatenate(answers)
         return whole if owner is None else owner.from_numpy(whole, owner.device_of(first))
+
+    def _ask_followed(self, owner: Library, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
+        """The answers as a function of X that jax.jit, jax.grad, torch.func.grad and the like can follow."""
+        on = self.backend
+        if owner is not on.library:
+            raise DataError(
+                f"{owner.NAME} follows what is done with X, to differentiate or to compile it, which a model on "
+                f"{on.name} does not allow: ask model.to({owner.NAME!r})."
+            )
+        if self.preprocessing is not None:
+            raise DataError(
+                f"{owner.NAME} cannot follow how a table is encoded: ask model.without_preprocessing(), which takes "
+                "what the network is given."
+            )
+        with on.active():
+            network, x = logits_part(self.network, self.loss), check_matrix(X, self.network.n_in)
+            z = network.apply(on, vars(self)["theta"], vars(self)["buffers"], on.xp.astype(x, on.dtype))
+            return self._shaped(finish(self.loss, on, z))
 
     def _left_on_host(self, X: Any) -> np.ndarray | None:
         """X, where the device has no room for it and for its answers; it is then asked a window at a time."""
@@ -350,13 +372,16 @@ class Model:
 
     def _answer(self, prediction: Array, X: Any) -> Any:
         """``prediction`` in the shape of the targets, in the library and on the device of X."""
-        if self.flat and prediction.ndim == 2 and prediction.shape[-1] == 1:
-            prediction = self.backend.xp.reshape(prediction, (-1,))
+        prediction = self._shaped(prediction)
         owner = library_of(X)
         if owner is self.backend.library and owner.device_of(X) == self.backend.device:
             return prediction
         host = self.backend.to_numpy(prediction)
         return host if owner is None else owner.from_numpy(host, owner.device_of(X))
+
+    def _shaped(self, prediction: Array) -> Array:
+        one = self.flat and prediction.ndim == 2 and prediction.shape[-1] == 1
+        return self.backend.xp.reshape(prediction, (-1,)) if one else prediction
 
 
 def _owned(backend: Backend, array: Array) -> Array:

@@ -207,6 +207,12 @@ def library_of(x: object) -> Library | None:
     return None
 
 
+def follower(x: object) -> Library | None:
+    """The library that follows what is done with ``x``, to differentiate or to compile it, or None."""
+    owner = None if isinstance(x, np.ndarray) else library_of(x)
+    return owner if owner is not None and owner.follows(x) else None
+
+
 def to_host(x: Any) -> np.ndarray:
     """``x``, an array of any library, a frame or a list, as a NumPy array."""
     owner = library_of(x)

@@ -42,6 +42,10 @@ def owns(x: object) -> bool:
     return cupy is not None and isinstance(x, cupy.ndarray)
 
 
+def follows(x: Any) -> bool:
+    return False
+
+
 def devices() -> list[Device]:
     cupy = _import()
     return [cupy.cuda.Device(i) for i in range(_count())]

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -33,22 +33,32 @@ def owns(x: object) -> bool:
     return jax is not None and isinstance(x, jax.Array)
 
 
+def follows(x: Any) -> bool:
+    import jax
+
+    return isinstance(x, jax.core.Tracer)
+
+
 def devices() -> list[Device]:
-    found: list[Device] = import_library("jax", name="JAX", extra="jax").devices()
+    jax = import_library("jax", name="JAX", extra="jax")
+    found: list[Device] = jax.devices()
+    with suppress(RuntimeError):  # where JAX_PLATFORMS leaves the CPU out
+        found += [device for device in jax.devices("cpu") if device not in found]
     return found
 
 
 def find_device(device: Any) -> Device:
     found = devices()
     if device is None:
-        return found[0]
+        # jax_default_device is a device, a platform or None, and may be set for this thread alone: JAX knows best.
+        return device_of(load().zeros(()))
     if isinstance(device, int):
         return by_index(found, device, name="JAX")
     for candidate in found:
         if device == candidate or str(device) in (str(candidate), f"{candidate.platform}:{candidate.id}"):
             return candidate
     for candidate in found:
-        if str(device) == candidate.platform:
+        if str(device) in (candidate.platform, str(candidate).partition(":")[0]):  # "gpu" and "cuda" are one
             return candidate
     raise no_such_device(device, found, name="JAX")
 
@@ -61,8 +71,12 @@ def device_of(x: Any) -> Device:
     return next(iter(_with_numbers(x).devices()))
 
 
-def active(device: Device) -> nullcontext[None]:
-    return nullcontext()
+def active(device: Device) -> AbstractContextManager[None]:
+    """float32 means float32: by default JAX multiplies in TF32 on recent NVIDIA GPUs."""
+    import jax
+
+    precise: AbstractContextManager[None] = jax.default_matmul_precision("highest")
+    return precise
 
 
 def deterministic(device: Device) -> nullcontext[None]:
@@ -96,10 +110,14 @@ def to_numpy(x: Array) -> np.ndarray:
 
 
 def _with_numbers(x: Any) -> Any:
-    """The array ``x``, where it still has its numbers."""
-    import jax
-
-    if not isinstance(x, jax.core.Tracer) and x.is_deleted():
+    """The array ``x``, where its numbers are known, and are still there."""
+    if follows(x):
+        raise DataError(
+            "expected an array with numbers, got one that jax.jit, vmap or grad follows, whose numbers are not known "
+            "yet: inside of these, ask a model that is on JAX, model.to('jax'), for predict or predict_proba, and do "
+            "what needs numbers (labels, evaluate, fit) outside."
+        )
+    if x.is_deleted():
         raise DataError(
             f"expected an array with numbers, got one of shape {x.shape} that JAX has deleted, as it does with what is "
             "donated to a compiled function: make it again."
@@ -120,8 +138,7 @@ def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: A
 
     def run(*arguments: Any) -> Any:
         try:
-            # float32 means float32: by default JAX multiplies in TF32 on recent NVIDIA GPUs.
-            with jax.default_matmul_precision("highest"):
+            with active(backend.device):
                 return working[0](*arguments)
         except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, jax.errors.UnexpectedTracerError) as error:
             # Tracing fails before any of the step has run, so nothing was donated.

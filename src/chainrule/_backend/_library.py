@@ -49,6 +49,11 @@ class Library(Protocol):
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this library; imports nothing."""
 
+    def follows(self, x: Any) -> bool:
+        """Whether the library follows what is done with ``x``, an array of its, to differentiate or to compile it:
+        its numbers may not be looked at then, and what is computed must stay in the library.
+        """
+
     def devices(self) -> list[Device]: ...
 
     def find_device(self, device: Any) -> Device:

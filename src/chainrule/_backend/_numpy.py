@@ -32,6 +32,10 @@ def owns(x: object) -> bool:
     return isinstance(x, np.ndarray | np.generic)
 
 
+def follows(x: Any) -> bool:
+    return False
+
+
 def devices() -> list[Device]:
     return ["cpu"]
 

@@ -32,6 +32,10 @@ def owns(x: object) -> bool:
     return module is not None and isinstance(x, module.Array)
 
 
+def follows(x: Any) -> bool:
+    return False
+
+
 def devices() -> list[Device]:
     return [load().Device(name) for name in _NAMES]
 

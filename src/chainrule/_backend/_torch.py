@@ -34,6 +34,16 @@ def owns(x: object) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def follows(x: Any) -> bool:  # not a tensor that wants gradients: what is answered is outside of its graph
+    return _torch().compiler.is_compiling() or _is_wrapped(x)
+
+
+def _is_wrapped(x: Any) -> bool:
+    """Whether it stands for others, inside of torch.func.vmap or grad."""
+    torch = _torch()  # whose compiler does not know the question
+    return not torch.compiler.is_compiling() and bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+
+
 def devices() -> list[Device]:
     torch = import_library("torch", name="PyTorch", extra="torch")
     found = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
@@ -121,6 +131,11 @@ def _with_numbers(x: Any) -> Any:
     """The tensor ``x``, where its numbers are all in memory."""
     if x.layout != _torch().strided:
         raise DataError(f"expected a dense tensor, got one of layout {x.layout}: use x.to_dense().")
+    if _is_wrapped(x):
+        raise DataError(
+            "expected a tensor with numbers, got one that torch.func follows (vmap, grad): inside of these, ask a model"
+            " that is on torch, model.to('torch'), for predict or predict_proba, and do what needs numbers outside."
+        )
     if x.is_meta:
         raise DataError("expected a tensor with numbers, got one on the meta device: make it on one with a memory.")
     return x
