@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
 import chainrule as cr
 from chainrule._backend import select as find_backend
@@ -12,6 +13,12 @@ from chainrule._errors import DataError
 from chainrule.diagnostics import SAMPLE, diagnose
 
 generator = np.random.default_rng(0)
+
+
+def standardised(x):
+    return (x - np.mean(x, axis=0)) / np.maximum(np.std(x, axis=0), 1e-12)
+
+
 X = generator.normal(size=(300, 100))
 Y = generator.integers(0, 10, 300)
 LOSS = "softmax_cross_entropy"
@@ -192,3 +199,92 @@ def test_the_table():
     assert lines[1].startswith("  1  Dense(100, 20), ReLU")
     assert lines[3] == "300 examples. Every layer is healthy."
     assert "rms delta" not in str(diagnose(cr.mlp([100, 20, 10]), X))
+
+
+def table_of(*columns):
+    return np.stack(columns, axis=1)
+
+
+def one_hot(*shares):
+    """Categories of these shares, the rarest in one of a thousand rows."""
+    return np.eye(len(shares))[generator.choice(len(shares), 1000, p=shares)]
+
+
+NORMAL = generator.normal(size=1000)
+SCALED = {
+    "standard normal": generator.normal(size=(1000, 5)),
+    "fractions": generator.uniform(size=(1000, 5)),
+    "one-hot": one_hot(0.5, 0.3, 0.199, 0.001),
+    "almost always one": table_of(np.arange(1000) > 0, NORMAL),
+    "digits": load_digits().data,
+    "iris": load_iris().data,
+    "diabetes": load_diabetes().data,
+    "pixels to 16": generator.integers(0, 17, (1000, 64)),
+    "ages beside categories": np.concatenate([one_hot(0.9, 0.1), generator.integers(18, 90, (1000, 1)) / 10], axis=1),
+    "constant columns": table_of(NORMAL, np.zeros(1000), np.full(1000, 7.0)),
+    "all constant": np.ones((1000, 3)),
+    "all zero": np.zeros((1000, 3)),
+    "heavy tails, standardised": table_of(NORMAL, standardised(generator.standard_t(2.1, 1000))),
+    "a rare category, standardised": table_of(NORMAL, standardised(np.arange(1000) == 0)),
+    "breast cancer, standardised": standardised(load_breast_cancer().data),
+}
+UNSCALED = {
+    "breast cancer": (
+        load_breast_cancer().data,
+        "are of size 2.4e+02 (root mean square; columns of sizes from 0.0046 to 1e+03)",
+    ),
+    "wine": (load_wine().data, "are of size 2.3e+02"),
+    "bytes": (generator.integers(0, 256, (1000, 64)), "are of size 1.5e+02"),
+    "years": (table_of(2000.0 + generator.integers(0, 24, 1000), NORMAL), "are of size 1.4e+03"),
+    "tiny": (1e-4 * generator.normal(size=(1000, 5)), "are of size 0.0001"),
+    "a price beside others": (table_of(NORMAL, NORMAL, 1e5 * np.exp(NORMAL)), "are of size 1."),
+    "a tiny column": (table_of(NORMAL, 1e-3 * NORMAL[::-1]), "have columns of sizes from 0.00"),
+    "a tiny column, seldom": (
+        table_of(NORMAL, 1e-3 * (np.arange(1000) % 9 == 0)),
+        "have columns of sizes from 0.001 to 1",
+    ),
+    "a pressure": (table_of(NORMAL, 8.0 + 0.01 * NORMAL[::-1]), "have a column whose mean is 8e+02 times its"),
+    "a large constant": (table_of(NORMAL, np.full(1000, 1e6)), "are of size 7.1e+05"),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_inputs_that_learn_as_they_are_are_not_blamed(name):
+    diagnosis = diagnose(cr.mlp([SCALED[name].shape[1], 16, 2]), SCALED[name])
+    assert diagnosis.inputs == ""
+    assert "inputs" not in diagnosis.advice
+
+
+@pytest.mark.parametrize("name", UNSCALED)
+def test_inputs_that_are_not_scaled_are_named_before_any_layer(name):
+    x, says = UNSCALED[name]
+    y = np.arange(len(x)) % 2
+    for targets in ({}, {"y": y, "loss": LOSS}):
+        diagnosis = diagnose(cr.mlp([x.shape[1], 16, 2]), x, **targets)
+        assert diagnosis.advice.startswith(f"The inputs {says}")
+        assert "standardise X" in diagnosis.advice.split("\n")[0]
+        assert "nan" not in diagnosis.advice
+        assert "healthy" not in diagnosis.advice
+        assert not diagnosis.healthy
+        assert str(diagnosis).endswith(diagnosis.advice)
+    assert diagnose(cr.mlp([x.shape[1], 16, 2]), standardised(x)).inputs == ""
+
+
+def test_a_normalisation_takes_away_what_it_takes_away():
+    """In front, a batch normalisation all of it; behind the first weights, and over a row, the common size alone."""
+    x, wide = UNSCALED["bytes"][0], UNSCALED["breast cancer"][0]
+    dense = cr.Dense(64, 8), cr.Dense(30, 8)
+    for layers, n in (((cr.BatchNorm(30), dense[1]), 30), ((cr.BatchNorm(64), dense[0]), 64)):
+        assert diagnose(cr.Sequential(*layers, cr.ReLU(), cr.Dense(8, 2)), wide if n == 30 else x).inputs == ""
+    for layers in ((dense[0], cr.BatchNorm(8)), (dense[0], cr.LayerNorm(8)), (cr.LayerNorm(64), dense[0])):
+        assert diagnose(cr.Sequential(*layers, cr.ReLU(), cr.Dense(8, 2)), x).inputs == ""
+    found = diagnose(cr.Sequential(dense[1], cr.BatchNorm(8), cr.ReLU(), cr.Dense(8, 2)), wide).inputs
+    assert found.startswith("have columns of sizes from 0.0046 to 1e+03")
+
+
+def test_a_watch_says_once_that_the_inputs_are_not_scaled():
+    x, y = load_wine().data, load_wine().target
+    watch = cr.Watch(x, y, every=1)
+    with pytest.warns(UserWarning, match="epoch 1: the inputs are of size 2.3e") as caught:
+        cr.fit(cr.mlp([13, 16, 3]), x, y, loss=LOSS, epochs=3, callbacks=[watch])
+    assert sum("the inputs" in str(warning.message) for warning in caught) == 1

@@ -23,7 +23,7 @@ from ._options import whole_number
 from ._random import Key, host_generator, member_key
 from ._typing import Array
 from .data import check_inputs, prepare
-from .layers import Activate, Dropout, Layer, Residual
+from .layers import Activate, BatchNorm, Dropout, Layer, LayerNorm, Residual
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, logits_part
 from .schema import Schema
@@ -40,6 +40,9 @@ DEAD = 0.5
 RATIO = 100.0
 # A pre-activation so large that every activation that saturates has.
 FAR = 30.0
+# The usual initial weights make of inputs of mean square q pre-activations of mean square q to 2 q. Where q is far from
+# 1 all units begin far out, or all near 0. Zeros and ones, and pixels from 0 to 16 (q up to 86), learn as they are.
+LOUD, FAINT = 10.0, 0.01  # square roots of q
 # How many numbers of each layer's activations and gradients are kept for histograms.
 SAMPLE = 10_000
 
@@ -111,22 +114,29 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What ``diagnose`` found, from the first layer to the last; ``print`` it for a table and advice."""
+    """What ``diagnose`` found, from the first layer to the last; ``print`` it for a table and advice.
+
+    ``inputs`` says in words what is wrong with X, which comes before all layers; it is empty where nothing is.
+    """
 
     rows: tuple[LayerDiagnosis, ...]
     examples: int
+    inputs: str = ""
 
     @property
     def healthy(self) -> bool:
-        """Whether every layer is."""
-        return not any(row.findings for row in self.rows)
+        """Whether the inputs are, and every layer."""
+        return not self.inputs and not any(row.findings for row in self.rows)
 
     @property
     def advice(self) -> str:
         """What to do about what was found, the causes before their consequences, and in which layers it was."""
         found = {word: [row.number for row in self.rows if word in row.verdict] for word in _ADVICE}
         cures = [f"{_listed(numbers)} ({word}): {_ADVICE[word]}" for word, numbers in found.items() if numbers]
-        return "\n".join(cures) or "Every layer is healthy."
+        first = (
+            [f"The inputs {self.inputs}: standardise X, each column to mean 0 and deviation 1."] if self.inputs else []
+        )
+        return "\n".join([*first, *cures]) or "Every layer is healthy."
 
     def __str__(self) -> str:
         width = max(len(row.name) for row in self.rows)
@@ -159,6 +169,10 @@ def diagnose(
     * vanishing gradient, exploding gradient: delta is a hundred times smaller or larger than in the last hidden layer,
       or 0;
     * not finite: NaN or infinity.
+
+    The inputs come first: of a root mean square above 10 or below 0.01, of columns whose sizes differ more than a
+    hundredfold, or of a column whose mean is more than a hundred deviations, one learning rate cannot serve the weights
+    (LeCun et al., Efficient BackProp, 1998, section 4.3). What a batch normalisation in front takes away is not said.
 
     Args:
         network: a network, or a trained model, which brings its own theta, buffers, loss and backend.
@@ -237,7 +251,31 @@ def _diagnose(
     blocks = _blocks(network)
     rows = [_measure(backend, network, seen, block, k + 1, seed) for k, block in enumerate(blocks)]
     bounded = [_flat_on_both_sides(backend, network.layers[_answers(network.layers, block)]) for block in blocks]
-    return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0])
+    return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0], _look_at_inputs(network.layers, _host(backend, x)))
+
+
+def _look_at_inputs(layers: Sequence[Layer], x: np.ndarray) -> str:
+    """What is wrong with X, ``(rows, columns)``, in words that follow "the inputs"; empty where nothing is.
+
+    A column's size is that of its entries but 0: a rare category or a corner's pixel is no smaller than others.
+    """
+    first = next(i for i, layer in enumerate(layers) if _has_weights(layer))
+    if any(isinstance(layer, BatchNorm) for layer in layers[:first]):
+        return ""
+    rescaled = any(isinstance(layer, BatchNorm | LayerNorm) for layer in layers[: first + 2])
+    loudness, means, deviations = _rms(x), np.abs(np.mean(x, axis=0)), np.std(x, axis=0)
+    entries = np.sum(x != 0.0, axis=0)
+    sizes = np.sqrt(np.sum(x * x, axis=0) / np.maximum(entries, 1))
+    varies = deviations > 1e-6 * means  # a constant column is a bias
+    sizes, off = sizes[varies], means[varies] / deviations[varies]
+    span = f"columns of sizes from {min(sizes, default=0.0):.2g} to {max(sizes, default=0.0):.2g}"
+    if not rescaled and not FAINT <= loudness <= LOUD and loudness > 0.0:
+        return f"are of size {loudness:.2g} (root mean square; {span}), where weights are made for about 1"
+    if len(sizes) and sizes.max() > RATIO * sizes.min():
+        return f"have {span} (root mean square)"
+    if len(off) and off.max() > RATIO:
+        return f"have a column whose mean is {off.max():.2g} times its standard deviation"
+    return ""
 
 
 def _forward(

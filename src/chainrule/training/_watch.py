@@ -52,6 +52,8 @@ class Watch:
         self.diagnoses[run.epoch] = found
         # "12 of 64 units are dead" and "13 of 64 units are dead" are one thing to say.
         ills = {(row.number, re.sub(r"[0-9]+", "", ill)) for row in found.rows for ill in row.findings}
+        if found.inputs:
+            ills.add((0, "inputs"))
         if ills - self._said:
             advice = found.advice.replace(chr(10), " ")
             warnings.warn(f"epoch {run.epoch}: {advice[0].lower()}{advice[1:]}", stacklevel=2)
