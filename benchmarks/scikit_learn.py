@@ -176,7 +176,8 @@ REQUESTS = (
         "a pipeline in a file without pickle",
         'cr.from_pipeline(pipeline).save("pipeline.safetensors")',
         "`StandardScaler`, `MinMaxScaler`, `RobustScaler` and `MaxAbsScaler` are folded into the first layer, in "
-        "float64, and the columns are those of the pipeline's X; other steps are refused by name: keep such a pipeline "
+        "float64, and the columns are those of the pipeline's X; a `TransformedTargetRegressor` with one of them into "
+        "the last; other steps are refused by name: keep such a pipeline "
         "with skops or joblib",
     ),
 )

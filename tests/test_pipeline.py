@@ -16,6 +16,7 @@ import chainrule as cr
 find_library("scikit-learn", "sklearn.callback")
 preprocessing = importlib.import_module("sklearn.preprocessing")
 pipelines = importlib.import_module("sklearn.pipeline")
+compose = importlib.import_module("sklearn.compose")
 make_pipeline, StandardScaler = pipelines.make_pipeline, preprocessing.StandardScaler
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -123,6 +124,45 @@ def test_it_knows_the_columns_that_the_pipeline_was_given(output: str, first: An
         model.predict(frame[frame.columns[::-1]])
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        StandardScaler(),
+        preprocessing.MinMaxScaler((2, 5)),
+        preprocessing.RobustScaler(),
+        StandardScaler(with_std=False),
+    ],
+    ids=str,
+)
+def test_scaled_targets_are_folded_into_the_last_layer(transformer: Any, outputs: int) -> None:
+    y = 1e4 + 1e3 * (NUMBERS if outputs == 1 else np.stack([NUMBERS, -0.5 * NUMBERS], axis=1))
+    frame = find_library("pandas").DataFrame(X, columns=["width", "height", "depth", "age"])
+    inside = make_pipeline(
+        StandardScaler(), compose.TransformedTargetRegressor(network("MLPRegressor"), transformer=transformer)
+    )
+    around = compose.TransformedTargetRegressor(
+        make_pipeline(StandardScaler(), network("MLPRegressor")), transformer=transformer
+    )
+    for pipeline in (inside.fit(frame, y), around.fit(frame, y)):
+        model = cr.from_pipeline(pipeline)
+        assert_same_answers(model, pipeline, frame, rtol=1e-9)
+        assert model.feature_names == tuple(frame.columns)
+        assert model.evaluate(frame, y)["r2"] == pytest.approx(
+            importlib.import_module("sklearn.metrics").r2_score(
+                y, pipeline.predict(frame), multioutput="variance_weighted"
+            )
+        )
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+def test_a_column_of_targets_is_answered_as_one() -> None:
+    scaled = compose.TransformedTargetRegressor(network("MLPRegressor"), transformer=StandardScaler())
+    scaled.fit(X, NUMBERS[:, None])
+    assert_same_answers(cr.from_pipeline(scaled), scaled, X)
+    assert cr.from_pipeline(scaled).predict(X).shape == (120, 1)
+
+
 def unfitted() -> Any:
     return make_pipeline(StandardScaler(), network())
 
@@ -141,15 +181,16 @@ def of_another_kind() -> Any:
 
 
 def with_columns_apart() -> Any:
-    compose = importlib.import_module("sklearn.compose")
     apart = compose.ColumnTransformer([("scaled", StandardScaler(), [0, 1])], remainder="passthrough")
     return make_pipeline(apart, network()).fit(X, SIDES)
 
 
-def with_scaled_targets() -> Any:
-    compose = importlib.import_module("sklearn.compose")
-    scaled = compose.TransformedTargetRegressor(network("MLPRegressor"), transformer=StandardScaler())
-    return make_pipeline(StandardScaler(), scaled).fit(X, NUMBERS)
+def with_targets(transformer: Any = None, y: Any = NUMBERS, function: Any = None, **settings: Any) -> Any:
+    inverse = None if function is None else np.exp
+    scaled = compose.TransformedTargetRegressor(
+        network("MLPRegressor", **settings), transformer=transformer, func=function, inverse_func=inverse
+    )
+    return make_pipeline(StandardScaler(), scaled).fit(X, y)
 
 
 def searched() -> Any:
@@ -169,7 +210,26 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a search": (searched, "search.best_estimator_, got GridSearchCV"),
     "another last step": (lambda: make_pipeline(StandardScaler()).fit(X), "last step must be .*'standardscaler'"),
     "no step": (lambda: pipelines.Pipeline([("end", "passthrough")]), "last step must be"),
-    "scaled targets": (with_scaled_targets, "last step must be .*TransformedTargetRegressor"),
+    "targets by a function": (
+        lambda: with_targets(y=np.abs(NUMBERS) + 1, function=np.log),
+        r"step 'transformedtargetregressor.transformer' \(FunctionTransformer\)",
+    ),
+    "targets by a link": (
+        lambda: with_targets(preprocessing.MaxAbsScaler(), np.abs(NUMBERS), loss="poisson", learning_rate_init=1e-3),
+        "output that is linear",
+    ),
+    "targets by an activation": (
+        lambda: with_targets(preprocessing.MinMaxScaler(), output_activation="sigmoid"),
+        "output that is linear",
+    ),
+    "targets of another regressor": (
+        lambda: compose.TransformedTargetRegressor().fit(X, NUMBERS),
+        r"got '.regressor' \(LinearRegression\)",
+    ),
+    "targets not fitted": (
+        lambda: compose.TransformedTargetRegressor(network("MLPRegressor")),
+        r"\(TransformedTargetRegressor\) is not fitted",
+    ),
     "not fitted": (unfitted, r"'mlpclassifier' \(MLPClassifier\) is not fitted: call fit"),
     "half fitted": (half_fitted, r"'mlpclassifier' \(MLPClassifier\) is not fitted: call fit"),
     "a projection": (of_another_kind, r"step 'pca' \(PCA\) does more .* use skops or joblib"),

@@ -1,4 +1,4 @@
-"""A pipeline that only shifts and scales columns before its network, as one model: one file, without pickle."""
+"""A pipeline that only shifts and scales columns around its network, as one model: one file, without pickle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
@@ -41,7 +42,8 @@ def from_pipeline(pipeline: Any) -> Model:
 
     Args:
         pipeline: scikit-learn's ``Pipeline`` of ``StandardScaler``, ``MinMaxScaler``, ``RobustScaler`` and
-            ``MaxAbsScaler``, as many as there are, and an ``MLPClassifier`` or ``MLPRegressor`` of ours.
+            ``MaxAbsScaler``, as many as there are, and an ``MLPClassifier`` or ``MLPRegressor`` of ours. A
+            ``TransformedTargetRegressor`` with one of them, in it or around it, is folded into the last layer.
 
     Returns:
         A model on NumPy, which ``to`` moves. It is in float64 whatever was trained in: numbers that are not scaled
@@ -59,24 +61,30 @@ def from_pipeline(pipeline: Any) -> Model:
         >>> cr.from_pipeline(pipeline).predict(X).tolist()
         ['low', 'low', 'high', 'high']
     """
-    if not isinstance(pipeline, Pipeline):
+    if not isinstance(pipeline, Pipeline | TransformedTargetRegressor):
         best = ", such as search.best_estimator_" if hasattr(pipeline, "best_estimator_") else ""
         raise ConfigurationError(f"expected a Pipeline of scikit-learn{best}, got {type(pipeline).__name__}: {_WHOLE}.")
-    steps = list(_steps(pipeline))
-    name, estimator = steps[-1] if steps else ("", None)
-    if not isinstance(estimator, Perceptron):
+    return _model_of("", pipeline)
+
+
+def _model_of(name: str, estimator: Any) -> Model:
+    """The model of a pipeline, of what scales its targets, or of a network."""
+    if isinstance(estimator, Pipeline):
+        *scalers, (last, network) = list(_steps(estimator)) or [("", None)]
+        model = _model_of(last, network)
+        names = tuple(getattr(scalers[0][1], "feature_names_in_", ()) if scalers else model.feature_names)
+        return replace(_with_inputs(model, [_affine(*step) for step in scalers], names), feature_names=names)
+    if not isinstance(estimator, TransformedTargetRegressor | Perceptron):
         raise ConfigurationError(
             "the last step must be chainrule's MLPClassifier or MLPRegressor, got "
             f"{name!r} ({type(estimator).__name__}): {_WHOLE}."
         )
     _check_fitted(name, estimator)
-    scalers = [_affine(name, step) for name, step in steps[:-1]]
-    factor, offset = np.ones(estimator.n_features_in_), np.zeros(estimator.n_features_in_)
-    for by, plus in scalers:
-        factor, offset = factor * by, offset * by + plus
-    names = tuple(getattr(steps[0][1], "feature_names_in_", ()))
-    _check_digits(factor, offset, names)
-    return replace(_folded(estimator.model_.to("numpy", dtype="float64"), factor, offset), feature_names=names)
+    if isinstance(estimator, Perceptron):
+        return estimator.model_.to("numpy", dtype="float64")
+    model = _model_of(f"{name}.regressor", estimator.regressor_)
+    affine = _affine(f"{name}.transformer", estimator.transformer_)
+    return replace(_with_targets(model, *affine), flat=estimator._training_dim == 1)
 
 
 def _steps(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
@@ -131,11 +139,26 @@ def _check_digits(factor: np.ndarray, offset: np.ndarray, names: Sequence[str]) 
     )
 
 
-def _folded(model: Model, factor: np.ndarray, offset: np.ndarray) -> Model:
-    """The model of x in place of that of ``factor x + offset``."""
+def _with_inputs(model: Model, scalers: Sequence[tuple[Any, Any]], names: Sequence[str]) -> Model:
+    """The model of what the scalers are given, in place of that of what they give."""
+    factor: np.ndarray = np.ones(model.network.n_in)
+    offset: np.ndarray = np.zeros(model.network.n_in)
+    for by, plus in scalers:
+        factor, offset = factor * by, offset * by + plus
+    _check_digits(factor, offset, names)
     first, *rest = model.network.layers
     assert isinstance(first, Dense), "an estimator's network begins with Dense"
     (W, *bias), *above = model.network.layout.split(model.backend, model.theta)
     folded = factor[:, None] * W, sum(bias, offset[None, :] @ W)
     theta = join(model.backend, [folded, *above])
     return replace(model, network=Sequential(replace(first, bias=True), *rest), theta=theta)
+
+
+def _with_targets(model: Model, factor: Any, offset: Any) -> Model:
+    """The model that answers y in place of ``factor y + offset``."""
+    require(
+        model.loss.link == "linear" and isinstance(model.network.layers[-1], Dense),
+        f"targets that are scaled can be folded into an output that is linear, and this one is not: {_WHOLE}.",
+    )
+    *below, (W, b) = model.network.layout.split(model.backend, model.theta)
+    return replace(model, theta=join(model.backend, [*below, (W / factor, (b - offset) / factor)]))
