@@ -137,7 +137,7 @@ def _tell_end(on: Backend, progress: Progress, steps: int) -> None:
     """Say once that the calls go on after the end of a schedule, where its rate may be 0."""
     schedule = progress.problem.optimizer.learning_rate
     end = getattr(schedule, "steps", None)
-    if end is None or progress.past_end or int(on.to_numpy(progress.state.step)[0]) + steps <= end:
+    if not isinstance(end, int) or progress.past_end or int(on.to_numpy(progress.state.step)[0]) + steps <= end:
         return
     progress.past_end = True
     final = float(as_schedule(schedule).rate(np, np.asarray([float(end)]))[0])
