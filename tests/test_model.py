@@ -292,7 +292,7 @@ def test_the_models_of_a_training_are_read_only_everywhere(tmp_path: Path) -> No
     options: dict[str, Any] = {"epochs": 2, "callbacks": [Keeps()], "checkpoint": tmp_path, "validation": (X, LABELS)}
     cr.fit(cr.mlp([4, 5, 3]), X, LABELS, loss="softmax_cross_entropy", **options)
     with pytest.raises(cr.DivergenceError) as caught:
-        cr.fit(cr.mlp([4, 5, 1]), X, 1e30 * X[:, 0], loss="squared_error")
+        cr.fit(cr.mlp([4, 5, 1]), X, X[:, 0], loss="squared_error", optimizer=cr.SGD(1e30))
     estimator = cr.MLPClassifier(hidden_layer_sizes=(4,)).partial_fit(X, LABELS, classes=[0, 1, 2])
     last = [cr.load(path) for path in tmp_path.glob("*.safetensors")]
     for model in (*found, *last, caught.value.model, estimator.model_):
@@ -457,3 +457,21 @@ def test_a_dtype_that_cannot_hold_the_numbers_is_refused(tmp_path: Path) -> None
     with pytest.raises(cr.ConfigurationError, match="LeakyReLU: alpha must be"):
         steep.to(dtype="float32")
     assert large.to("numpy") == cr.load(tmp_path / "large.safetensors") == large
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+def test_rows_without_a_class_are_no_class_anywhere(loss: str) -> None:
+    outputs = 2 if loss == "softmax_cross_entropy" else 1
+    model = cr.fit(cr.mlp([4, 5, outputs]), X, LABELS % 2, loss=loss, epochs=1)
+    broken = replace(model, theta=model.theta * np.float32(1e25))
+    with pytest.raises(cr.DataError, match="have no class"):
+        broken.predict(X)
+    assert np.isnan(broken.predict_proba(X)).any()
+    assert np.isnan(broken.evaluate(X, LABELS % 2)["accuracy"])
+
+
+def test_a_model_of_other_numbers_than_its_network_has_is_refused() -> None:
+    model = cr.fit(cr.mlp([4, 2]), X, LABELS % 2, loss="softmax_cross_entropy", epochs=1)
+    for change in ({"theta": model.theta[:3]}, {"buffers": model.theta[:3]}):
+        with pytest.raises(cr.DataError, match="must have shape"):
+            replace(model, **change)

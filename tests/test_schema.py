@@ -262,6 +262,16 @@ def test_it_is_trained_further_on_what_it_was_trained_on(folder: Path, classifie
     assert right > 0.9
 
 
+def test_a_file_of_a_table_is_the_table(folder: Path, classifier: cr.Model) -> None:
+    frame = houses(60, seed=10)
+    want = cr.fit(classifier, frame[FEATURES], frame["size"], epochs=1)
+    frame[FEATURES].to_csv(folder / "further.csv", index=False)
+    frame[FEATURES].to_parquet(folder / "further.parquet")
+    for path in (folder / "further.csv", folder / "further.parquet"):
+        assert cr.fit(classifier, path, frame["size"], epochs=1) == want
+        assert classifier.evaluate(path, frame["size"]) == classifier.evaluate(frame[FEATURES], frame["size"])
+
+
 def test_batches_of_tables_are_the_tables(classifier: cr.Model) -> None:
     frame = houses(128, seed=8)
     parts = [frame.iloc[i : i + 32] for i in range(0, 128, 32)]
@@ -371,6 +381,9 @@ def test_batches_have_the_columns_of_the_first(tmp_path: Path) -> None:
     frame = pandas.DataFrame(X, columns=list("abc"))
     good = [(frame[:32], y[:32]), (frame[32:], y[32:])]
     assert cr.fit(cr.mlp([3, 2]), good, loss="softmax_cross_entropy", epochs=1).feature_names == ("a", "b", "c")
+    late = [(X[:32], y[:32]), (frame[32:], y[32:])]
+    with pytest.raises(cr.DataError, match="X of batch 2 has column names, and batch 1 had none"):
+        cr.fit(cr.mlp([3, 2]), late, loss="softmax_cross_entropy", epochs=1)
     bad = [good[0], (frame[32:][["c", "b", "a"]], y[32:])]
     with pytest.raises(cr.DataError, match="X of batch 2 must have the columns a, b, c"):
         cr.fit(cr.mlp([3, 2]), bad, loss="softmax_cross_entropy", epochs=1)
@@ -384,6 +397,18 @@ def test_a_frame_without_names_goes_by_position() -> None:
     np.testing.assert_array_equal(model.predict(pandas.DataFrame(X, columns=list("abc"))), model.predict(X))
     with pytest.raises(cr.DataError, match="must have the columns 0, 1, 2 in this order"):
         model.predict(pandas.DataFrame(X)[[2, 1, 0]])
+    turned = cr.fit(cr.mlp([3, 2]), pandas.DataFrame(X)[[2, 1, 0]], y, loss="softmax_cross_entropy", epochs=1)
+    with pytest.raises(cr.DataError, match="must have the columns 2, 1, 0 in this order"):
+        turned.predict(pandas.DataFrame(X))
+
+
+def test_names_that_stand_twice_are_not_remembered_and_that_is_said() -> None:
+    X, y = np.random.default_rng(0).normal(size=(40, 3)).astype("f4"), np.arange(40) % 2
+    with pytest.warns(UserWarning, match="several columns of the name 'a'"):
+        model = cr.fit(
+            cr.mlp([3, 2]), pandas.DataFrame(X, columns=list("aba")), y, loss="softmax_cross_entropy", epochs=1
+        )
+    assert model.feature_names == ()
 
 
 # --- what an estimator wrote ------------------------------------------------------------------------------------------

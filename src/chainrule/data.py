@@ -17,6 +17,7 @@ from .frames import ENCODE, column_names, is_frame, refuse_missing, to_numbers
 from .losses import LossFunction
 
 _READ_CELL_BY_CELL = "OUSTMm"  # kinds of NumPy's dtypes: objects, text, dates, durations
+_MAKE_NUMBERS = "make numbers of it, for instance with .astype(float)"
 _NUMBER_CLASSES = "number the classes, classes, y = np.unique(y, return_inverse=True)"
 
 
@@ -100,7 +101,7 @@ def _with_targets(
     backend: Backend, x: Any, y: Any, sample_weight: Any, n_out: int, loss: LossFunction, what: str, training: bool
 ) -> Batch:
     rows, given = int(x.shape[0]), y
-    y = _numeric(y, "y", text=_NUMBER_CLASSES if loss.target == "classes" else ENCODE)
+    y = _numeric(y, "y", text=_NUMBER_CLASSES if loss.target == "classes" else _MAKE_NUMBERS)
     if len(y.shape) == 0:
         raise DataError(f"y must have one entry a row, got the single value {given!r}.")
     if y.shape[0] != rows:
@@ -280,7 +281,7 @@ def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction, giv
 
 
 def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
-    given, weight = weight, _numeric(weight, "sample_weight")
+    given, weight = weight, _numeric(weight, "sample_weight", text=_MAKE_NUMBERS)
     if tuple(weight.shape) not in ((rows,), (rows, 1)):
         raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
     placed = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))

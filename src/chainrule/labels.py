@@ -82,10 +82,12 @@ def check_columns(expected: Sequence[str], X: Any, what: str = "X") -> None:
     """Raise DataError unless X, where its columns have names, has those that a model was trained on, in their order."""
     if library_of(X) is not None:
         return
-    given = names_of(X)
-    if not expected and set(given) == set(_numbers(given)):
-        expected = _numbers(given)  # a frame without names, its columns in another order
-    if not (expected and given) or given == tuple(expected):
+    given = column_names(X) or ()
+    numbers = _numbers(given)
+    if not expected and set(given) == set(numbers):
+        expected = numbers  # a frame without names, its columns perhaps in another order
+    unnamed = not given or (given == numbers and set(expected) != set(given))
+    if unnamed or not expected or given == tuple(expected):
         return
     missing = [name for name in expected if name not in given]
     other = [name for name in given if name not in expected]

@@ -31,7 +31,8 @@ def accuracy(backend: Backend, prediction: Array, y: Array, weight: Array | None
         right = xp.astype(xp.argmax(prediction, axis=-1, keepdims=True), y.dtype) == y
     else:
         right = (prediction > 0.5) == (y > 0.5)
-    return _mean(backend, xp.astype(right, backend.dtype), weight)
+    unknown = xp.sum(prediction - prediction, axis=-1, keepdims=True)  # NaN where there is no class, else 0
+    return _mean(backend, xp.astype(right, backend.dtype) + unknown, weight)
 
 
 def mean_squared_error(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:

@@ -70,6 +70,9 @@ class Model:
     feature_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        for name, size in (("theta", self.network.size), ("buffers", self.network.buffer_layout.size)):
+            if tuple(vars(self)[name].shape) != (size,):
+                raise DataError(f"{name} of {self.network!r} must have shape ({size},), got {vars(self)[name].shape}.")
         with self.backend.active():
             vars(self).update({name: _owned(self.backend, array) for name, array in self._arrays().items()})
         if self.preprocessing is not None:  # which knows both
@@ -336,7 +339,7 @@ class Model:
         if lowest >= 0:
             return
         host, rows = to_host(answers), X if hasattr(X, "toarray") else to_host(X)
-        lost = np.flatnonzero((host < 0).reshape(len(host), -1).any(axis=1))
+        lost = np.flatnonzero(~(host >= 0).reshape(len(host), -1).all(axis=1))
         raise DataError(
             f"the network's outputs are not finite in {dtype_name(on.dtype)} for {len(lost)} of {len(host)} rows "
             f"({', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}), so these have no class: they reach "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,11 +35,21 @@ class Schema:
 
     def named(self, X: Any, n_in: int) -> Schema:
         """The same, with the names of X's columns where none are known and X has one for each input."""
+        if self.feature_names:
+            return self
         rows = open_rows(X)
         names = names_of(X if rows is None else rows)
-        if self.feature_names or len(set(names)) != n_in or len(names) != n_in:
+        if len(names) != n_in:
             return self
-        return replace(self, feature_names=names)
+        twins = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < n_in else []
+        if twins:
+            warnings.warn(
+                f"X has several columns of the name {twins[0]!r}: the model does not remember its names, and takes the "
+                "columns of every frame by position. Rename them apart.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return self if twins else replace(self, feature_names=names)
 
     def open_rows(self, X: Any) -> Any | None:
         """X as rows that are read a window at a time; None for what is in memory, or is read as a table."""

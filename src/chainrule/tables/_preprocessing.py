@@ -178,7 +178,7 @@ class Preprocessing:
             refuse(
                 table,
                 strange,
-                "has categories that training never saw: {}. Correct them, or pass over them with --unseen ignore",
+                "has categories that training never saw: {}. Correct them, or pass over them (--unseen ignore)",
             )
 
     def _check_names(self, table: Table) -> None:
@@ -196,8 +196,8 @@ class Preprocessing:
             )
         if extra:
             raise DataError(
-                f"{table.source} has columns that the model was not trained on: {listed(extra)}. Leave them out with "
-                f"{drop_options(extra)}."
+                f"{table.source} has columns that the model was not trained on: {listed(extra)}. Leave them out "
+                f"({drop_options(extra)})."
             )
 
 

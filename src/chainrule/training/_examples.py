@@ -13,6 +13,7 @@ from .._backend import Backend, dtype_name, select
 from .._errors import DataError
 from .._options import whole_number
 from ..data import Batch, is_flat, prepare, prepare_streamed
+from ..labels import names_of
 from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
@@ -61,7 +62,8 @@ def whole(
 
 def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
     """Batches as they come: a step each."""
-    normalized = has_batch_norm(network)
+    normalized, first = has_batch_norm(network), batches.first
+    named = isinstance(first, tuple | list) and bool(names_of(first[0]))
     host, own = select("numpy", dtype=dtype_name(on.dtype)), on.copying()
 
     def place(number: int, batch: Any) -> Batch:
@@ -70,6 +72,8 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
             raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
         X, y, weight = (*batch, None)[:3]
         n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
+        if names_of(X) and not named and schema == Schema():
+            raise DataError(f"{what} has column names, and batch 1 had none: give all batches as frames, or as arrays.")
         X, y, weight = schema.inputs(X, what=what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
         here = own if on.memory is None or on.library.owns(X) else host
@@ -82,7 +86,6 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
                 )
             return made if here is own else place_state(on, made)
 
-    first = batches.first
     rows = place(1, first).x.shape[0]
     feed = partial(Passed, on, start=batches.start, place=place)
     return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
