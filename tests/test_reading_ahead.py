@@ -336,6 +336,7 @@ def test_a_wait_that_was_broken_off_is_gone_on_with(at: int, tmp_path: Path) -> 
             yield batch
             given += 1
             if given == at + 1:  # the first was looked at before
+                time.sleep(0.3)  # the training waits by then
                 signal.raise_signal(signal.SIGINT)
                 goes_on.wait()
 
