@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import about
+from conftest import about, find_library
 
 import chainrule as cr
 from chainrule._backend import Backend, _program
@@ -676,3 +676,39 @@ def test_a_state_that_changes_places_is_not_recorded() -> None:
     with pytest.warns(RuntimeWarning, match="becomes another"):
         one, two = program((np.zeros(2, np.float32), np.ones(2, np.float32)))
     assert (one.tolist(), two.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+
+
+def test_torch_compiles_a_step_for_a_few_shapes_and_runs_it_as_it_is_for_others() -> None:
+    """A ninth batch size, or the ninth training of a process, ended in torch's own error."""
+    torch = find_library("torch")
+    traced: list[Any] = []
+
+    def make(on: Backend, factor: float) -> Callable[[Total, Any], Total]:
+        def step(state: Total, x: Any) -> Total:
+            return Total(state.total + factor * x.sum())
+
+        return step
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        traced.append(graph)
+        return graph.forward
+
+    on, limit = bare("torch", compile=True), torch._dynamo.config.recompile_limit
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for factor in range(limit + 3):  # trainings of one process
+            run = on.library.compile(make, on, float(factor), compiler=backend)
+            assert run(Total(torch.zeros(1)), torch.ones(3)).total.item() == 3.0 * factor
+    run = on.library.compile(make, on, 1.0, compiler=backend)
+    traced.clear()
+
+    def in_turn() -> float:
+        state = Total(torch.zeros(1))
+        for rows in [*range(1, 30)] * 2:
+            state = run(state, torch.ones(rows))
+        return float(state.total.item())
+
+    with pytest.warns(RuntimeWarning, match=f"recompile_limit is {limit}") as caught:
+        assert in_turn() == 2.0 * sum(range(1, 30))
+    assert len(caught) == 1
+    assert len(traced) == limit

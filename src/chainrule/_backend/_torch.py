@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .._errors import BackendError, DataError
 from .._typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
+from ._trees import shapes
 
 NAME = "torch"
 COMPILES = False  # the first compilation takes long: only when asked for
@@ -150,23 +152,38 @@ def _torch() -> Any:
 def compile(
     make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any, compiler: str = "inductor"
 ) -> Callable[..., Any]:
-    """``torch.compile`` of the step; where it fails, the eager step runs and a warning says why, once."""
+    """``torch.compile`` of the step; where it fails, the eager step runs and a warning says why, once.
+
+    It compiles a function for a few shapes only (``recompile_limit``); the step runs as it is for others.
+    """
     import torch
 
     step = make(backend, *arguments)
-    compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=compiler)
-    working = [compiled]
+    # With code of its own: torch counts by it, and the steps of all trainings have theirs from one function.
+    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
+    compiled = torch.compile(own, fullgraph=True, dynamic=False, backend=compiler)
+    known: set[Any] = set()  # the shapes that it was compiled for
+    closed = False  # to any other
 
     def run(*arguments: Any) -> Any:
-        try:
-            return working[0](*arguments)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            # Compilation fails before any of the step has run, so its state is untouched.
-            if working[0] is step:
-                raise
-            working[0] = step
-            reason = str(error).strip().splitlines()[0]
-            warnings.warn(f"torch.compile failed, the step runs uncompiled: {reason}", RuntimeWarning, stacklevel=2)
+        nonlocal closed
+        made_for = shapes(arguments)
+        if closed and made_for not in known:
             return step(*arguments)
+        try:
+            result = compiled(*arguments)
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+            # Compilation fails before any of the step has run, so its state is untouched.
+            closed, reason = True, str(error).strip().splitlines()[0]
+            if isinstance(error, torch._dynamo.exc.FailOnRecompileLimitHit):
+                what = "torch.compile takes a step of so many shapes only, others run"
+                reason = f"torch._dynamo.config.recompile_limit is {torch._dynamo.config.recompile_limit}"
+            else:
+                what = "torch.compile failed, the step runs"
+                known.clear()
+            warnings.warn(f"{what} uncompiled: {reason}", RuntimeWarning, stacklevel=2)
+            return step(*arguments)
+        known.add(made_for)
+        return result
 
     return run
