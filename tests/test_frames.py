@@ -86,6 +86,7 @@ def trained() -> cr.Model:
     return fit(validation=(X, Y), sample_weight=X[:, 1] + 1)
 
 
+@pytest.mark.filterwarnings("ignore:X has several columns of the name")  # twin names, which is said
 @pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
 def test_every_form_trains_validates_predicts_and_evaluates_as_its_numbers_do(make: Any, trained: cr.Model) -> None:
     frame = make()

@@ -278,3 +278,20 @@ def test_what_a_slice_gives_is_looked_at(part: Any, says: str, small_windows: No
 
     with pytest.raises((cr.DataError, cr.DTypeError), match=says):
         fit(Wrong(X), y=Y, shuffle=False)
+
+
+@pytest.mark.parametrize("form", ["memory map", "Fortran order", "strided", "frame"])
+def test_batches_of_every_form_are_their_rows_bit_for_bit(form: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    whole = {
+        "memory map": lambda: np.load(tmp_path / "x.npy", mmap_mode="r"),
+        "Fortran order": lambda: np.asfortranarray(X),
+        "strided": lambda: np.repeat(X, 2, axis=0)[::2],
+        "frame": lambda: pytest.importorskip("pandas").DataFrame(X),
+    }[form]()
+    network, how = cr.mlp([6, 8, 1]), {"loss": "squared_error", "epochs": 2}
+    batches = [(np.asfortranarray(whole[part]) if form == "Fortran order" else whole[part], Y[part]) for part in PARTS]
+    model = cr.fit(network, batches, **how)
+    rows = cr.fit(network, X, Y, batch_size=32, shuffle=False, **how)
+    np.testing.assert_array_equal(model.theta, rows.theta)
+    np.testing.assert_array_equal(model.predict(x for x, _ in batches), rows.predict(X))

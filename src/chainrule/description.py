@@ -83,8 +83,6 @@ def _read_names(
     A preprocessing knows both: none stand beside it.
     """
     classes, names = (description.get(name, []) for name in ("classes", "feature_names"))
-    if known and not {"classes", "feature_names"}.isdisjoint(description):
-        raise ModelFileError("the description has classes or feature names beside a preprocessing, which knows them")
     absent = classes == [] and "classes" not in description
     fits = are_labels(classes) and (len(classes) == network.n_out or (network.n_out, len(classes)) == (1, 2))
     if not (absent or fits):
@@ -93,6 +91,8 @@ def _read_names(
     named = are_labels(names) and isinstance(names[0], str) and len(names) == network.n_in if names else False
     if not (absent or named):
         raise ModelFileError(f"the feature names {reprlib.repr(names)} are not names of {network.n_in:,} inputs")
+    if known and (classes or names):
+        raise ModelFileError("the description has classes or feature names beside a preprocessing, which knows them")
     return tuple(classes), tuple(names)
 
 

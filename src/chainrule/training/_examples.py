@@ -18,7 +18,7 @@ from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
 from ..schema import Schema
-from ..streams import Batches, open_rows
+from ..streams import Batches, open_rows, read_once
 from ._feed import Feed, Passed, make_feed
 from ._staging import DEFAULT_BATCH, held_back
 from ._step import Problem, place_state
@@ -74,7 +74,7 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
         n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
         if names_of(X) and not named and schema == Schema():
             raise DataError(f"{what} has column names, and batch 1 had none: give all batches as frames, or as arrays.")
-        X, y, weight = schema.inputs(X, what=what), schema.targets(y), schema.weights(weight)
+        X, y, weight = read_once(schema.inputs(X, what=what), what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
         here = own if on.memory is None or on.library.owns(X) else host
         with on.active():  # in the thread that reads ahead it is not yet
@@ -84,6 +84,8 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
                     f"batch {number} has one row, on which batch normalisation cannot train: leave it out, as torch's "
                     "DataLoader(..., drop_last=True) does, or put it into the batch before."
                 )
+            if isinstance(made.x, np.ndarray):  # as rows that are gathered lie: a product's last bits depend on it
+                made = made._replace(x=np.ascontiguousarray(made.x))
             return made if here is own else place_state(on, made)
 
     rows = place(1, first).x.shape[0]
