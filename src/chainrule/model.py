@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import traceback
@@ -18,14 +17,15 @@ from ._backend import Backend, dtype_name, follower, library_of, to_host
 from ._backend._library import Library
 from ._errors import ConfigurationError, DataError, DeviceMemoryError, ModelFileError, readable_size
 from ._kernels import backend as choose_backend
-from ._options import check_range, real_number
+from ._options import check_range
 from ._typing import Array
-from .data import Batch, check_inputs, check_matrix, prepare
+from .data import check_inputs, check_matrix, prepare
 from .description import read_fields
+from .evaluation import evaluate
 from .history import History
 from .labels import Label, are_labels
-from .losses import LossFunction, cost
-from .metrics import METRICS, POWERS, HostMetric, find_metrics
+from .losses import LossFunction
+from .metrics import HostMetric, find_metrics
 from .network import Sequential, logits_part
 from .prediction import CLASSES, ForwardPass, apply_link, decide
 from .schema import Schema
@@ -459,42 +459,9 @@ def _unpickle(
     return Model(network, on.asarray(theta), on.asarray(buffers), rest[0], on, *rest[1:])
 
 
-def evaluate(
-    backend: Backend,
-    forward: Callable[[Array], Array],
-    loss: LossFunction,
-    batch: Batch,
-    metrics: dict[str, HostMetric | None],
-    schema: Schema,
-) -> dict[str, Array]:
-    """``loss`` and metrics by name, each an array ``(1,)`` that is still on the device."""
-    xp = backend.xp
-    z = forward(batch.x)
-    values = {"loss": xp.reshape(backend.run(cost, loss, z, batch.y, batch.weight)[0], (1,))}
-    y = batch.y
-    if loss.link == "softmax" and not xp.isdtype(y.dtype, "integral"):
-        y = xp.astype(xp.argmax(y, axis=-1, keepdims=True), xp.int32)
-    prediction = apply_link(loss, backend, z)
-    for name, metric in metrics.items():
-        if metric is None:
-            values[name] = METRICS[name](backend, prediction, y, batch.weight) * schema.unit ** POWERS.get(name, 0)
-        else:
-            true, answers = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
-            # Most metrics refuse NaN; a training that diverges must reach the message that says so.
-            known = answers >= 0 if loss.link in CLASSES else np.isfinite(answers)
-            value = metric(*map(schema.answers, (true, answers))) if known.all() else math.nan
-            values[name] = backend.asarray([real_number(f"what the metric {name!r} answers", value, nan=True)])
-    return values
-
-
 def bytes_a_row(backend: Backend, network: Sequential) -> int:
     """How many bytes a row takes in the outputs of all layers."""
     widths = [network.n_in]
     for layer in network.layers:
         widths.append(layer.width(widths[-1]))
     return sum(widths) * np.dtype(dtype_name(backend.dtype)).itemsize
-
-
-def _column(x: np.ndarray) -> np.ndarray:
-    """``(rows, 1)`` as ``(rows,)``; anything else as it is."""
-    return x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x

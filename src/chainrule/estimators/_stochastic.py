@@ -13,8 +13,8 @@ import numpy as np
 from .._backend import Backend
 from .._errors import DivergenceError, require
 from .._typing import Array
+from ..evaluation import evaluate
 from ..layers import Dropout, RandomizedLeakyReLU
-from ..model import evaluate
 from ..optimizers import Optimizer, planned
 from ..schedules import as_schedule
 from ..schema import Schema

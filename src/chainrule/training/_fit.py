@@ -14,10 +14,11 @@ from .._kernels import backend as choose_backend
 from .._options import check_instance, flag, whole_number
 from .._typing import Array
 from ..data import Batch, prepare
+from ..evaluation import evaluate
 from ..history import History
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
-from ..model import Model, evaluate
+from ..model import Model
 from ..network import Sequential, logits_part
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
