@@ -414,7 +414,7 @@ def test_a_frame_with_other_columns_is_refused() -> None:
     assert model.predict(frame).tolist() == model.predict(frame.to_numpy()).tolist()
     with pytest.raises(cr.DataError, match="columns width, height in this order, it has them in another order"):
         model.predict(frame[["height", "width"]])
-    with pytest.raises(cr.DataError, match="in this order, it has depth too: give X"):
+    with pytest.raises(cr.DataError, match="in this order, it has depth too: give them"):
         model.predict(frame.assign(depth=1.0))
     with pytest.raises(cr.DataError, match="it lacks height"):
         model.predict(frame.rename(columns={"height": "depth"}))
