@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -248,6 +249,132 @@ def test_another_process_makes_the_same_of_it(tmp_path: Path) -> None:
         )
         said.add(done.stdout)
     assert len(said) == 1
+
+
+HELPER = """
+import logging, numpy as np
+{unused}
+C = {c}
+COUNT = 0
+log = logging.getLogger("helper")
+
+def deepest(z):
+    global COUNT
+    COUNT += 1
+    log.debug("called")
+    return np.multiply(z, C)
+
+def act(xp, z):
+    return deepest(z)
+
+class S:
+    k = {c}
+    @staticmethod
+    def f(xp, z):
+        return z * {c}
+    def __init__(self, z=0):
+        self.z = z * {c}
+    def __call__(self, xp, z):
+        return z * {c}
+    def __mul__(self, z):
+        return z * {c}
+"""
+
+NEXT_DOOR = {  # where a function says that it finds its helper
+    "a function of its names": "from helper import act\nf = lambda xp, z: act(xp, z)",
+    "a function of a module": "import helper\nf = lambda xp, z: helper.act(xp, z)",
+    "a function of another name": "import helper as h\ng = h.act\nf = lambda xp, z: g(xp, z)",
+    "a value": "import helper\nf = lambda xp, z: z * helper.C",
+    "a value by name": "from helper import C\nf = lambda xp, z: z * C",
+    "a class's function": "from helper import S\nf = lambda xp, z: S.f(xp, z)",
+    "a class's value": "import helper\nf = lambda xp, z: z * helper.S.k",
+    "an object": "from helper import S\ns = S()\nf = lambda xp, z: s(xp, z)",
+    "an object that is made": "import helper\nf = lambda xp, z: helper.S(2).z * z",
+    "an operator": "from helper import S\nf = lambda xp, z: S() * z",
+    "a subclass": "from helper import S\nclass T(S): pass\nf = T()",
+    "an import within": "def f(xp, z):\n    from helper import act\n    return act(xp, z)",
+    "a module within": "def f(xp, z):\n    import helper\n    return helper.act(xp, z)",
+    "an import further within": "def f(xp, z):\n    def g():\n        import helper as h\n        return h.C\n"
+    "    return g()",
+    "a default": "import helper\ndef f(xp, z, h=helper): return h.act(xp, z)",
+    "a closure": "import helper\ndef made(h): return lambda xp, z: h.act(xp, z)\nf = made(helper)",
+    "an attribute": "import helper\nclass A:\n    h = helper\n    def __call__(self, xp, z): return self.h.C\nf = A()",
+    "a dictionary": "import helper\nD = {'h': helper}\nf = lambda xp, z: D['h'].act(xp, z)",
+    "a star": "from helper import *\nf = lambda xp, z: act(xp, z)",
+    "a package": "import pack\nf = lambda xp, z: pack.inner.act(xp, z)",
+    "a package's module": "import pack.inner\nf = lambda xp, z: pack.inner.act(xp, z)",
+    "a package's module within": "def f(xp, z):\n    from pack import inner\n    return inner.act(xp, z)",
+    "a module that names another": "from pack import further\nf = lambda xp, z: further.act(xp, z)",
+    "a module that imports another when it is called": "from pack.later import act\nf = lambda xp, z: act(xp, z)",
+}  # fmt: skip
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """What a module's ``f`` is told by, with the helper that it has."""
+    names, folders = ("own", "helper", "pack", "pack.inner", "pack.further", "pack.later"), iter(range(100))
+
+    def tell(own: str, c: float, unused: str = "") -> Any:
+        folder, helper = tmp_path / str(next(folders)), HELPER.format(c=c, unused=unused)
+        (folder / "pack").mkdir(parents=True)
+        (folder / "own.py").write_text(own)
+        (folder / "helper.py").write_text(helper)
+        (folder / "pack" / "__init__.py").write_text("from . import inner" if own.startswith("import pack\n") else "")
+        (folder / "pack" / "inner.py").write_text(helper)
+        (folder / "pack" / "further.py").write_text(
+            "from .inner import act as other\ndef act(xp, z): return other(xp, z)"
+        )
+        (folder / "pack" / "later.py").write_text(
+            "def act(xp, z):\n    from . import inner\n    return inner.act(xp, z)"
+        )
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(folder)
+            for name in names:
+                patch.delitem(sys.modules, name, raising=False)
+            f = importlib.import_module("own").f
+            before = identify(f)
+            for _ in range(2):
+                f(np, 1.0)
+            assert identify(f) == before  # what its calls count is no setting
+            for name in names:
+                sys.modules.pop(name, None)
+        return before
+
+    return tell
+
+
+@pytest.mark.parametrize("where", NEXT_DOOR)
+def test_what_a_function_finds_in_other_modules_counts(where: str, told: Callable[..., Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = told(NEXT_DOOR[where], 1.0)
+        assert told(NEXT_DOOR[where], 1.0, unused="OTHER = 1") == one
+        assert told(NEXT_DOOR[where], 3.0) != one
+
+
+def test_what_is_installed_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = find_library("scikit-learn", "sklearn.metrics")
+    f = scaled(metrics.f1_score)
+    before = identify(f)
+    monkeypatch.setattr(sys.modules[metrics.f1_score.__module__], "fbeta_score", lambda: None)
+    assert identify(f) == before != identify(scaled(metrics.precision_score))
+
+
+def test_a_chain_of_functions_may_be_long_and_a_circle() -> None:
+    place: dict[str, Any] = {"__name__": "own"}
+    for i in range(2000):
+        exec(f"def f{i}(z): return f{(i + 1) % 2000}(z)", place)
+    before = identify(place["f0"])
+    exec("def f1500(z): return -f1501(z)", place)
+    assert identify(place["f0"]) != before
+
+
+def test_a_set_may_hold_what_holds_it() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.near: set[Node] = {self}
+
+    assert identify(scaled(Node())) == identify(scaled(Node()))
 
 
 def test_a_metric_of_scikit_learn_is_told_in_silence() -> None:
