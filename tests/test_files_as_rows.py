@@ -292,6 +292,42 @@ def test_what_can_be_read_once_or_for_ever_is_refused_and_waited_for_by_nobody(
             call()
 
 
+class Moves:
+    """A callback that goes to another folder after an epoch."""
+
+    def __init__(self, to: Path) -> None:
+        self.to = to
+
+    def on_epoch_end(self, run: Any, record: Any) -> None:
+        os.chdir(self.to)
+
+
+@pytest.mark.parametrize("kind", ["npy", "a file", "a folder"])
+def test_a_relative_path_is_the_same_file_after_the_process_has_moved(
+    kind: str, small_windows: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / "rows"
+    other.mkdir(parents=True)
+    (tmp_path / "rows").mkdir()
+    monkeypatch.chdir(tmp_path)
+    if kind == "npy":
+        np.save("X.npy", X)
+        np.save(other.parent / "X.npy", -X)
+        given: Any = "X.npy"
+    else:
+        pandas = pytest.importorskip("pandas")
+        pytest.importorskip("pyarrow")
+        for i in range(4):
+            pandas.DataFrame(X[125 * i : 125 * i + 125]).rename(columns=str).to_parquet(f"rows/{i}.parquet")
+        given = cr.Parquet("rows" if kind == "a folder" else "rows/0.parquet")
+        (tmp_path / "other" / "rows").rmdir()
+    y = Y[: 125 if kind == "a file" else 500]
+    want = fit(X[: len(y)], y, epochs=3)
+    np.testing.assert_array_equal(fit(given, y, epochs=3, callbacks=[Moves(other.parent)]).theta, want.theta)
+    if kind != "npy":
+        np.testing.assert_array_equal(np.asarray(given), X[: len(y)])
+
+
 class Unknown:
     """What a dask array is whose chunks were not counted."""
 

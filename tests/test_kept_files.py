@@ -353,6 +353,44 @@ def test_a_lock_that_is_no_file_is_refused(stranger: str, tmp_path: Path) -> Non
         train(tmp_path)
 
 
+@pytest.mark.parametrize("given", [str, Path, cr.Checkpoint], ids=["text", "path", "Checkpoint"])
+def test_a_relative_folder_is_the_same_after_the_process_has_moved(
+    given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+
+    class Moves:
+        def on_epoch_begin(self, run: Any) -> None:
+            os.chdir(tmp_path / "other")
+
+    for epochs in (2, 4):
+        monkeypatch.chdir(tmp_path)
+        checkpoint, log = given("runs"), cr.CSVLogger("log.csv")
+        usual: dict[str, Any] = {"loss": "squared_error", "epochs": epochs, "callbacks": [Moves(), log]}
+        model = cr.fit(cr.mlp([5, 8, 1]), X, Y, checkpoint=checkpoint, resume=True, **usual)
+        assert [path.name for path in (tmp_path / "other").iterdir()] == []
+        assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+            "best.safetensors",
+            f"epoch-{epochs:06d}.safetensors",
+            "lock",
+        ]
+        assert (tmp_path / "log.csv").read_text() == model.history.to_csv()
+        assert len(model.history) == epochs
+
+
+@pytest.mark.parametrize("make", [cr.Checkpoint, cr.CSVLogger])
+def test_a_place_is_a_path_in_a_folder_that_is_there(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(cr.ConfigurationError, match="expected the path of a file, got 3"):
+        make(3)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(cr.FileError, match="cannot find 'runs': the current folder was removed"):
+        make("runs")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked, which this system cannot do")
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
 def test_a_forked_child_holds_no_lock(how: str, tmp_path: Path) -> None:

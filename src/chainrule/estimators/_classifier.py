@@ -18,7 +18,7 @@ from .._errors import ConfigurationError
 from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
-from ._inputs import as_host
+from ._inputs import as_host, check_weight
 from ._labels import Labels, as_labels, check_labels, check_same_classes, class_weights
 
 
@@ -166,8 +166,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of right answers; with several labels a row, of rows that are right in all."""
-        y = as_labels(y)
-        return float(accuracy_score(as_host(y), as_host(self.predict(X)), sample_weight=as_host(sample_weight)))
+        y, answers = as_labels(y), as_host(self.predict(X))
+        return float(accuracy_score(as_host(y), answers, sample_weight=check_weight(sample_weight, answers.shape[0])))
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
         return float(accuracy_score(as_host(y), self._labels.decode(answers), sample_weight=weight))

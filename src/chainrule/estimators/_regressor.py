@@ -21,7 +21,7 @@ from .._typing import Array
 from ..losses import LossFunction, Poisson, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
-from ._inputs import as_host, check_numbers
+from ._inputs import as_host, check_numbers, check_weight
 from ._network import ACTIVATION_NAMES
 
 REGRESSION_LOSSES = {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
@@ -95,9 +95,10 @@ class MLPRegressor(RegressorMixin, Perceptron):
         """
         check_numbers(y, "y")
         answers = as_host(self.predict(X))
+        weight = check_weight(sample_weight, len(answers))
         if len(answers) < 2:
             warnings.warn("R^2 is not defined for less than two rows.", UndefinedMetricWarning, stacklevel=2)
-        return self._score_of(y, answers, as_host(sample_weight))
+        return self._score_of(y, answers, weight)
 
     def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
         if not np.isfinite(answers).all() or len(answers) < 2:
