@@ -328,7 +328,6 @@ BAD: dict[str, Callable[[Any], Any]] = {
     "one dimension": lambda E: E().fit(DIGITS[0], DIGIT),
     "NaN": lambda E: E().fit(np.full((4, 2), np.nan), [0, 1, 0, 1]),
     "infinity": lambda E: E().fit(np.full((4, 2), np.inf), [0, 1, 0, 1]),
-    "NaN in y": lambda E: E().fit(DIGITS[:2], [np.nan, 1.0]),
     "lengths": lambda E: E().fit(DIGITS, DIGIT[:-1]),
     "no rows": lambda E: E().fit(DIGITS[:0], DIGIT[:0]),
     "other features": lambda E: E(max_iter=1).fit(DIGITS, DIGIT).predict(DIGITS[:, :3]),
@@ -341,11 +340,12 @@ BAD_LABELS: dict[str, Callable[[Any], Any]] = {
     "no classes named": lambda E: E().partial_fit(DIGITS, DIGIT),
     "a class that was not named": lambda E: E().partial_fit(DIGITS, DIGIT, classes=[0, 1]),
     "classes named anew": lambda E: (
-        E().partial_fit(DIGITS, DIGIT, classes=range(10)).partial_fit(DIGITS, DIGIT, classes=range(9))
+        E().partial_fit(DIGITS, DIGIT, classes=range(10)).partial_fit(DIGITS, DIGIT, classes=np.arange(9))
     ),
 }
 CASES = [(n, c, f) for n in ("MLPClassifier", "MLPRegressor") for c, f in BAD.items()]
 CASES += [("MLPClassifier", c, f) for c, f in BAD_LABELS.items()]
+CASES += [("MLPRegressor", "NaN in y", lambda E: E().fit(DIGITS[:2], [np.nan, 1.0]))]
 
 
 @pytest.mark.parametrize(("name", "case", "use"), CASES, ids=[f"{n} {c}" for n, c, _ in CASES])

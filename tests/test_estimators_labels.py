@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from conftest import find_library
 import chainrule as cr
 
 find_library("scikit-learn", "sklearn.callback")
-pd, pl = find_library("pandas"), find_library("polars")
+pd, pl, pa = (find_library(name) for name in ("pandas", "polars", "pyarrow"))
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -21,6 +22,7 @@ X = np.random.default_rng(0).normal(size=(40, 2))
 WHOLE = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
 TEXT = np.asarray(["ash", "birch", "cedar"])[WHOLE]
 FIRST = np.arange(40) == 0
+UNSIGNED = np.asarray([c + 2**63 if c else 0 for c in WHOLE.tolist()], dtype=np.uint64)
 
 
 def classifier(**settings: Any) -> cr.MLPClassifier:
@@ -52,11 +54,101 @@ def test_numbers_in_an_array_of_objects_are_labels(given: Any, plain: np.ndarray
         np.testing.assert_array_equal(calls.classes_, want.classes_)
 
 
+CODES = 2**53 + WHOLE  # three, of which float64 makes two
+EXACT: dict[str, tuple[Any, np.ndarray]] = {
+    **{
+        f"codes as {dtype}": (pd.Series(CODES, dtype=dtype), CODES) for dtype in ("Int64", "int64[pyarrow]", "category")
+    },
+    "codes as UInt64": (pd.Series(CODES, dtype="UInt64"), CODES.astype(np.uint64)),
+    "codes as an index": (pd.Index(CODES, dtype="Int64"), CODES),
+    "codes as an extension array": (pd.array(CODES, dtype="Int64"), CODES),
+    "codes in a frame": (pd.DataFrame({"y": pd.Series(CODES, dtype="Int64")}), CODES),
+    "codes in a dict": ({"y": CODES}, CODES),
+    "codes of polars": (pl.Series(CODES), CODES),
+    "codes of polars in 128 bits": (pl.Series(CODES).cast(pl.Int128), CODES),
+    "codes in a frame of polars": (pl.DataFrame({"y": CODES}), CODES),
+    "codes of Arrow": (pa.chunked_array([CODES]), CODES),
+    "codes in an Arrow table": (pa.table({"y": CODES}), CODES),
+    "codes in a list": (CODES.tolist(), CODES),
+    "codes as Decimal": (np.asarray([decimal.Decimal(int(c)) for c in CODES], dtype=object), CODES),
+    "unsigned beside small in a list": ([c + 2**63 if c else 0 for c in WHOLE.tolist()], UNSIGNED),
+    "unsigned beside small as objects": (UNSIGNED.astype(object), UNSIGNED),
+    "small ones": (pd.Series(WHOLE, dtype="Int8"), WHOLE),
+    "truth values": (pd.Series(WHOLE > 0, dtype="boolean"), WHOLE > 0),
+    "truth values of Arrow": (pd.Series(WHOLE > 0, dtype="bool[pyarrow]"), WHOLE > 0),
+    "plain short ones": (pd.Series(WHOLE.astype(np.int16)), WHOLE.astype(np.int16)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize(("given", "plain"), EXACT.values(), ids=EXACT)
+def test_labels_are_taken_exactly_wherever_they_enter(given: Any, plain: np.ndarray) -> None:
+    want = classifier(early_stopping=True, scoring="accuracy").fit(X, plain, X_val=X, y_val=plain)
+    got = classifier(early_stopping=True, scoring="accuracy").fit(X, given, X_val=X, y_val=given)
+    np.testing.assert_array_equal(got.classes_, want.classes_)
+    assert got.classes_.dtype == want.classes_.dtype == got.predict(X).dtype
+    assert len(got.classes_) == len(set(plain.tolist()))
+    np.testing.assert_array_equal(got.predict(X), want.predict(X))
+    assert got.score(X, given) == want.score(X, given) == want.score(X, plain) < 1
+    assert got.validation_scores_ == want.validation_scores_
+    in_calls = classifier().partial_fit(X, given, classes=given).partial_fit(X, given, X_val=X, y_val=given)
+    np.testing.assert_array_equal(in_calls.classes_, want.classes_)
+    weights = {label: 1.0 + i for i, label in enumerate(want.classes_.tolist())}
+    for weight in (weights, "balanced"):
+        weighed = [classifier(class_weight=weight).fit(X, y).coefs_[0] for y in (given, plain)]
+        np.testing.assert_array_equal(*weighed)
+
+
+def test_codes_of_another_type_than_the_classes_are_told_apart() -> None:
+    fitted = classifier(solver="lbfgs", max_iter=300).fit(X, CODES.astype(np.uint64))
+    assert fitted.score(X, CODES) == fitted.score(X, CODES.astype(np.uint64)) > 0.8
+    calls = classifier().partial_fit(X, CODES, classes=sorted(set(CODES.tolist())))
+    same = classifier().partial_fit(X, CODES.astype(np.uint64), classes=sorted(set(CODES.tolist())))
+    np.testing.assert_array_equal(calls.coefs_[0], same.coefs_[0])
+    with pytest.raises(ValueError, match=r"not in `self\.classes_`"):
+        calls.partial_fit(X, (CODES + 1).astype(np.uint64))
+
+
+def test_codes_come_back_exactly_where_a_library_has_no_such_numbers() -> None:
+    jnp = find_library("jax", "jax.numpy")
+    fitted = classifier(backend="jax", dtype="float32").fit(X, CODES)
+    np.testing.assert_array_equal(np.asarray(fitted.predict(jnp.asarray(X))), fitted.predict(X))
+    assert set(fitted.predict(X).tolist()) <= set(CODES.tolist())
+
+
+NO_LABELS: dict[str, tuple[Any, str]] = {
+    "beyond 64 bits": (np.asarray([2**70 + int(i) for i in WHOLE], dtype=object), "that no dtype holds exactly"),
+    "beside a fraction": ([0.5, *CODES[1:].tolist()], "numbers that no dtype holds exactly"),
+    "beside a fraction as objects": (np.asarray([0.5, *CODES[1:].tolist()], dtype=object), "that no dtype holds"),
+    "beside text": (["ash", *WHOLE[1:].tolist()], r"y\w* holds int, str: expected text alone"),
+    "lazy": (pl.DataFrame({"y": WHOLE}).lazy(), r"give its \.collect\(\)"),
+    "records": (np.rec.fromarrays([WHOLE], names="y"), r"got records of \('y',\): give one of these fields"),
+    "a set": ({1, 2}, r"got a set: give numpy\.asarray\(list\(y\w*\)\)"),
+    "a generator": ((i for i in WHOLE), r"got a generator: give numpy\.asarray\(list\(y\w*\)\)"),
+    "a word": ("ash", "must be labels, in an array, a column or a list, got a str"),
+    "a number": (1, "must be labels, in an array, a column or a list, got a int"),
+}
+
+
+@pytest.mark.parametrize(("y", "message"), NO_LABELS.values(), ids=NO_LABELS)
+@pytest.mark.parametrize("place", ["fit", "score", "y_val"])
+def test_what_holds_no_labels_is_refused_by_its_kind(y: Any, message: str, place: str) -> None:
+    fitted = classifier().fit(X, WHOLE)
+    with pytest.raises(cr.DataError, match=message):
+        fitted.fit(X, WHOLE, X_val=X, y_val=y) if place == "y_val" else getattr(fitted, place)(X, y)
+
+
 MISSING: dict[str, Any] = {
     "None": np.asarray([None, *TEXT[1:]], dtype=object),
     "None in a list": [None, *TEXT[1:].tolist()],
     "None among numbers": np.asarray([None, *WHOLE[1:]], dtype=object),
     "NaN": np.asarray([np.nan, *TEXT[1:]], dtype=object),
+    "NaN among numbers": np.where(FIRST, np.nan, WHOLE),
+    "NaN in a list": [float("nan"), *WHOLE[1:].tolist()],
+    "NA among whole numbers": pd.Series(WHOLE, dtype="Int64").mask(FIRST),
+    "NA beside a code beyond 2^53": pd.Series(WHOLE + 2**53, dtype="Int64").mask(FIRST),
+    "NA among truth values": pd.Series(WHOLE > 0, dtype="boolean").mask(FIRST),
+    "null of Arrow": pd.Series(WHOLE, dtype="int64[pyarrow]").mask(FIRST),
     "pandas' NA": pd.Series(TEXT, dtype="string").mask(FIRST),
     "a category": pd.Series(TEXT).astype("category").mask(FIRST),
     "of polars": pl.Series([None, *TEXT[1:].tolist()]),

@@ -490,3 +490,10 @@ def test_no_library_of_frames_is_imported_for_what_is_not_its_own() -> None:
         "assert not {'pandas', 'polars', 'pyarrow'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_large_whole_numbers_in_a_list_stay_what_they_are_beside_others() -> None:
+    codes = read_columns({"unsigned": [2**63, 2**63 + 1, 1], "gap": [2**53, 2**53 + 1, float("nan")]})
+    assert codes["unsigned"].tolist() == [2**63, 2**63 + 1, 1]
+    assert codes["gap"].tolist() == [2**53, 2**53 + 1, None]
+    assert read_columns({"a": [1e300, 0.5]})["a"].tolist() == [1e300, 0.5]

@@ -201,9 +201,13 @@ def _array(x: Any) -> np.ndarray:
         values, gaps = np.asarray(x), np.ma.getmaskarray(x)
         return _with_gaps(values if values.dtype.kind in _WIDE else _objects(values), gaps)
     values = to_host(x)
-    if values.dtype.kind in "US" and not isinstance(x, np.ndarray):
-        return np.asarray(x, dtype=object)  # NumPy makes text of numbers that stand beside text
+    if isinstance(x, list | tuple) and (values.dtype.kind in "US" or _is_beyond(values)):
+        return np.asarray(x, dtype=object)  # of mixed numbers NumPy makes text beside text, and floats beside floats
     return values
+
+
+def _is_beyond(values: np.ndarray) -> bool:
+    return values.dtype.kind == "f" and values.ndim == 1 and bool((np.abs(values) >= _EXACT).any())
 
 
 def _of_pandas(column: Any) -> np.ndarray:

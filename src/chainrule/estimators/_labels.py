@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.utils.validation import column_or_1d
 from .._backend import library_of, to_host
 from .._errors import DataError, require
 from .._options import real_number
+from ..frames import is_frame, is_missing, read_columns
 from ._inputs import is_foreign, is_sparse
 
 Kind = Literal["binary", "multiclass", "multilabel"]
@@ -67,8 +68,16 @@ class Labels:
     def index(self, y: Any) -> np.ndarray:
         """The number of each label's class, ``(rows,)``."""
         y = np.asarray(y)
-        index = np.searchsorted(self.classes, y) if y.ndim == 1 else None
-        if index is None or (self.classes[np.minimum(index, len(self.classes) - 1)] != y).any():
+        if y.ndim != 1:
+            raise self._unknown(y)
+        if y.dtype.kind == self.classes.dtype.kind:
+            index = np.searchsorted(self.classes, y)
+            known = self.classes[np.minimum(index, len(self.classes) - 1)] == y
+        else:  # NumPy would compare floats
+            numbers = {label: i for i, label in enumerate(self.classes.tolist())}
+            index = np.asarray([numbers.get(label, -1) for label in y.tolist()], dtype=np.intp)
+            known = index >= 0
+        if not known.all():
             raise self._unknown(y)
         return index
 
@@ -87,24 +96,27 @@ class Labels:
         if owner is None or isinstance(answers, np.ndarray) or classes.dtype.kind not in "biuf":
             return classes[to_host(answers)]
         placed = owner.from_numpy(classes, owner.device_of(answers))
+        if not np.array_equal(owner.to_numpy(placed), classes):  # JAX has 32 bits unless it is told otherwise
+            return classes[to_host(answers)]
         return owner.load().take(placed, answers, axis=0)
 
 
 def as_labels(y: Any, what: str = "y") -> Any:
-    """Labels as they were given, but numbers in an array of objects as an array of numbers.
+    """Labels as an array, none of them rounded, whatever holds them; a sparse matrix and another library's array stay.
 
     Raises DataError for missing labels, and for objects that are no labels, or of several types.
     """
     if y is None or is_sparse(y) or is_foreign(y):
         return y
-    try:
-        host = to_host(y)
-    except DataError:  # scikit-learn finds words for what NumPy cannot read
-        return y
+    host = _read(y, what)
     if host.dtype.kind == "c":
         raise DataError(f"Complex data not supported: {what} must hold labels, got {host.dtype}.")
+    if host.dtype.kind == "V":
+        raise DataError(f"{what} must hold labels, got records of {host.dtype.names}: give one of these fields.")
     entries = host.ravel().tolist() if host.dtype.kind == "O" else []
-    missing = np.isnat(host.ravel()) if host.dtype.kind in "mM" else np.asarray([_is_missing(e) for e in entries], bool)
+    missing = np.asarray([is_missing(e) for e in entries], bool)
+    if host.dtype.kind in "fmM":
+        missing = np.isnan(host.ravel())
     if missing.any():
         raise DataError(
             f"{what} has missing labels in {missing.sum()} of {len(missing)} places, the first at {missing.argmax()}: "
@@ -112,18 +124,43 @@ def as_labels(y: Any, what: str = "y") -> Any:
         )
     kinds = {type(entry) for entry in entries}
     if not kinds or all(issubclass(kind, str) for kind in kinds):
-        return y
-    if all(issubclass(kind, Real | np.bool) for kind in kinds):
-        return np.asarray(entries).reshape(host.shape)
-    raise DataError(
-        f"Unknown label type: {what} holds {', '.join(sorted(kind.__name__ for kind in kinds)[:5])}: expected text "
-        "alone, or numbers alone; y.astype(str) makes text of them."
-    )
+        return host
+    if all(issubclass(kind, Real | np.bool | np.datetime64) for kind in kinds):
+        found = np.asarray(entries).reshape(host.shape)
+        if found.dtype.kind == "O" or _rounded(entries, found.ravel()):
+            raise DataError(f"Unknown label type: {what} holds numbers that no dtype holds exactly: {_AS_TEXT}.")
+        return found
+    names = ", ".join(sorted(kind.__name__ for kind in kinds)[:5])
+    raise DataError(f"Unknown label type: {what} holds {names}: expected text alone, or numbers alone; {_AS_TEXT}.")
 
 
-def _is_missing(entry: Any) -> bool:
-    nan = isinstance(entry, float | np.floating) and bool(np.isnan(entry))
-    return entry is None or nan or type(entry).__name__ in ("NAType", "NaTType")
+_AS_TEXT = "y.astype(str) makes text of them"
+
+
+def _read(y: Any, what: str) -> np.ndarray:
+    dtype = getattr(y, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind != "O":
+        return to_host(y)
+    if is_frame(y):
+        return np.stack([*read_columns(y).values()], axis=1)
+    if isinstance(y, str | Set) or not (hasattr(y, "__len__") or hasattr(y, "__array__")):
+        raise DataError(
+            f"{what} must be labels, in an array, a column or a list, got a {type(y).__name__}: give "
+            f"numpy.asarray(list({what}))."
+        )
+    if isinstance(y, list | tuple | np.ndarray):
+        host = to_host(y)
+        if host.ndim != 1:
+            return host
+    found = read_columns({what: y})[what]
+    return np.asarray(y, dtype=object) if found.dtype.kind == "f" and _rounded(y, found) else found
+
+
+def _rounded(given: Any, found: np.ndarray) -> bool:
+    """Whether whole numbers were rounded, which float64 does beyond 2^53."""
+    if found.dtype.kind != "f" or np.abs(found).max(initial=0) < 2**53:
+        return False
+    return any(isinstance(v, Integral) and v != number for v, number in zip(given, found.tolist(), strict=True))
 
 
 def check_labels(y: Any) -> Any:
