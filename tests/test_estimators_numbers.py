@@ -90,6 +90,10 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "X of predict": lambda bad: regressor().fit(pd.DataFrame(X, columns=["a", "b"]), Y).predict(beside_numbers(bad)),
     "y of score": lambda bad: regressor().fit(X, Y).score(X, bad),
     "sample_weight": lambda bad: regressor().fit(X, Y, sample_weight=bad),
+    "sample_weight of score": lambda bad: regressor().fit(X, Y).score(X, Y, sample_weight=bad),
+    "sample_weight of a classifier's score": lambda bad: (
+        cr.MLPClassifier(max_iter=2).fit(X, Y > 0).score(X, Y > 0, sample_weight=bad)
+    ),
     "sample_weight_val": lambda bad: regressor().fit(X, Y, X_val=X, y_val=Y, sample_weight_val=bad),
 }
 
@@ -103,7 +107,7 @@ def test_dates_durations_and_text_are_no_numbers(kind: str, place: str) -> None:
         PLACES[place]({**TIMES, **TEXT}[kind])
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if "score" not in place])
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "y of score"])
 @pytest.mark.parametrize("kind", MISSING)
 def test_what_is_missing_is_called_so(kind: str, place: str) -> None:
     with pytest.raises(ValueError, match=r"missing (or infinite )?values|masked entries|contains NaN"):
@@ -184,3 +188,21 @@ def test_targets_too_large_to_be_squared_are_named(solver: str) -> None:
             made.fit(x, size * Y, sample_weight=np.ones(ROWS))
     with pytest.raises(cr.DataError, match="the targets reach"):
         cr.MLPRegressor(max_iter=1).fit(X, Y, X_val=X, y_val=1e170 * Y)
+
+
+@pytest.mark.parametrize("numeric", [True, False])
+def test_the_weights_of_a_score_are_checked_as_those_of_a_fit(numeric: bool) -> None:
+    y = Y if numeric else Y > 0
+    fitted = (regressor() if numeric else cr.MLPClassifier(max_iter=2)).fit(X, y)
+    for bad in (np.where(Y > 0, 1.0, -1.0), np.zeros(ROWS), np.full(ROWS, np.inf), np.ones(ROWS - 1), [[1.0]] * ROWS):
+        says = []
+        for call in (fitted.fit, fitted.score):
+            with pytest.raises(ValueError, match=r"(?i)weight") as caught:
+                call(X, y, sample_weight=bad)
+            says.append(str(caught.value))
+        assert says[0] == says[1]
+    twice = np.where(Y > 0, 2.0, 1.0)
+    weighed = fitted.score(np.concatenate([X, X[Y > 0]]), np.concatenate([y, y[Y > 0]]))
+    for weight in (twice, twice.tolist(), pd.Series(twice).astype("Int64"), pl.Series(twice)):
+        assert fitted.score(X, y, sample_weight=weight) == pytest.approx(weighed, rel=1e-12)
+    assert fitted.score(X, y, sample_weight=3.0) == pytest.approx(fitted.score(X, y), rel=1e-12)
