@@ -345,3 +345,19 @@ def test_a_wait_that_was_broken_off_is_gone_on_with(at: int, tmp_path: Path) -> 
     goes_on.set()
     assert len(model.history) == at // 10
     assert same(fit(plain, checkpoint=tmp_path, resume=True))
+
+
+SIGNALLED = """
+import signal, threading, time
+from chainrule.streams import ReadAhead
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+begun = time.monotonic()
+assert not list(ReadAhead("X").through(lambda: iter(threading.Event().wait, 0), lambda: time.monotonic() - begun > 1.5))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals by the clock are POSIX's")
+def test_a_wait_that_signals_break_into_ends_when_it_is_asked_to() -> None:
+    """A signal at the very end of a timeout makes SimpleQueue.get wait for ever."""
+    subprocess.run([sys.executable, "-c", SIGNALLED], timeout=60, check=True)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextvars import Context, copy_context
 from itertools import chain
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
 from .._errors import ChainruleError
@@ -86,7 +86,8 @@ class _Errand(Generic[Item]):
     """A thread that goes through an iterator, one item further each time that it is told to."""
 
     def __init__(self, make: Callable[[], Iterator[Item]], context: Context) -> None:
-        self._wanted, self._made = threading.Semaphore(), SimpleQueue[_Made[Item] | None]()
+        # No SimpleQueue: a signal that meets the end of its timeout makes its get wait for ever.
+        self._wanted, self._made = threading.Semaphore(), Queue[_Made[Item] | None]()
         self._ended = self._left = False
         self._thread = threading.Thread(
             target=context.run, args=(self._run, make), name="chainrule-reader", daemon=True
