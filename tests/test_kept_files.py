@@ -430,6 +430,7 @@ os._exit(1)
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")  # where another test has imported a library that has threads
 def test_children_of_a_training_leave_its_lock_alone(tmp_path: Path) -> None:
     class Starts:
         def on_epoch_end(self, run: Run, record: dict[str, float]) -> None:

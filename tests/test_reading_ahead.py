@@ -354,6 +354,7 @@ signal.signal(signal.SIGALRM, lambda *_: None)
 signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
 begun = time.monotonic()
 assert not list(ReadAhead("X").through(lambda: iter(threading.Event().wait, 0), lambda: time.monotonic() - begun > 1.5))
+signal.setitimer(signal.ITIMER_REAL, 0)
 """
 
 
