@@ -349,7 +349,8 @@ def test_a_wait_that_was_broken_off_is_gone_on_with(at: int, tmp_path: Path) -> 
 
 SIGNALLED = """
 import signal, threading, time
-from chainrule.streams import ReadAhead
+from chainrule.streams import ReadAhead, _ahead
+_ahead._LOOK = 0.0005  # as often as the signals
 signal.signal(signal.SIGALRM, lambda *_: None)
 signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
 begun = time.monotonic()
