@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +23,7 @@ import pytest
 import chainrule as cr
 from chainrule.cli import main
 from chainrule.cli._folder import RunFolder
+from chainrule.plots import plot_history
 from chainrule.training import FolderLock
 
 QUICK = [
@@ -42,7 +45,7 @@ class Drawing:
     """A picture that takes no time."""
 
     def savefig(self, file: IO[bytes], **settings: Any) -> None:
-        file.write(b"\x89PNG")
+        file.write(b"\x89PNG tEXtSoftware\0" + settings["metadata"]["Software"].encode())
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,168 @@ def test_a_strangers_file_of_a_name_of_ours_is_refused_and_stays(
     assert Path(name).name in capsys.readouterr().err
     assert Path("out", name).read_bytes() == b"epoch,loss,mine\n1,2,3\n"
     assert not Path("out/model.safetensors").exists() or name == "model.safetensors"
+
+
+def put_model(path: Path) -> None:
+    cr.fit(cr.mlp([2, 1]), np.zeros((4, 2)), np.zeros(4), loss="squared_error", epochs=1).save(path)
+
+
+def put_picture(path: Path) -> None:
+    figure = plot_history([{"epoch": 1, "loss": 0.5}])
+    figure.savefig(path)
+
+
+# Under a name of ours, in a folder with a run of ours: somebody else's, and hard to tell from ours.
+PUT: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "text": ("curves.png", lambda path: path.write_text("my own")),
+    "picture": ("curves.png", put_picture),
+    "folder": ("curves.png", Path.mkdir),
+    "device": ("curves.png", lambda path: path.symlink_to("/dev/full")),
+    "log": ("history.csv", lambda path: path.write_text("epoch,loss,mine,val_loss,rate,seconds\n1,2,3,4,5,6\n")),
+    "folder of logs": ("history.csv", Path.mkdir),
+    "model in Python": ("model.safetensors", put_model),
+    "folder of models": ("model.safetensors", Path.mkdir),
+    "file": ("checkpoints", lambda path: path.write_text("my own")),
+    "best": ("checkpoints/best.safetensors", put_model),
+    "folder of a checkpoint": ("checkpoints/epoch-000001.safetensors", Path.mkdir),
+}
+
+
+def put(what: str, folder: Path) -> Path:
+    name, write = PUT[what]
+    path = folder / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    write(path)
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"], ["--resume"]])
+@pytest.mark.parametrize("what", PUT)
+def test_what_a_run_did_not_write_is_not_replaced_though_a_run_stands_beside_it(
+    what: str, flags: list[str], table: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = put(what, model.parent)
+    before = tree(model.parent)
+    assert train(table, "--out", "out", "--epochs", 5, *flags) == 1
+    assert f"{path} is there, and is none that chainrule wrote" in capsys.readouterr().err
+    assert tree(model.parent) == before
+
+
+@pytest.mark.parametrize("what", ["text", "folder", "log", "model in Python", "best", "folder of a checkpoint"])
+def test_what_is_put_there_while_a_run_trains_stays_and_so_does_the_run_of_before(
+    what: str, table: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def puts(fit: Callable[..., cr.Model], *arguments: object, **settings: object) -> cr.Model:
+        trained = fit(*arguments, **settings)
+        put(what, Path("out"))
+        before.update({name: text for name, text in tree(Path("out")).items() if "unfinished" not in name})
+        return trained
+
+    before: dict[str, bytes | None] = {}
+    monkeypatch.setattr("chainrule.cli._train.fit", partial(puts, cr.fit))
+    assert train(table, "--out", "out", "--seed", 1, "--overwrite") == 1
+    assert "The finished run is in out/unfinished, and out has the one of before." in capsys.readouterr().err
+    assert {name: text for name, text in tree(Path("out")).items() if "unfinished" not in name} == before
+    assert {"model.safetensors", "history.csv", "curves.png"} <= {
+        path.name for path in Path("out/unfinished").iterdir()
+    }
+
+
+@pytest.mark.parametrize("what", ["text", "folder", "model in Python"])
+def test_what_is_put_in_the_place_of_a_result_while_a_run_trains_stays(
+    what: str, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def puts(fit: Callable[..., cr.Model], *arguments: object, **settings: object) -> cr.Model:
+        trained = fit(*arguments, **settings)
+        put(what, Path("out"))
+        before.update(tree(PUT_AT))
+        return trained
+
+    before: dict[str, bytes | None] = {}
+    PUT_AT = Path("out", PUT[what][0])
+    monkeypatch.setattr("chainrule.cli._train.fit", partial(puts, cr.fit))
+    code = train(table, "--out", "out")
+    captured = capsys.readouterr()
+    if what == "model in Python":
+        assert code == 1
+        (elsewhere,) = re.findall(r"The model was written to (\S+) instead", captured.err)
+        assert len(cr.load(elsewhere).history) == 3
+        shutil.rmtree(Path(elsewhere).parent)
+    else:
+        assert code == 0
+        assert "curves.png could not be drawn" in captured.out
+        assert "wrote out/model.safetensors, out/history.csv\n" in captured.out
+
+
+@pytest.mark.parametrize("moment", range(9))
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EXDEV])
+def test_a_run_that_cannot_take_its_place_leaves_the_one_of_before_whole(
+    error: int,
+    moment: int,
+    table: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Refused, or led by a link to another disk, where a file can be copied and not moved."""
+    moves, replace, finish = iter(range(20)), Path.replace, RunFolder.finish
+
+    def fails(path: Path, target: Path) -> Path:
+        if "partial" not in path.name and next(moves) == moment:
+            raise OSError(error, os.strerror(error))
+        return replace(path, target)
+
+    def finishes(self: RunFolder) -> RunFolder:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", fails)
+            return finish(self)
+
+    before = content(Path("out"))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", finishes)
+        code = train(table, "--out", "out", "--seed", 1, "--overwrite")
+    if error == errno.EXDEV:
+        assert code == 0
+        assert set(content(Path("out"))) == set(before)
+        assert content(Path("out"))["model.safetensors"] != before["model.safetensors"]
+        return
+    assert code == 1
+    said = "error: Permission denied. The finished run is in out/unfinished, and out has the one of before.\n"
+    assert capsys.readouterr().err == said
+    left = content(Path("out"))
+    assert before.items() <= left.items()
+    assert {name.removeprefix("unfinished/") for name in left} == set(before)
+    assert train(table, "--out", "out", "--seed", 1, "--resume") == 0
+    assert set(content(Path("out"))) == set(before)
+
+
+def test_links_in_the_place_of_results_stay_and_what_they_lead_to_is_replaced(table: Path, model: Path) -> None:
+    before = content(Path("out"))
+    for name in ("model.safetensors", "checkpoints"):
+        Path("out", name).rename(f"real {name}")
+        Path("out", name).symlink_to(Path(f"real {name}").absolute())
+    assert train(table, "--out", "out", "--seed", 1, "--overwrite") == 0
+    assert Path("out/model.safetensors").is_symlink()
+    assert Path("out/checkpoints").is_symlink()
+    assert not Path("out/unfinished").exists()
+    assert Path("real model.safetensors").read_bytes() != before["model.safetensors"]
+    assert {path.name for path in Path("real checkpoints").iterdir()} == {
+        Path(name).name for name in before if name.startswith("checkpoints/")
+    }
+
+
+def test_a_picture_says_that_we_drew_it(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.cli._train.plot_history", plot_history)
+    assert train(table, "--out", "out") == 0
+    assert Path("out/curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert train(table, "--out", "out", "--overwrite") == 0
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
@@ -303,14 +468,14 @@ def test_an_interrupted_overwrite_replaces_nothing_yet(
     assert len(cr.load("out/model.safetensors").history) == 6
 
 
-@pytest.mark.parametrize("moment", range(9))
+@pytest.mark.parametrize("moment", range(13))
 def test_a_run_that_is_killed_while_it_takes_its_place_is_resumed_whole(
     moment: int, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (table, "--out", "out", "--seed", 1)
     assert train(table, "--out", "out") == 0
-    old = Path("out/model.safetensors").read_bytes()
-    moves = iter(range(9))
+    old = content(Path("out"))
+    moves = iter(range(13))
 
     def kills(action: Callable[..., Any]) -> Callable[..., Any]:
         def killed(path: Path, *arguments: object, **settings: object) -> object:
@@ -332,12 +497,13 @@ def test_a_run_that_is_killed_while_it_takes_its_place_is_resumed_whole(
         patch.setattr(RunFolder, "finish", dies)
         with pytest.raises(KilledError):
             train(*words, "--overwrite")
-    assert not (Path("out/model.safetensors").read_bytes() == old and moment > 0 and Path("out/history.csv").exists())
+    left = content(Path("out"))
+    assert (left["model.safetensors"] == old["model.safetensors"]) == (moment < 9), "there always is one; it comes last"
+    assert moment >= 9 or set(old.values()) <= set(left.values())
     assert train(*words) == 1
     assert train(*words, "--resume") == 0
     assert train(table, "--seed", 1, "--out", "whole") == 0
-    there = {name.removeprefix("unfinished/") for name in content(Path("out"))}  # the best, after the last moment
-    assert there == set(content(Path("whole")))
+    assert set(content(Path("out"))) == set(content(Path("whole")))
     np.testing.assert_array_equal(*(cr.load(f"{out}/model.safetensors").theta for out in ("out", "whole")))
 
 
@@ -469,21 +635,38 @@ def predict(model: Path, table: Path, *words: object) -> int:
     return main(["predict", str(model), str(table), *map(str, words)])
 
 
-def test_predictions_replace_predictions_and_nothing_else(
+def test_predictions_replace_no_file_with_anything_in_it(
     table: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert predict(model, table, "--out", "p.csv", "--proba") == 0
-    assert predict(model, table, "--out", "p.csv") == 0
-    assert len(Path("p.csv").read_text().splitlines()) == 61
     Path("empty").touch()
     assert predict(model, table, "--out", "empty") == 0
-    for other in ("a,y\n1,2\n", "y,a\n1,2\n", "my notes", "yes\n", "\n"):
-        Path("other").write_text(other)
-        assert predict(model, table, "--out", "other") == 1
-        assert "other is there, and holds no predictions of 'y'" in capsys.readouterr().err
-        assert Path("other").read_text() == other
+    predictions = Path("empty").read_text()
+    assert len(predictions.splitlines()) == 61
+    links("symbolic", Path("link"), Path("other"))
+    for there in ("y\nyes\nno\n", predictions, "a,y\n1,2\n", "y,a\n1,2\n", "my notes", "\n"):
+        Path("other").write_text(there)
+        for name in ("other", "link"):
+            assert predict(model, table, "--out", name) == 1
+            assert capsys.readouterr().err == (
+                f"error: {name} is there: give another --out, or replace it with --overwrite.\n"
+            )
+        assert Path("other").read_text() == there
     assert predict(model, table, "--out", "other", "--overwrite") == 0
-    assert Path("other").read_bytes() == Path("p.csv").read_bytes()
+    assert Path("other").read_text() == predictions
+
+
+def test_a_file_that_comes_while_the_model_predicts_is_not_replaced(
+    table: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = cr.Model.predict
+
+    def comes(self: cr.Model, X: object) -> object:
+        Path("p.csv").write_text("mine")
+        return answer(self, X)
+
+    monkeypatch.setattr(cr.Model, "predict", comes)
+    assert predict(model, table, "--out", "p.csv") == 1
+    assert Path("p.csv").read_text() == "mine"
 
 
 def test_predictions_come_whole_or_not_at_all(table: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,10 +680,10 @@ def test_predictions_come_whole_or_not_at_all(table: Path, model: Path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        assert predict(model, table, "--out", "link.csv", "--proba") == 1
+        assert predict(model, table, "--out", "link.csv", "--proba", "--overwrite") == 1
     assert Path("p.csv").read_bytes() == before
     assert sorted(Path().rglob("*")) == there
-    assert predict(model, table, "--out", "link.csv", "--proba") == 0
+    assert predict(model, table, "--out", "link.csv", "--proba", "--overwrite") == 0
     assert Path("link.csv").is_symlink()
     assert Path("p.csv").read_text().startswith("y,P(no),P(yes)\n")
     assert stat.S_IMODE(Path("p.csv").stat().st_mode) == 0o640
@@ -537,29 +720,57 @@ def test_predictions_that_cannot_be_written_are_one_sentence(
     name: str, table: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict(model, table, "--out", name or ".") == 1
-    assert re.fullmatch(r"error: cannot write [^\n]+\.\n", capsys.readouterr().err)
+    said = re.fullmatch(r"error: cannot write (\S+): [A-Za-z ]+\.\n", capsys.readouterr().err)
+    assert said
+    assert said[1] == (name or ".")
 
 
 # --------------------------------------------------------------------------------------------------- lesser outputs
 
 
-@pytest.mark.parametrize("hindered", ["device", "folder", "Matplotlib"])
+@pytest.mark.parametrize("words", [["train", "t.csv", "--target", "y"], ["predict", "m", "t.csv"], ["bench"]])
+def test_a_folder_that_may_not_be_looked_into_is_one_sentence(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(path: Path, **settings: bool) -> os.stat_result:
+        if path.parts[0] == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **settings)
+
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", denied)
+    assert main([*words, "--out", "closed/out"]) == 1
+    assert capsys.readouterr().err == "error: closed/out: Permission denied.\n"
+
+
+@pytest.mark.parametrize("hindered", ["disk", "Matplotlib"])
 def test_curves_that_cannot_be_written_cost_a_warning(
     hindered: str, table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    curves = Path("out/curves.png")
-    curves.parent.mkdir()
-    if hindered == "device":
-        curves.symlink_to("/dev/full")
-    elif hindered == "folder":
-        curves.mkdir()
+    assert train(table, "--out", "out") == 0
+    capsys.readouterr()
+    if hindered == "disk":
+        monkeypatch.setattr("chainrule.cli._outputs.write_whole", disk_full)
     else:
         monkeypatch.setattr("chainrule.cli._train.plot_history", lambda history: 1 / 0)
-    assert train(table, "--out", "out") == 0
+    assert train(table, "--out", "out", "--resume", "--epochs", 4) == 0
     captured = capsys.readouterr()
     assert "warning: out/curves.png could not be drawn: " in captured.out
     assert "test accuracy" in captured.out
-    assert cr.load("out/model.safetensors").network.n_out == 2
+    assert "wrote out/model.safetensors, out/history.csv\n" in captured.out, "the curves are those of before"
+    assert len(cr.load("out/model.safetensors").history) == 4
+
+
+def disk_full(path: Path, *content: object, **settings: object) -> None:
+    raise cr.FileError(f"cannot write {path}: No space left on device.")
+
+
+def test_a_history_that_cannot_be_written_is_not_said_to_be(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cr.CSVLogger, "_write", lambda *_: None)
+    assert train(table, "--out", "out") == 0
+    assert "wrote out/model.safetensors, out/curves.png\n" in capsys.readouterr().out
 
 
 def test_a_training_that_fails_says_where_its_checkpoint_is(
@@ -579,6 +790,49 @@ def test_a_training_that_fails_says_where_its_checkpoint_is(
     assert train(table, "--out", "out", "--resume") == 0
 
 
+@pytest.mark.parametrize("failure", [cr.ConfigurationError("an option that was seen late."), "divergence"])
+def test_a_training_that_fails_says_nothing_of_what_python_could_do(
+    failure: str | Exception, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(self: object, run: object, record: dict[str, float]) -> None:
+        if isinstance(failure, Exception) and record["epoch"] == 2:
+            raise failure
+
+    monkeypatch.setattr(cr.CSVLogger, "on_epoch_end", fails)
+    words = ["--optimizer", "sgd", "--learning-rate", "1e30"] if failure == "divergence" else []
+    assert train(table, "--out", "out", *words) == 1
+    error = capsys.readouterr().err
+    assert ".model" not in error
+    assert "cr." not in error
+    assert ("--clip-norm 1" in error) == bool(words)
+    assert error.count("\n") == 2
+    assert error.endswith(
+        ".\nThe training up to its last checkpoint is in out/checkpoints: --resume goes on from there.\n"
+    )
+
+
+def test_bench_replaces_nothing_that_it_did_not_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("chainrule.cli._bench.measure", lambda *_, **settings: 1 / 0)
+    for name, text in {"bench.json": '{"mine": 1}', "bench.png": "mine"}.items():
+        Path(name).write_text(text)
+        for flags in ([], ["--overwrite"]):
+            assert main(["bench", "--out", ".", *flags]) == 1
+            assert f"{name} is there, and is none that chainrule wrote" in capsys.readouterr().err
+        assert Path(name).read_text() == text
+        Path(name).unlink()
+
+
+def test_bench_prints_what_it_cannot_write(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("chainrule.cli._outputs.write_whole", disk_full)
+    words = ["bench", "--hidden", "4", "--features", "3", "--classes", "2", "--rows", "32", "--batch-size", "16"]
+    assert main([*words, "--seconds", "0.01", "--sizes", "1", "--backends", "numpy"]) == 1
+    captured = capsys.readouterr()
+    assert "rows trained a second: 3 features, 2 classes" in captured.out
+    assert captured.err == "error: cannot write runs/bench/bench.json: No space left on device.\n"
+
+
 def test_bench_takes_the_next_number_and_replaces_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "--hidden", "4", "--features", "3", "--classes", "2", "--rows", "32", "--batch-size", "16"]
     words += ["--seconds", "0.01", "--sizes", "1", "--backends", "numpy"]
@@ -589,8 +843,11 @@ def test_bench_takes_the_next_number_and_replaces_nothing(capsys: pytest.Capture
     assert main(words) == 0
     assert "this run goes to runs/bench-2" in capsys.readouterr().out
     assert first.items() <= content(Path("runs")).items()
-    assert main([*words, "--out", "runs/bench"]) == 1
-    assert "give another --out" in capsys.readouterr().err
+    for name in ("bench.json", "bench.png"):
+        assert main([*words, "--out", "runs/bench"]) == 1
+        assert f"runs/bench has a {name}: give another --out" in capsys.readouterr().err
+        Path("runs/bench", name).unlink()
+    assert main([*words, "--out", "runs/bench"]) == 0
     assert main([*words, "--out", "runs/bench", "--overwrite"]) == 0
     shutil.rmtree("runs/bench-2")
     assert main(words) == 0

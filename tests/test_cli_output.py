@@ -91,7 +91,7 @@ class Drawing:
     """A picture that takes no time."""
 
     def savefig(self, file: io.BytesIO, **settings: Any) -> None:
-        file.write(b"\x89PNG")
+        file.write(b"\x89PNG tEXtSoftware\0" + settings["metadata"]["Software"].encode())
 
 
 def test_a_strangers_model_is_summed_up_without_its_commands(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +146,30 @@ def test_an_error_quotes_what_was_given(words: list[str], word: str, capsys: pyt
     assert word.replace("\x1b", r"\x1b") in error or "--epochs" in error
     assert "error: " in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"c": 1.0}, "--drop c"),
+        ({"a": [None, *range(59)]}, "--impute median"),
+        ({"city": ["Bonn", *["Ulm"] * 59]}, "--unseen ignore"),
+    ],
+)
+def test_advice_on_a_table_is_an_option_of_the_command(
+    change: dict[str, Any], advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chainrule.cli._train.plot_history", lambda history: Drawing())
+    write_table("t.parquet")
+    frame = pd.read_parquet("t.parquet").assign(city=["Ulm", "Köln"] * 30)
+    frame.to_parquet("t.parquet")
+    frame.assign(**change).to_parquet("new.parquet")
+    assert train("t.parquet", "--out", "out") == 0
+    capsys.readouterr()
+    assert main(["predict", "out/model.safetensors", "new.parquet"]) == 1
+    error = capsys.readouterr().err
+    assert advice in error
+    assert "cr." not in error
 
 
 def test_a_warning_of_a_command_is_a_sentence(

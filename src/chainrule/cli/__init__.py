@@ -42,11 +42,17 @@ def _run(words: list[str], debug: bool) -> int:
     except KeyboardInterrupt as error:
         _say("interrupted.", error)
         return error.args[0] if error.args else 130
-    except ChainruleError as error:
+    except (ChainruleError, OSError) as error:
         if debug:
             raise
-        _say(f"error: {error}", error)
+        _say(f"error: {_sentence(error)}", error)
         return 1
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; the system's, of a folder that may not be looked into, has the path beside it."""
+    path = getattr(error, "filename", None)
+    return str(error) if path is None else f"{path}: {getattr(error, 'strerror', error)}."
 
 
 def _command(words: list[str]) -> int:

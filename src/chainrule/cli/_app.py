@@ -19,7 +19,7 @@ from ..tables import read_table
 from ._bench import Options as BenchOptions
 from ._bench import bench_networks
 from ._blas import describe_blas
-from ._outputs import refuse_inputs
+from ._outputs import refuse_inputs, refuse_to_replace
 from ._predict import predict_table
 from ._screen import Screen
 from ._streams import printable
@@ -150,10 +150,10 @@ def predict(
     data: Annotated[str, typer.Argument(help="A table with the same columns; the target may be missing.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="CSV file to write, UTF-8; default: standard output. Predictions of before are replaced."),
+        typer.Option(help="CSV file to write, UTF-8; default: standard output. A file that is there is refused."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file --out whatever it holds, but for an input.")
+        bool, typer.Option("--overwrite", help="Replace the file --out, whatever it holds; never an input.")
     ] = False,
     proba: Annotated[bool, typer.Option("--proba", help="Add a column of probability for each class.")] = False,
     unseen: Annotated[str | None, typer.Option(help="Unseen categories: error or ignore; else the model's.")] = None,
@@ -166,6 +166,8 @@ def predict(
 
     def task() -> int:
         refuse_inputs([out] if out else [], [model, data])
+        if out and not overwrite:
+            refuse_to_replace(out)
         loaded = load(model, backend=backend, device=_device(device))
         if loaded.preprocessing is None:
             raise ConfigurationError(

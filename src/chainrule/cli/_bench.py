@@ -19,16 +19,18 @@ from rich.table import Table
 from rich.text import Text
 from threadpoolctl import threadpool_info
 
-from .._errors import ConfigurationError, InterruptedTraining
+from .._errors import ConfigurationError, FileError, InterruptedTraining
 from ..benchmark import TIE, Measurement, answer, by_network, crossovers, measure, network_name, unrest
 from ..plots import plot_benchmark
 from ._folder import claimed
 from ._options import hidden_widths
+from ._ours import standing
 from ._outputs import write_figure, write_file
 from ._screen import Screen
 
 # How far the median epoch may lie above the best before the table says that the machine was busy.
 _BUSY = 2.0
+_RESULTS = ("bench.json", "bench.png")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ def bench_networks(options: Options, screen: Screen) -> int:
     first = Path("runs/bench")
     out, is_new = claimed(options.out or (first if options.overwrite else None), first, screen.print)
     try:
-        if not options.overwrite and (out / "bench.json").exists():
-            raise ConfigurationError(f"{out} has a bench.json: give another --out, or replace it with --overwrite.")
+        there = standing(out / name for name in _RESULTS)
+        if there and not options.overwrite:
+            raise ConfigurationError(
+                f"{out} has a {there[0].name}: give another --out, or replace it with --overwrite."
+            )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", InterruptedTraining)
             measured = measure(
@@ -73,7 +78,11 @@ def bench_networks(options: Options, screen: Screen) -> int:
                 seconds=options.seconds,
                 say=lambda text: screen.print(text, style="dim"),
             )
-        results = _write(screen, measured, options, out)
+        try:
+            results = _write(screen, measured, options, out)
+        except FileError:  # minutes were measured
+            _report(screen, measured, options)
+            raise
     finally:
         if is_new:
             with suppress(OSError):  # it is not empty
@@ -157,15 +166,15 @@ def _failures(measured: Sequence[Measurement]) -> list[str]:
 
 def _write(screen: Screen, measured: Sequence[Measurement], options: Options, out: Path) -> list[Path]:
     """Write the results; the files. A picture that cannot be written is said, and costs no number."""
-    results = [out / "bench.json"]
-    write_file(results[0], json.dumps(_record(measured, options), indent=2, allow_nan=False).encode() + b"\n")
+    data, picture = (out / name for name in _RESULTS)
+    write_file(data, json.dumps(_record(measured, options), indent=2, allow_nan=False).encode() + b"\n")
     if any(one.problem is None for one in measured):
         try:
-            write_figure(out / "bench.png", plot_benchmark(measured))
-            results.append(out / "bench.png")
+            write_figure(picture, plot_benchmark(measured))
+            return [data, picture]
         except Exception as error:  # Matplotlib's, too, of a backend or a font that it does not find
-            screen.print(f"warning: {out / 'bench.png'} could not be drawn: {str(error).rstrip('.')}.")
-    return results
+            screen.print(f"warning: {picture} could not be drawn: {str(error).rstrip('.')}.")
+    return [data]
 
 
 def _record(measured: Sequence[Measurement], options: Options) -> dict[str, Any]:

@@ -7,6 +7,8 @@ finished: until then all that was there before is whole, whatever becomes of the
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,8 +17,10 @@ from itertools import count
 from pathlib import Path
 
 from .._errors import ConfigurationError, FileError, ModelFileError, require
+from .._storage import write_whole
 from ..training import FolderLock, has_unfinished
 from ._options import check_folder
+from ._ours import holds_something, standing
 from ._outputs import refuse_inputs
 
 _RESULTS = ("model.safetensors", "history.csv", "curves.png")
@@ -85,21 +89,22 @@ class RunFolder:
         return self.work / "checkpoints"
 
     def finish(self) -> RunFolder:
-        """Have the results where they belong, in place of the run that stood there."""
-        if self.work == self.out:
-            return self
-        old = [self.out, *(stage for stage in _stages(self.out) if stage != self.work and _files(stage))]
-        try:
-            with _locked(self.out / "checkpoints", "lock"):
-                for path in (path for place in old for path in _files(place)):
-                    if path != self.out / "model.safetensors":  # replaced, so that there always is one
-                        path.unlink()
-                for path in _files(self.work):
-                    path.replace(self.out / path.relative_to(self.work))
-        except OSError as error:
-            raise FileError(f"{str(error).rstrip('.')}. The finished run is in {self.work}.") from error
-        for stage in old[1:]:
-            _remove_empty(stage)
+        """Have the results where they belong, in place of the run that stood there: all of them, or none."""
+        if self.work != self.out:
+            try:
+                with _locked(self.out / "checkpoints", "lock"):
+                    standing(path for place in (self.out, *_stages(self.out)) for path in _files(place))
+                    _exchange(self.work, self.out)
+            except OSError as error:
+                why = str(error.strerror or error).rstrip(".")
+                raise FileError(
+                    f"{why}. The finished run is in {self.work}, and {self.out} has the one of before."
+                ) from error
+        for stage in _stages(self.out):
+            with suppress(OSError):  # what was replaced lies there, and harms nobody
+                for path in standing(_files(stage)):
+                    path.unlink()
+                _remove_empty(stage)
         return RunFolder(self.out, self.out)
 
 
@@ -181,12 +186,7 @@ def _workplace(out: Path, wanted: Wanted) -> Path:
     """Where to train, if that replaces nothing that is read, somebody else's, or to be kept. Nothing is touched."""
     places = [out, *_stages(out)]
     refuse_inputs([place / name for place in places for name in (*_RESULTS, "checkpoints")], wanted.inputs)
-    there = [path for place in places for path in _files(place) if _holds_something(path)]
-    for path in there:
-        if not _is_ours(path):
-            raise ConfigurationError(
-                f"{path} is there, and is none that 'chainrule train' wrote: it would be lost. Give another --out."
-            )
+    there = standing(path for place in places for path in _files(place))
     if wanted.resume:
         return max(places, key=_trained)
     if not there:
@@ -203,28 +203,44 @@ def _workplace(out: Path, wanted: Wanted) -> Path:
 
 
 def _files(place: Path) -> list[Path]:
-    """What stands in this folder under the names that a run writes."""
-    kept = [path for pattern in _KEPT for path in (place / "checkpoints").glob(pattern)]
-    return [path for path in (*(place / name for name in _RESULTS), *kept) if path.is_file()]
+    """What stands in this folder under the names that a run writes, whatever it is."""
+    kept = place / "checkpoints"
+    inside = [path for pattern in _KEPT for path in kept.glob(pattern)] if kept.is_dir() else [kept]
+    return [path for path in (*(place / name for name in _RESULTS), *inside) if path.exists()]
 
 
-def _holds_something(path: Path) -> bool:
-    return path.stat().st_size > 0
+def _exchange(work: Path, out: Path) -> None:
+    """Move a run to where another stands, and that one into a folder beside it; where a move fails, none was made.
 
-
-def _is_ours(path: Path) -> bool:
-    """Whether a run may have written the file: a description is in a model, known columns are in a history."""
+    The model comes last, so that there always is one. Links stay, and what they lead to is replaced.
+    """
+    aside = next(stage for stage in _numbered(out / _STAGE) if not stage.exists())
+    old = [path.relative_to(out) for path in _files(out)]
+    new = [path.relative_to(work) for path in _files(work)]
+    model, real = Path(_RESULTS[0]), os.path.realpath
+    moves = [(Path(real(out / name)), aside / name) for name in old if name != model]
+    moves += [(work / name, Path(real(out / name))) for name in sorted(new, key=model.__eq__)]
+    made: list[tuple[Path, Path]] = []
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            if path.suffix == ".safetensors":
-                return b'"chainrule"' in file.read(min(int.from_bytes(start, "little"), 100_000_000))
-            line = start + file.readline(10_000)
+        for source, target in moves:
+            _move(source, target)
+            made.append((source, target))
+    except OSError:
+        for source, target in reversed(made):
+            _move(target, source)
+        _remove_empty(aside)
+        raise
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.replace(target)
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}.") from error
-    if path.suffix == ".csv":
-        return line.startswith(b"epoch,loss,") and line.rstrip().endswith(b",rate,seconds")
-    return any(_is_ours(beside) for beside in _files(path.parent) if beside != path)
+        if error.errno != errno.EXDEV:  # a link leads to another disk
+            raise
+        write_whole(target, source.read_bytes())
+        source.unlink()
 
 
 @contextmanager
@@ -240,7 +256,7 @@ def _locked(folder: Path, name: str = _LOCK) -> Iterator[None]:
 def _remove_empty(place: Path) -> None:
     """Take away the folder of a run that wrote nothing."""
     kept = place / "checkpoints"
-    if any(_holds_something(path) for path in _files(place)):
+    if any(holds_something(path) for path in _files(place)):
         return
     for path in (*_files(place), kept / "lock", place / _LOCK):
         with suppress(OSError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from .._errors import ConfigurationError, FileError, require
 
@@ -20,9 +20,8 @@ def check_folder(out: Path) -> None:
     """The results can be written: known before training, not after."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
+        with TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise FileError(f"cannot write to the folder {out} ({error.strerror}): give another one with --out.") from error
     require(out.is_dir(), f"--out must name a folder, got the file {out}.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._errors import ConfigurationError, FileError
 from .._storage import write_whole
+from ._ours import SOFTWARE
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:
@@ -21,6 +22,12 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) 
                 raise ConfigurationError(
                     f"{output} would be written, and is {given}, which is read: it would be lost. Give another --out."
                 )
+
+
+def refuse_to_replace(path: Path) -> None:
+    """Raise ConfigurationError where a file stands with something in it, but for a standard stream by its name."""
+    if path.is_file() and path.stat().st_size and not any(leads_to(path, stream) for stream in (1, 2)):
+        raise ConfigurationError(f"{path} is there: give another --out, or replace it with --overwrite.")
 
 
 def leads_to(path: Path, descriptor: int) -> bool:
@@ -44,12 +51,14 @@ def write_file(path: Path, content: bytes) -> None:
             path.write_bytes(content)
         else:
             write_whole(path, content)
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 def write_figure(path: Path, figure: Any) -> None:
-    """Write a Matplotlib figure as PNG. Raises FileError."""
+    """Write a Matplotlib figure as PNG that says who drew it. Raises FileError."""
     content = BytesIO()
-    figure.savefig(content, dpi=150, format="png")
+    figure.savefig(content, dpi=150, format="png", metadata={"Software": SOFTWARE})
     write_file(path, content.getvalue())

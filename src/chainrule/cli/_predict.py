@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from .._errors import ConfigurationError, FileError, unknown_name
+from .._errors import unknown_name
 from ..model import Model
 from ..tables import Table
-from ._outputs import leads_to, write_file
+from ._outputs import leads_to, refuse_to_replace, write_file
 from ._screen import Screen
 from ._streams import Stream
 
@@ -30,32 +30,13 @@ def predict_table(
         with cast("Stream", sys.stdout).content() as file:
             _write(file, names, columns)
         return 0
-    if not overwrite:
-        _refuse_other_content(out, names[0])
+    if not overwrite:  # looked at before, too: it takes a while to predict
+        refuse_to_replace(out)
     text = StringIO()
     _write(text, names, columns)
     write_file(out, text.getvalue().encode("utf-8", "replace"))
     screen.print(f"wrote {table.n:,} predictions to {out}")
     return 0
-
-
-def _refuse_other_content(out: Path, target: str) -> None:
-    """Raise ConfigurationError where the file holds something else than predictions of this target."""
-    if not out.is_file() or not out.stat().st_size:
-        return
-    header = StringIO()
-    csv.writer(header, lineterminator="").writerow([target])
-    ours = header.getvalue()
-    try:
-        with out.open("rb") as file:
-            first = file.readline(1_000_000).decode("utf-8", "replace").rstrip("\r\n")
-    except OSError as error:
-        raise FileError(f"cannot write {out}: {error.strerror or error}.") from error
-    if first != ours and not first.startswith((f"{ours},P(", f'{ours},"P(')):
-        raise ConfigurationError(
-            f"{out} is there, and holds no predictions of {target!r}: give another --out, or replace it with "
-            "--overwrite."
-        )
 
 
 def _answers(model: Model, table: Table, proba: bool, unseen: Any) -> tuple[list[str], list[np.ndarray]]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._errors import ConfigurationError, FileError, InterruptedTraining, require
+from .._errors import ConfigurationError, DivergenceError, FileError, InterruptedTraining, require
 from .._kernels import backend as choose_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
@@ -28,6 +29,7 @@ from ..tables import Preprocessing, Table, read_table, split
 from ..training import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, deferred_interrupt, fit
 from ._folder import RunFolder, Wanted, run_folder
 from ._options import hidden_widths
+from ._ours import standing
 from ._outputs import write_figure
 from ._screen import Screen
 from ._signals import sigterm_as_ctrl_c
@@ -35,6 +37,8 @@ from ._signals import sigterm_as_ctrl_c
 # Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
 # most of their time waiting for each other.
 _THREADED = 4_000_000
+# What a divergence says for Python, and what it is on the command line.
+_OPTIONS = {" The error's .model has the last good weights.": "", "clip=cr.ClipNorm(1.0)": "--clip-norm 1"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
         for message in (*interrupted, *undrawn):
             screen.print(message)
         _report(screen, model, table.take(parts.test))
-        _say_where(screen, folder)
+        _say_where(screen, folder, model, undrawn)
     return ending.code if interrupted or late.asked else 0
 
 
@@ -148,11 +152,12 @@ def _saying_what_is_left(checkpoints: Path) -> Iterator[None]:
     """Add to what ends a training where the state that it reached is kept, in place of what Python could do with it."""
     try:
         yield
-    except ConfigurationError:  # it did not begin
-        raise
     except BaseException as error:
         error.__notes__ = []
-        if any(checkpoints.glob("epoch-*.safetensors")):
+        if isinstance(error, DivergenceError):
+            error.args = (reduce(lambda text, pair: text.replace(*pair), _OPTIONS.items(), str(error)),)
+        began = hasattr(error, "model") or not isinstance(error, ConfigurationError)
+        if began and any(checkpoints.glob("epoch-*.safetensors")):
             error.add_note(f"The training up to its last checkpoint is in {checkpoints}: --resume goes on from there.")
         raise
 
@@ -253,6 +258,7 @@ def _report(screen: Screen, model: Model, test: Table) -> None:
 
 def _save(model: Model, path: Path) -> None:
     try:
+        standing([path])  # somebody may have put it there meanwhile
         model.save(path)
     except FileError as error:
         elsewhere = Path(tempfile.mkdtemp(prefix="chainrule-")) / path.name
@@ -265,14 +271,19 @@ def _draw(model: Model, path: Path) -> list[str]:
     if not len(model.history):
         return []
     try:
+        standing([path])
         write_figure(path, plot_history(model.history))
     except Exception as error:  # Matplotlib's, too, of a backend or a font that it does not find
         return [f"warning: {path} could not be drawn: {str(error).rstrip('.')}. The model was saved."]
     return []
 
 
-def _say_where(screen: Screen, folder: RunFolder) -> None:
-    written = [path for path in (folder.model, folder.history, folder.curves) if path.exists()]
+def _say_where(screen: Screen, folder: RunFolder, model: Model, undrawn: list[str]) -> None:
+    written = [folder.model]
+    if folder.history.is_file() and folder.history.read_bytes() == model.history.to_csv().encode():
+        written.append(folder.history)  # whole: the disk may have been full
+    if not undrawn and folder.curves.exists():
+        written.append(folder.curves)
     screen.print("wrote " + ", ".join(map(str, written)))
     if folder.work != folder.out:
         screen.print(f"{folder.out} keeps the run that it has until this one is finished: go on with --resume.")
