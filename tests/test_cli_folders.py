@@ -290,7 +290,8 @@ def test_a_picture_says_that_we_drew_it(table: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
 def test_strangers_files_beside_ours_are_left_alone(flags: list[str], table: Path) -> None:
-    theirs = {"checkpoints/llama.pt": b"x", "checkpoints/deep/er.txt": b"y", "notes.txt": b"z"}
+    theirs = {"checkpoints/llama.pt": b"x", "checkpoints/deep/er.txt": b"y", f".{os.getpid()}.probe": b"z"}
+    theirs |= {"unfinished/notes.txt": b"mine", "unfinished-2/checkpoints/notes.txt": b"mine"}
     for name, text in theirs.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(text)

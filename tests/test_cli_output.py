@@ -385,22 +385,31 @@ def test_sigterm_is_heard_in_a_scripts_background_where_ctrl_c_is_not(trained: P
     check_what_sigterm_left(printed)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [(signal.SIGTERM, signal.SIGINT, 143), (signal.SIGINT, signal.SIGTERM, 143), (signal.SIGINT, signal.SIGINT, 130)],
+)
 def test_a_second_ctrl_c_ends_at_once_and_says_where_the_checkpoint_is(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    first: signal.Signals,
+    second: signal.Signals,
+    code: int,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def press(self: object, run: object, record: dict[str, float]) -> None:
         if record["epoch"] == 2:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(first)
+            signal.raise_signal(second)
 
     monkeypatch.setattr(cr.CSVLogger, "on_epoch_end", press)
     words = ["train", str(trained / "t.parquet"), "--target", "y", *QUICK, "--out", "out", "--checkpoint", "0 s"]
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    assert main(words) == 143
+    assert main(words) == code
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    error = capsys.readouterr().err
-    assert error.startswith("interrupted.\n")
-    assert "is in out/checkpoints: --resume goes on from there" in error
+    assert capsys.readouterr().err == (
+        "interrupted.\nThe training up to its last checkpoint is in out/checkpoints: --resume goes on from there.\n"
+    )
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
