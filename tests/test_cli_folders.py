@@ -260,6 +260,7 @@ def test_a_run_that_cannot_take_its_place_leaves_the_one_of_before_whole(
     said = "error: Permission denied. The finished run is in out/unfinished, and out has the one of before.\n"
     assert capsys.readouterr().err == said
     left = content(Path("out"))
+    assert [path.name for path in Path("out").glob("unfinished*")] == ["unfinished"]
     assert before.items() <= left.items()
     assert {name.removeprefix("unfinished/") for name in left} == set(before)
     assert train(table, "--out", "out", "--seed", 1, "--resume") == 0
@@ -716,6 +717,16 @@ def test_standard_output_by_its_name_gets_the_predictions_alone(
     assert capfd.readouterr().err == answers
 
 
+def test_standard_error_that_is_a_file_gets_more_of_it(table: Path, model: Path) -> None:
+    script = "import sys; from chainrule.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", script, "predict", str(model), str(table), "--out", "/dev/stderr"]
+    with Path("log").open("w+b") as log:
+        log.write(b"before\n")
+        log.flush()
+        assert subprocess.run(words, stderr=log).returncode == 0
+    assert Path("log").read_text().startswith("before\ny\n")
+
+
 @pytest.mark.parametrize("name", ["", "nowhere/p.csv", "table.csv/p.csv", "/dev/full"])
 def test_predictions_that_cannot_be_written_are_one_sentence(
     name: str, table: Path, model: Path, capsys: pytest.CaptureFixture[str]
@@ -769,7 +780,7 @@ def disk_full(path: Path, *content: object, **settings: object) -> None:
 def test_a_history_that_cannot_be_written_is_not_said_to_be(
     table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cr.CSVLogger, "_write", lambda *_: None)
+    monkeypatch.setattr(cr.CSVLogger, "_write", lambda log, run: log.path.write_text("epoch,loss,rate,seconds\n"))
     assert train(table, "--out", "out") == 0
     assert "wrote out/model.safetensors, out/curves.png\n" in capsys.readouterr().out
 
