@@ -191,7 +191,7 @@ def test_what_is_put_there_while_a_run_trains_stays_and_so_does_the_run_of_befor
     before: dict[str, bytes | None] = {}
     monkeypatch.setattr("chainrule.cli._train.fit", partial(puts, cr.fit))
     assert train(table, "--out", "out", "--seed", 1, "--overwrite") == 1
-    assert "The finished run is in out/unfinished, and out has the one of before." in capsys.readouterr().err
+    assert "The finished run is in out/unfinished, out has the one of before" in capsys.readouterr().err
     assert {name: text for name, text in tree(Path("out")).items() if "unfinished" not in name} == before
     assert {"model.safetensors", "history.csv", "curves.png"} <= {
         path.name for path in Path("out/unfinished").iterdir()
@@ -257,8 +257,10 @@ def test_a_run_that_cannot_take_its_place_leaves_the_one_of_before_whole(
         assert content(Path("out"))["model.safetensors"] != before["model.safetensors"]
         return
     assert code == 1
-    said = "error: Permission denied. The finished run is in out/unfinished, and out has the one of before.\n"
-    assert capsys.readouterr().err == said
+    said = capsys.readouterr().err
+    assert said.startswith("error: cannot move ")
+    left_there = "The finished run is in out/unfinished, out has the one of before, and --resume tries again."
+    assert said.endswith(f": Permission denied. {left_there}\n")
     left = content(Path("out"))
     assert [path.name for path in Path("out").glob("unfinished*")] == ["unfinished"]
     assert before.items() <= left.items()

@@ -95,11 +95,11 @@ class RunFolder:
                 with _locked(self.out / "checkpoints", "lock"):
                     standing(path for place in (self.out, *_stages(self.out)) for path in _files(place))
                     _exchange(self.work, self.out)
-            except OSError as error:
-                why = str(error.strerror or error).rstrip(".")
-                raise FileError(
-                    f"{why}. The finished run is in {self.work}, and {self.out} has the one of before."
-                ) from error
+            except FileError as error:
+                left = (
+                    f"The finished run is in {self.work}, {self.out} has the one of before, and --resume tries again."
+                )
+                raise FileError(f"{error} {left}") from error
         for stage in _stages(self.out):
             with suppress(OSError):  # what was replaced lies there, and harms nobody
                 for path in standing(_files(stage)):
@@ -220,16 +220,14 @@ def _exchange(work: Path, out: Path) -> None:
     model, real = Path(_RESULTS[0]), os.path.realpath
     moves = [(Path(real(out / name)), aside / name) for name in old if name != model]
     moves += [(work / name, Path(real(out / name))) for name in sorted(new, key=model.__eq__)]
-    made: list[tuple[Path, Path]] = []
-    try:
-        for source, target in moves:
+    for done, (source, target) in enumerate(moves):
+        try:
             _move(source, target)
-            made.append((source, target))
-    except OSError:
-        for source, target in reversed(made):
-            _move(target, source)
-        _remove_empty(aside)
-        raise
+        except OSError as error:
+            for before, after in reversed(moves[:done]):
+                _move(after, before)
+            _remove_empty(aside)
+            raise FileError(f"cannot move {source} to {target}: {error.strerror or error}.") from error
 
 
 def _move(source: Path, target: Path) -> None:
