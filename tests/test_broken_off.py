@@ -7,6 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -227,17 +228,61 @@ def test_an_error_before_the_first_step_is_left_as_it_is() -> None:
         assert not hasattr(caught.value, "__notes__")
 
 
-def test_an_error_that_takes_no_attribute_is_raised_all_the_same() -> None:
-    class StiffError(Exception):
-        def __setattr__(self, name: str, value: object) -> None:
-            if name == "model":
-                raise AttributeError(name)
-            super().__setattr__(name, value)
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    why: str = "out"
 
-    error = StiffError()
-    with pytest.raises(StiffError) as caught:
-        fit(At("on_epoch_end", error))
-    assert caught.value is error
+
+class StiffError(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise RuntimeError(name)
+
+
+class FinalError(BaseException):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def the_very_one(error: BaseException, train: Callable[[], Any]) -> None:
+    caught: list[BaseException] = []
+    try:
+        train()
+    except BaseException as raised:
+        caught.append(raised)
+    assert caught == [error]
+    assert caught[0] is error
+    assert not hasattr(error, "model")
+
+
+@pytest.mark.parametrize("kind", [FrozenError, StiffError, FinalError])
+@pytest.mark.parametrize("kept", [False, True], ids=["", "kept"])
+def test_an_error_that_takes_no_attribute_passes_as_it_is(
+    kind: type[BaseException], kept: bool, tmp_path: Path
+) -> None:
+    for i, hook in enumerate(("on_train_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_train_end")):
+        at = At(hook, kind(), epoch=0 if hook == "on_train_begin" else 3)
+        settings: dict[str, Any] = {"checkpoint": tmp_path / str(i)} if kept else {}
+        the_very_one(at.error, lambda at=at, settings=settings: fit(listeners()[0], at, *listeners(), **settings))
+        if kept and i > 0:
+            assert len(cr.load(max((tmp_path / str(i)).glob("epoch*"))).history) >= 2
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit", "cupy-stand-in"])
+def test_an_error_that_takes_no_attribute_passes_every_library(
+    library: str, open_target: Callable[..., Target]
+) -> None:
+    at = At("on_step_end", FrozenError())
+    the_very_one(at.error, lambda: fit(at, backend=open_target(library).backend, deterministic=True))
+
+
+def test_an_error_that_takes_no_attribute_passes_from_every_place() -> None:
+    error = FrozenError()
+
+    def fails(*_: object) -> float:
+        raise error
+
+    the_very_one(error, lambda: fit(metrics=[fails]))
+    the_very_one(error, lambda: fit(X=batches(error), y=None))
 
 
 def test_an_error_that_is_raised_again_has_the_last_trainings_weights() -> None:

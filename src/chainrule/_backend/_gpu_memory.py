@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,21 +25,26 @@ class GPUMemory:
             limit = pool.get_limit()
             return max(0, min(free, limit - pool.used_bytes()) if limit else free)
 
-    @contextmanager
-    def returned(self) -> Iterator[None]:
-        import cupy
-
-        pool, pinned = cupy.get_default_memory_pool(), cupy.get_default_pinned_memory_pool()
-        before = pool.total_bytes()
-        try:
-            yield
-        finally:
-            if pool.total_bytes() > before:
-                pool.free_all_blocks()
-                pinned.free_all_blocks()  # an X from the host went through as many bytes of it
+    def returned(self) -> _Returned:
+        return _Returned()
 
     def carrier(self) -> Carrier:
         return Carrier(self.device)
+
+
+class _Returned:
+    """The pool gives back at the end what it took meanwhile, where that is free again."""
+
+    def __enter__(self) -> None:
+        import cupy
+
+        self._pool, self._pinned = cupy.get_default_memory_pool(), cupy.get_default_pinned_memory_pool()
+        self._before = self._pool.total_bytes()
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool.total_bytes() > self._before:
+            self._pool.free_all_blocks()
+            self._pinned.free_all_blocks()  # an X from the host went through as many bytes of it
 
 
 class Carrier:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from types import FunctionType
 from typing import Any
 
@@ -84,18 +84,24 @@ def active(device: Device) -> nullcontext[None]:
     return nullcontext()
 
 
-@contextmanager
-def deterministic(device: Device) -> Iterator[None]:
+class _Deterministic:
     """The library's own switch, put back at the end."""
-    torch, name = _torch(), "CUBLAS_WORKSPACE_CONFIG"
+
+    def __enter__(self) -> None:
+        torch = _torch()
+        self._before = torch.are_deterministic_algorithms_enabled()
+        self._warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(True)
+
+    def __exit__(self, *_: object) -> None:
+        _torch().use_deterministic_algorithms(self._before, warn_only=self._warns)
+
+
+def deterministic(device: Device) -> _Deterministic:
+    name = "CUBLAS_WORKSPACE_CONFIG"
     if device.type == "cuda" and os.environ.get(name) not in (":4096:8", ":16:8"):
         raise BackendError(f"deterministic=True on CUDA needs {name}=:4096:8 in the environment before Python starts.")
-    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warns)
+    return _Deterministic()
 
 
 def memory(device: Device) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from contextvars import Context, copy_context
 from itertools import chain
 from queue import Empty, Queue
@@ -61,7 +62,8 @@ class ReadAhead(Generic[Item]):
         items = _begun(make) if isinstance(source, Exception) and not self._elsewhere else None
         if items is None:
             if source is error:
-                error.add_note(_BOUND)
+                with suppress(Exception):  # it may take no attributes
+                    error.add_note(_BOUND)
             try:
                 raise error
             finally:

@@ -32,7 +32,7 @@ from ._examples import in_batches, whole
 from ._kept import identity_of, train_kept
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
-from ._staging import on_device
+from ._staging import OnDevice
 from ._step import Problem, State, fresh_state
 
 
@@ -94,7 +94,7 @@ def fit(
         checkpoint: a folder that keeps the whole state of the training after every epoch, or ``cr.Checkpoint``.
         resume: go on from the checkpoint, where there is one: bit for bit as if nothing had happened, on one machine,
             with the same versions and number of threads. A finished training gives its model back; with more epochs it
-            goes on.
+            goes on, if its schedule has a length of its own: one without ``steps`` is planned for all epochs.
         on_divergence: of a training that turns NaN or infinite: ``"raise"``; ``"stop"`` returns the last good weights
             with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the lowest loss
             so far, and where they fail too from the first ones, with a warning each time, ten times at most.
@@ -142,7 +142,7 @@ def fit(
     on = _choose(backend, like, device, dtype, compile, precision, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     on = on.compiling(problem.parts())
-    with on.deterministic() if deterministic else nullcontext(), on_device(on, problem.network, X, batch_size):
+    with on.deterministic() if deterministic else nullcontext(), OnDevice(on, problem.network, X, batch_size):
         if batches is None:
             given = whole(on, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
         else:
@@ -151,10 +151,10 @@ def fit(
         found_metrics = find_metrics(metrics, found_loss)
         history, flat = History() if before is None else before.history, given.flat
         state = _start(on, problem, before, seed, len(history))
+        problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
         identity = (
             {} if kept is None else identity_of(on, net, problem, given, held, found_metrics, seed, shuffle, before)
         )
-        problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
         run = Run(
             backend=on,
             problem=problem,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal
@@ -45,20 +45,18 @@ class Plan:
 def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | None = None) -> None:
     """Train until the last epoch, a callback's ``run.stop``, or Ctrl-C. Every hook is called, whatever happens.
 
-    An error that ends it takes the weights so far with it, as its ``model``.
+    An error that ends it takes the weights so far with it, as its ``model``. It passes no generator that is a context,
+    nor an ExitStack with a callback that raises: these write to the error, and one may take no attributes.
     """
-    with deferred_interrupt() as interrupt, _weights_in_errors(run), ExitStack() as ends:
-        first_epoch, first_step = _start(run, plan, callbacks, resumed, ends)
+    with deferred_interrupt() as interrupt:
+        begun: list[object] = []
         try:
-            for epoch in range(first_epoch, run.last_epoch + 1):
-                if run.stopped is not None:
-                    break
-                run.epoch = epoch
-                _epoch(run, plan, callbacks, interrupt, first_step if epoch == first_epoch else 0)
+            try:
+                _train(run, plan, callbacks, interrupt, resumed, begun)
+            finally:
+                _call_all(begun, "on_train_end", run)
         except BaseException as error:
-            if run.trained and not _has_model_of(run, error):  # a divergence has one, and no state to go on from
-                with suppress(Exception):  # what ended the training comes first
-                    _call(callbacks, "on_break", run)
+            _give_weights(run, error)
             raise
     if interrupt.asked:
         warnings.warn(
@@ -68,12 +66,32 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | 
         )
 
 
+def _train(
+    run: Run,
+    plan: Plan,
+    callbacks: Sequence[object],
+    interrupt: Interrupt,
+    resumed: Resumed | None,
+    begun: list[object],
+) -> None:
+    first_epoch, first_step = _start(run, plan, callbacks, resumed, begun)
+    try:
+        for epoch in range(first_epoch, run.last_epoch + 1):
+            if run.stopped is not None:
+                break
+            run.epoch = epoch
+            _epoch(run, plan, callbacks, interrupt, first_step if epoch == first_epoch else 0)
+    except BaseException as error:
+        if run.trained and not _has_model_of(run, error):  # a divergence has one, and no state to go on from
+            with suppress(Exception):  # what ended the training comes first
+                _call(callbacks, "on_break", run)
+        raise
+
+
 def _start(
-    run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | None, ends: ExitStack
+    run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | None, begun: list[object]
 ) -> tuple[int, int]:
-    """Begin, or go on: the first epoch, and how many of its steps are done. Whoever begins is told the end."""
-    begun: list[object] = []
-    ends.callback(_call_all, begun, "on_train_end", run)
+    """Begin, or go on: the first epoch, and how many of its steps are done. Whoever has ``begun`` is told the end."""
     for callback in callbacks:
         _call([callback], "on_train_begin", run)
         begun.append(callback)
@@ -85,17 +103,12 @@ def _start(
     return (run.first_epoch, 0) if resumed is None else (resumed.place.epoch + 1, resumed.place.step)
 
 
-@contextmanager
-def _weights_in_errors(run: Run) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        if run.trained and not _has_model_of(run, error):
-            with suppress(Exception):  # no memory for a copy, or an exception that takes no attributes
-                error.model = run.model()  # type: ignore[attr-defined]
-                if _NOTE not in getattr(error, "__notes__", ()):
-                    error.add_note(_NOTE)
-        raise
+def _give_weights(run: Run, error: BaseException) -> None:
+    if run.trained and not _has_model_of(run, error):
+        with suppress(Exception):  # no memory for a copy, or an exception that takes no attributes
+            error.model = run.model()  # type: ignore[attr-defined]
+            if _NOTE not in getattr(error, "__notes__", ()):
+                error.add_note(_NOTE)
 
 
 def _has_model_of(run: Run, error: BaseException) -> bool:
@@ -232,8 +245,10 @@ def _call(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) 
         run.state = owned_state(run.backend, run.state, before)
 
 
-def _call_all(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) -> None:
+def _call_all(callbacks: Sequence[object], hook: str, run: Run, *arguments: object) -> None:
     """Call each, also after one that raises; the last error is raised then."""
-    with ExitStack() as calls:
-        for callback in reversed(list(callbacks)):
-            calls.callback(_call, [callback], hook, run, *arguments)
+    if callbacks:
+        try:
+            _call(callbacks[:1], hook, run, *arguments)
+        finally:
+            _call_all(callbacks[1:], hook, run, *arguments)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,25 +83,36 @@ def carrier(on: Backend) -> Callable[[tuple[np.ndarray, np.ndarray]], Array]:
     return lambda chosen: carry(*chosen)
 
 
-@contextmanager
-def on_device(on: Backend, network: Sequential, X: Any, batch_size: int | None) -> Iterator[None]:
+@dataclass
+class OnDevice:
     """A training with the backend's device active; the memory that it took is given back.
 
     Raises DeviceMemoryError where the memory runs out.
     """
-    memory = on.memory
-    if memory is None:
-        with on.active():
-            yield
-        return
-    free = memory.free()
-    with on.active(), memory.returned():
-        try:
-            yield
-        except MemoryError as error:
+
+    on: Backend
+    network: Sequential
+    X: Any
+    batch_size: int | None
+    _free: int = field(default=0, init=False)
+
+    def __enter__(self) -> None:
+        memory = self.on.memory
+        self._free = 0 if memory is None else memory.free()
+        with ExitStack() as inside:
+            inside.enter_context(self.on.active())
+            if memory is not None:
+                inside.enter_context(memory.returned())
+            self._inside = inside.pop_all()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        ran_out = isinstance(error, MemoryError) and self.on.memory is not None
+        if error is not None and ran_out:
             traceback.clear_frames(error.__traceback__)  # they hold the arrays that filled the memory
-            needs, size = needs_of(on, network), on.bytes_to_move(X)
-            raise _ran_out(on, needs, size, free, batch_size or DEFAULT_BATCH) from error
+        self._inside.close()
+        if ran_out:
+            needs, size = needs_of(self.on, self.network), self.on.bytes_to_move(self.X)
+            raise _ran_out(self.on, needs, size, self._free, self.batch_size or DEFAULT_BATCH) from error
 
 
 def _ran_out(on: Backend, needs: Needs, size: int, free: int, batch_size: int) -> DeviceMemoryError:
