@@ -24,6 +24,17 @@ def as_path(path: Any) -> Path:
     return Path(path)
 
 
+def absolute(path: Any) -> Path:
+    """The path from the root: it stays the same when the process goes to another folder.
+
+    Raises ConfigurationError for what is no path, FileError where the folder that the process is in was removed.
+    """
+    try:
+        return as_path(path).absolute()
+    except FileNotFoundError as error:
+        raise FileError(f"cannot find {str(path)!r}: the current folder was removed.") from error
+
+
 def write_whole(path: str | os.PathLike[str], content: bytes, *, mark: str = "chainrule", durable: bool = True) -> None:
     """Write the content to a file beside the path, which then takes the path's name.
 

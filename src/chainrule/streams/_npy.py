@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from .._errors import DataError, FileError
+from .._storage import absolute
 
 _BLOCK = 2**20  # bytes that are read to take some of them: seeking would take longer
 
@@ -52,7 +53,7 @@ class NpyRows:
 
     def __init__(self, path: Path) -> None:
         require_file(path)
-        self._path = path
+        self._path, self._file = path, absolute(path)
         try:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -78,7 +79,7 @@ class NpyRows:
         """The rows of a slice; ``[::step, ...]`` is one too."""
         first, last, step = (key[0] if isinstance(key, tuple) else key).indices(self.shape[0])
         try:
-            with self._path.open("rb", buffering=0) as file:
+            with self._file.open("rb", buffering=0) as file:
                 if stamp(os.fstat(file.fileno())) != self._stamp:
                     raise has_changed(self._path)
                 return self._read(file, first, max(first, last), step)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name
+from .._storage import absolute
 from ._npy import require_file, stamp
 from ._windows import WINDOW_BYTES
 
@@ -86,7 +87,7 @@ class Parquet:
         self._files: list[_File] = []
         for file in _find(Path(path)):
             opened = _open(file)
-            self._files.append(_File(file, opened.metadata, stamp(file.stat())))
+            self._files.append(_File(absolute(file), opened.metadata, stamp(file.stat())))
             if len(self._files) == 1:
                 self.columns = _chosen(file, opened.schema_arrow, chosen, dropped)
                 types = _types(opened.schema_arrow, chosen, dropped)

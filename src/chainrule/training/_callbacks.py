@@ -18,12 +18,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Literal
 
 from .._errors import ConfigurationError, FileError, MissingExtraError, require
 from .._options import as_list, check_instance, real_number, whole_number
-from .._storage import write_whole
+from .._storage import absolute, write_whole
 from ..history import Record
 from ..metrics import HIGHER_IS_BETTER, METRICS
 from ._run import Run, Snapshot
@@ -163,8 +162,7 @@ class CSVLogger:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        require(isinstance(path, str | os.PathLike), f"expected the path of a file, got {path!r:.60}.")
-        self.path = Path(path)
+        self.path = absolute(path)
 
     def on_train_begin(self, run: Run) -> None:
         before = self._before()
