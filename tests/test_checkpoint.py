@@ -11,12 +11,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Target, find_library
 
 import chainrule as cr
 from chainrule import serialization
@@ -56,6 +57,20 @@ class Dies:
     def on_step_end(self, run: Run) -> None:
         if (run.epoch, run.step) == self.place:
             raise DiedError
+
+
+@dataclass(frozen=True)
+class Falls:
+    """A schedule of one's own: from 0.1 to 0 over as many steps as there are."""
+
+    length: int | None = None
+
+    def rate(self, xp: Any, t: Any) -> Any:
+        assert self.length is not None
+        return 0.1 * (1.0 - t / self.length)
+
+    def planned(self, steps: int) -> Falls:
+        return self if self.length is not None else Falls(steps)
 
 
 def train(folder: Path | None, *more: object, resume: bool = False, every: int | str = 1, **settings: Any) -> cr.Model:
@@ -260,6 +275,52 @@ def test_another_training_is_refused_by_what_differs(what: str, tmp_path: Path) 
         train(tmp_path, Dies(3, 2))
     with pytest.raises(cr.ConfigurationError, match=f"another training's: .*{message}"):
         train(tmp_path, resume=True, **settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"backend": "torch"}, "backend was 'numpy', now 'torch'"),
+        ({"backend": "jax"}, "backend was 'numpy', now 'jax'"),
+        ({"dtype": "float64"}, "dtype was 'float32', now 'float64'"),
+        (
+            {"backend": "torch", "dtype": "float64", "seed": 4},
+            "seed was 3, now 4; backend was 'numpy', now 'torch'; dtype was 'float32', now 'float64'",
+        ),
+    ],
+)
+def test_another_backend_or_dtype_is_all_that_is_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    for name in {changes.get("backend", "numpy")} - {"numpy"}:
+        find_library(name)
+    train(tmp_path, epochs=2, backend="numpy")
+    with pytest.raises(cr.ConfigurationError, match=rf"^the checkpoint is another training's: {says}\. Give"):
+        train(tmp_path, epochs=2, resume=True, **{"backend": "numpy", **changes})
+
+
+@pytest.mark.parametrize("schedule", [cr.CosineDecay(0.05), cr.OneCycle(0.05)], ids=lambda each: type(each).__name__)
+def test_a_schedule_keeps_the_length_that_it_was_planned_for(schedule: Any, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"optimizer": cr.Adam(schedule), "batch_size": 35}
+    first = train(tmp_path, epochs=4, **settings)
+    with pytest.raises(
+        cr.ConfigurationError,
+        match=r"another training's: the schedule's length was 8 steps, now 16: one without steps= is planned for all "
+        r"epochs, so give as many as before, or steps=8\. Give",
+    ):
+        train(tmp_path, epochs=8, resume=True, **settings)
+    assert_same(train(tmp_path, epochs=4, resume=True, **settings), first)
+    settings["optimizer"] = cr.Adam(replace(schedule, steps=8))
+    more = train(tmp_path, epochs=6, resume=True, **settings)
+    assert_same(more, train(None, epochs=6, **settings))
+    assert more.history["rate"][:4] == first.history["rate"]
+    with pytest.raises(cr.ConfigurationError, match="the schedule's length was 8 steps, now 9"):
+        train(tmp_path, epochs=6, resume=True, **{**settings, "optimizer": cr.Adam(replace(schedule, steps=9))})
+
+
+def test_a_schedule_of_ones_own_that_is_planned_for_another_length_is_refused(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"optimizer": cr.Adam(Falls()), "batch_size": 35}
+    train(tmp_path, epochs=2, **settings)
+    with pytest.raises(cr.ConfigurationError, match="another training's: optimizer is not the same"):
+        train(tmp_path, epochs=4, resume=True, **settings)
 
 
 def test_other_data_and_another_network_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from .. import serialization
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError, FileError, ModelFileError, one_line, require
 from .._options import whole_number
+from .._storage import absolute
 from ..history import History
 from ._identity import differences
 from ._run import Run, Snapshot
@@ -38,7 +39,8 @@ class Checkpoint:
 
     Args:
         folder: made where it is missing; one training at a time. ``best.safetensors`` in it is the model with the
-            lowest validation loss so far (the training loss, without a validation set).
+            lowest validation loss so far (the training loss, without a validation set). A relative one is made
+            absolute right away.
         every: a number of epochs, or a time, ``"30 s"``, ``"5 min"``, ``"2 h"``, after which the step in flight is the
             last before the next checkpoint.
         keep: how many of the last checkpoints are kept.
@@ -54,6 +56,7 @@ class Checkpoint:
     keep: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", absolute(self.folder))
         whole_number("Checkpoint: keep", self.keep, least=1)
         if isinstance(self.every, str):
             number, _, unit = self.every.strip().partition(" ")
@@ -270,9 +273,11 @@ def _placed(backend: Backend, like: Any, array: np.ndarray | None) -> Any:
     return backend.copy(backend.asarray(array, backend.xp.int32 if whole else None))
 
 
-def has_checkpoints(folder: str | os.PathLike[str]) -> bool:
-    """Whether a training has left checkpoints in the folder, or its best model."""
-    return any(True for _ in _files(Path(folder))) or os.path.lexists(Path(folder) / BEST)
+def what_is_left(folder: str | os.PathLike[str]) -> str | None:
+    """What a training has left in the folder, in words; None where there is nothing."""
+    if any(True for _ in _files(Path(folder))):
+        return "the checkpoints"
+    return f"the best model ({BEST})" if os.path.lexists(Path(folder) / BEST) else None
 
 
 def has_unfinished(folder: str | os.PathLike[str]) -> bool:

@@ -32,6 +32,7 @@ from .._errors import ConfigurationError
 from ..data import Batch
 
 _HASHED = ("data", "validation", "start")
+_LENGTH = "length of the schedule"
 _MOST = 10_000  # parts of one value
 _INSTALLED = {"site-packages", "dist-packages"}
 _STDLIB = Path(os.__file__).parent
@@ -53,19 +54,35 @@ def fingerprint(backend: Backend, data: Batch | None) -> str | None:
         step = max(1, rows * int(np.prod(array.shape[1:])) // 2**24)
         part = array[::step, ...]
         part = backend.to_numpy(part) if backend.library.owns(part) else np.asarray(part)
-        digest.update(f"{array.shape} {part.dtype}".encode())
+        digest.update(f"{tuple(array.shape)} {part.dtype}".encode())
         digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two trainings differ, a few words each."""
+    """In what two trainings differ, a few words each; what follows from another difference is left out."""
+    differ = {name for name, value in now.items() if before.get(name) != value}
+    if {"backend", "dtype"} & differ:
+        differ -= set(_HASHED)  # the numbers as that backend had them
+    if _LENGTH in differ:  # without one it is another schedule
+        differ.discard("optimizer" if before.get(_LENGTH) and now[_LENGTH] else _LENGTH)
     found = []
     for name, value in now.items():
-        if before.get(name) != value:
+        if name == _LENGTH and name in differ:
+            was = before.get(name)
+            found.append(
+                f"the schedule's length was {was} steps, now {value}: one without steps= is planned for all epochs, "
+                f"so give as many as before, or steps={was}"
+            )
+        elif name in differ:
             short = max(len(repr(value)), len(repr(before.get(name)))) <= 60 and name not in _HASHED
             found.append(f"{name} was {before.get(name)!r}, now {value!r}" if short else f"{name} is not the same")
     return found
+
+
+def identify_optimizer(optimizer: Any) -> dict[str, Any]:
+    """What an optimizer is told by, planned as it is; its schedule's length has an entry of its own."""
+    return {"optimizer": identify(optimizer), _LENGTH: getattr(optimizer.learning_rate, "steps", None)}
 
 
 def identify(value: Any) -> Any:

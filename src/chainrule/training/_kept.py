@@ -13,9 +13,9 @@ from ..data import Batch
 from ..metrics import HostMetric
 from ..model import Model
 from ..network import Sequential
-from ._checkpoint import Checkpoint, find_checkpoint, has_checkpoints, resumed
+from ._checkpoint import Checkpoint, find_checkpoint, resumed, what_is_left
 from ._examples import Examples
-from ._identity import fingerprint, identify
+from ._identity import fingerprint, identify, identify_optimizer
 from ._keeper import Keeper
 from ._lock import FolderLock
 from ._loop import Plan, train
@@ -38,13 +38,14 @@ def identity_of(
     parts = {
         "network": identify(network),
         "loss": identify(problem.loss),
-        "optimizer": identify(problem.optimizer),
+        **identify_optimizer(problem.optimizer),
         "penalty": identify(problem.penalty),
         "clip": identify(problem.clip),
         "metrics": {name: identify(metric) for name, metric in metrics.items() if metric is not None} or None,
         "seed": seed,
         "batch_size": given.batch_size,
         "shuffle": shuffle,
+        "backend": on.name,
         "dtype": dtype_name(on.dtype),
         "precision": on.precision,
         "data": fingerprint(on, given.data),
@@ -62,9 +63,11 @@ def train_kept(
     lock = FolderLock(Path(kept.folder))
     lock.hold()
     try:
-        if not resume and has_checkpoints(kept.folder):
+        left = None if resume else what_is_left(kept.folder)
+        if left is not None:
             raise ConfigurationError(
-                f"{kept.folder} has the checkpoints of a training: go on with resume=True, or give another folder."
+                f"{kept.folder} has {left} of a training: go on with resume=True if it is this one, or give another "
+                "folder."
             )
         found = find_checkpoint(kept.folder) if resume else None
         before = None if found is None else resumed(run.backend, run.state, *found, identity)
