@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import socket
 import subprocess
@@ -173,6 +174,70 @@ def test_a_file_that_changes_while_it_is_read_is_an_error_and_no_signal(tmp_path
     }
     assert got == {name: "trained" if name in fine else CHANGED for name in got}
     assert len(got) == 5 * 5 - 1 + 4
+
+
+VIEWS = """
+import json, mmap, os, sys, warnings
+import numpy as np, chainrule as cr
+X = np.random.default_rng(0).normal(size=(640, 512)).astype("f4")
+path, answers, net = sys.argv[1], {}, cr.mlp([512, 1])
+Y, model = X[:, 0].copy(), cr.fit(net, X, X[:, 0], loss="squared_error", epochs=1)
+
+def buffer(map_):
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(map_(mapped), "f4", offset=128).reshape(X.shape)
+
+loaded = lambda mode="r": np.load(path, mmap_mode=mode)
+GIVEN = {
+    "an array": lambda: np.asarray(loaded()), "a view": lambda: loaded("c").view(np.ndarray),
+    "rows": lambda: np.asarray(loaded("r+"))[::-1], "columns": lambda: np.asarray(loaded()).T.T,
+    "an array of rows": lambda: np.asarray(loaded()[0:640]), "another dtype": lambda: np.asarray(loaded()).view("i4"),
+    "a buffer": lambda: buffer(lambda m: m), "a view of a buffer": lambda: buffer(memoryview),
+    "one row": lambda: np.asarray(loaded())[639:],
+}
+for name, make in GIVEN.items():
+    np.save(path, X)
+    given = make()
+    y = Y[:len(given)]
+    calls = {
+        "fit": lambda: cr.fit(net, given, y, loss="squared_error"),
+        "batches": lambda: cr.fit(net, lambda: iter([(given, y)]), loss="squared_error", epochs=1),
+        "y": lambda: cr.fit(net, X[:len(given)], given[:, :1], loss="squared_error", epochs=1),
+        "weights": lambda: cr.fit(net, X[:len(given)], y, sample_weight=given[:, 0], loss="squared_error", epochs=1),
+        "validation": lambda: cr.fit(net, X, Y, validation=(given, y), loss="squared_error", epochs=1),
+        "predict": lambda: model.predict(given),
+        "evaluate": lambda: model.evaluate(given, y),
+        "diagnose": lambda: cr.diagnose(net, given, y, loss="squared_error"),
+    }
+    if name == "one row":
+        calls = {"predict": calls["predict"], "evaluate": calls["evaluate"]}
+    calls["predict"]()
+    os.truncate(path, 100_000)
+    for call, run in calls.items():
+        try:
+            run()
+            answers[f"{name}, {call}"] = "read"
+        except cr.FileError as error:
+            answers[f"{name}, {call}"] = str(error).replace(path, "PATH").replace("the file of the memory map", "PATH")
+print(json.dumps(answers))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cuts no file that is mapped")
+def test_an_array_that_lies_in_a_map_of_a_file_that_was_cut_off_is_an_error_and_no_signal(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", VIEWS, str(tmp_path / "X.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got == dict.fromkeys(got, CHANGED)
+    assert len(got) == 8 * 8 + 2
+
+
+def test_a_map_of_no_file_is_memory() -> None:
+    shared = np.frombuffer(mmap.mmap(-1, X.nbytes), "f4").reshape(X.shape)
+    shared[:] = X
+    np.testing.assert_array_equal(fit(shared).theta, fit(X).theta)
 
 
 def test_a_file_that_is_cut_off_within_a_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,10 +148,40 @@ class MappedRows:
 
 def map_of(x: np.memmap) -> MappedRows | None:
     """The map as rows; None for an array in memory that is a memmap by its class alone, such as a copy of one."""
-    whole: Any = x
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
+    whole = _whole(x)
     return MappedRows(x, whole) if isinstance(whole, np.memmap) and isinstance(whole.base, mmap.mmap) else None
+
+
+def check_map(x: np.ndarray) -> None:
+    """Raise FileError for an array that lies in a map of a file which is shorter by now; reading it ends the process.
+
+    Its class does not say that it lies in one: ``np.asarray`` of a map, a slice of that, ``np.frombuffer``.
+    """
+    held: Any = x.base
+    while type(held) is np.ndarray:
+        held = held.base
+    if held is None:  # of most arrays, which is asked for each prediction
+        return
+    whole = _whole(x)
+    held = whole.base
+    while isinstance(held, memoryview):
+        held = held.obj
+    if not isinstance(held, mmap.mmap):
+        return
+    try:
+        size = held.size()
+    except (OSError, ValueError):  # of no file
+        return
+    mapped = isinstance(whole, np.memmap)
+    if size < (whole.offset + whole.nbytes if mapped else len(held)):
+        raise has_changed(Path((whole.filename if mapped else None) or "the file of the memory map"))
+
+
+def _whole(x: Any) -> Any:
+    """The array whose memory x lies in."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:

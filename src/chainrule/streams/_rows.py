@@ -13,7 +13,7 @@ import numpy as np
 from .._backend import library_of
 from .._errors import DataError
 from ._attributes import attributes_of
-from ._npy import MappedRows, NpyRows, map_of
+from ._npy import MappedRows, NpyRows, check_map, map_of
 from ._parquet import Parquet
 from ._windows import rows_in_window, slice_of
 
@@ -23,14 +23,17 @@ _IN_MEMORY = ("__array_namespace__", "iloc", "isna", "tocsr", "__dataframe__", "
 def open_rows(X: Any, what: str = "X") -> Any | None:
     """X as something with ``shape`` and slices that is read piece by piece; None for what is in memory already.
 
-    Raises FileError for a path that cannot be read; DataError for one that holds no matrix of numbers, for what fails
-    when it is looked at, as a closed file of h5py does, and for a number of rows that is not known. ``what`` is its
-    name in the messages.
+    Raises FileError for a path that cannot be read, and for a memory map whose file was cut off; DataError for one that
+    holds no matrix of numbers, for what fails when it is looked at, as a closed file of h5py does, and for a number of
+    rows that is not known. ``what`` is its name in the messages.
     """
     if isinstance(X, str | os.PathLike):
         return _checked(_open_path(Path(X)), what)
     if isinstance(X, np.memmap):
         return map_of(_checked(X, what))
+    if isinstance(X, np.ndarray):
+        check_map(X)
+        return None
     if library_of(X) is not None:
         return None
     has = attributes_of(X, ("shape", "__getitem__", *_IN_MEMORY), what)
