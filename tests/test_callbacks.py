@@ -327,6 +327,56 @@ def test_the_direction_of_a_metric_of_your_own_must_be_said() -> None:
         cr.EarlyStopping(mode="lower")  # type: ignore[arg-type]
 
 
+NAN = float("nan")
+ONE_ROW, CONSTANT = (X[:1], Y[:1]), (X[:5], np.full(5, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("held", "says", "epochs"),
+    [
+        (ONE_ROW, "val_r2 was no number, as r2 of a single row is none: training ends with the weights of the last", 3),
+        (CONSTANT, "val_r2 was 0 in every epoch, as r2 of a constant target is: .* weights of the first epoch", 4),
+    ],
+    ids=["one row", "a constant target"],
+)
+@pytest.mark.parametrize("patience", [3, 99])
+def test_early_stopping_says_that_it_went_by_nothing(held: Any, says: str, epochs: int, patience: int) -> None:
+    weights = Weights()
+    with pytest.warns(UserWarning, match=says) as caught:
+        model = fit(cr.EarlyStopping("val_r2", patience=patience), weights, validation=held, epochs=7)
+    assert len(caught) == 1
+    assert len(model.history) == (epochs if patience == 3 else 7)
+    np.testing.assert_array_equal(model.theta, weights.after[1 if held is CONSTANT else len(model.history)])
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [(ONE_ROW, "was no number, as r2 of a single row"), (CONSTANT, "was 0 in every epoch, as r2 of a constant")],
+    ids=["one row", "a constant target"],
+)
+def test_no_rate_is_reduced_by_what_says_nothing(held: Any, says: str) -> None:
+    with pytest.warns(UserWarning, match=f"val_r2 {says} .*: the rate stays as it is. Monitor 'val_loss'") as caught:
+        model = fit(cr.ReduceOnPlateau("val_r2", patience=2), validation=held, epochs=9)
+    assert len(caught) == 1
+    assert set(model.history["rate"]) == {0.001}
+
+
+def test_epochs_without_a_number_do_not_count_towards_a_reduction() -> None:
+    plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.5, patience=3)
+    rates = scripted(4, NAN, 4, NAN, NAN, 4, 4, 4, callback=plateau).history["rate"]
+    np.testing.assert_allclose(np.asarray(rates), 0.001 * np.asarray([1] * 7 + [0.5]))
+    with pytest.warns(UserWarning, match="val_script was no number"):
+        scripted(4, NAN, NAN, NAN, NAN, callback=plateau)
+
+
+@pytest.mark.parametrize("kind", [cr.EarlyStopping, cr.ReduceOnPlateau])
+@pytest.mark.parametrize("values", [(0, 0, 0, 0, 0), (0, NAN, 1, 1, 1), (1, 1, 1, NAN, 1)], ids=str)
+def test_of_a_metric_that_says_something_no_word_is_said(kind: Any, values: tuple[float, ...]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scripted(*values, callback=kind("val_script", mode="min", patience=2))
+
+
 class NeverTrained:
     def on_step_end(self, run: Run) -> None:
         raise AssertionError("training began")

@@ -492,6 +492,68 @@ def test_a_scorer_that_lacks_a_class_is_refused_before_training(
         estimator.set_params(scoring=other).fit(X, y, **validation)
 
 
+def unknown(estimator: Any, X: Any, y: Any) -> float:
+    return float("nan")
+
+
+class Rates:
+    """A callback that notes what the rate was multiplied by."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_epoch_begin(self, run: Any) -> None:
+        self.seen.append(run.rate_scale)
+
+
+NOTHING: dict[str, tuple[dict[str, Any], slice, str]] = {
+    "no number": ({"scoring": unknown}, slice(60, 90), "was no number in any epoch: .* the last weights are kept"),
+    "one row": ({"scoring": "r2"}, slice(60, 61), "was no number in any epoch: .* the last weights are kept"),
+    "a constant": ({}, slice(60, 90), r"was 0 in every epoch, as R\^2 of a constant target is: .* the first weights"),
+    "a constant of a scorer": ({"scoring": "r2"}, slice(60, 90), r"was 0 in every epoch, as R\^2"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("case", NOTHING)
+def test_early_stopping_says_that_it_went_by_nothing(case: str, solver: str) -> None:
+    settings, rows, says = NOTHING[case]
+    held = {"X_val": X[rows], "y_val": np.full(90, 0.5)[rows] if "constant" in case else NUMBERS[rows]}
+    settings = {
+        "early_stopping": True,
+        "n_iter_no_change": 3,
+        "solver": solver,
+        "learning_rate": "adaptive",
+        **settings,
+    }
+    rates = Rates()
+    estimator = regressor(**settings, max_iter=20, callbacks=[rates])
+    with pytest.warns(UserWarning, match=f"the validation score {says}.*or scoring='loss'") as caught:
+        estimator.fit(X, NUMBERS, **held)
+    assert len([w for w in caught if "validation score" in str(w.message)]) == 1
+    assert estimator.n_iter_ == 4 + ("constant" in case)
+    assert estimator.stopped_ is not None
+    assert set(rates.seen) == {1.0}
+    with pytest.warns(UserWarning, match=f"the validation score {says}"):
+        regressor(**{**settings, "max_iter": 2}).fit(X, NUMBERS, **held)
+    calls = regressor(**settings)
+    for _ in range(estimator.n_iter_ - 1):
+        calls.partial_fit(X, NUMBERS, **held)
+    with pytest.warns(UserWarning, match=f"the validation score {says}"):
+        calls.partial_fit(X, NUMBERS, **held)
+
+
+def test_a_score_that_is_a_number_now_and_then_goes_on() -> None:
+    scores = iter([0.5, float("nan"), 0.6, float("nan"), float("nan"), 0.1])
+    estimator = regressor(early_stopping=True, scoring=lambda *_: next(scores), n_iter_no_change=2, max_iter=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum")
+        estimator.fit(X, NUMBERS)
+    assert (estimator.n_iter_, estimator.best_validation_score_) == (6, 0.6)
+
+
 def test_a_scorer_of_three_arguments_goes_with_class_weights() -> None:
     def scorer(estimator: Any, X: Any, y: Any) -> float:
         return float(estimator.score(X, y))

@@ -182,6 +182,7 @@ def test_a_warm_fit_on_other_labels_learns_them() -> None:
     assert estimator.best_loss_ == min(estimator.loss_curve_[-estimator.n_iter_ :])
 
 
+@pytest.mark.filterwarnings("ignore:the validation score was no number")
 def test_a_warm_fit_of_scores_that_are_no_numbers_trains() -> None:
     def unknown(estimator: Any, X: Any, y: Any) -> float:
         return float("nan")

@@ -65,8 +65,29 @@ class Convergence:
 
     def on_train_end(self, run: Run) -> None:
         # A call of partial_fit is one epoch of many: it goes on from where it is until it stops.
-        if self.best is not None and (run.stopped is not None or not self._incremental):
+        if run.stopped is None and self._incremental:
+            return
+        if self.best is not None:
             run.restore(self.best)
+        if nothing := self._says_nothing():
+            kept = "last" if self.best is None else "first"
+            warnings.warn(
+                f"the validation score was {nothing}: early stopping goes by nothing, and the {kept} weights are kept. "
+                "Give X_val and y_val of which it can be computed, or scoring='loss'.",
+                stacklevel=2,
+            )
+
+    def _says_nothing(self) -> str:
+        """Why the scores of early stopping say nothing of how well the training goes, "" where they may say some."""
+        estimator = self._estimator
+        scores = (estimator.validation_scores_ or [])[0 if self._incremental else -estimator.n_iter_ :]
+        if not (estimator.early_stopping and scores):
+            return ""
+        if all(map(math.isnan, scores)):
+            return "no number in any epoch"
+        if estimator._numeric and estimator.scoring in (None, "r2") and not any(scores):
+            return "0 in every epoch, as R^2 of a constant target is"
+        return ""
 
     def _note_loss(self, record: Record) -> None:
         estimator = self._estimator
@@ -84,7 +105,7 @@ class Convergence:
         self._say(f"Validation score: {score:f}")
         if not estimator.early_stopping:
             return
-        self._count(score < estimator.best_validation_score_ + estimator.tol)
+        self._count(not score >= estimator.best_validation_score_ + estimator.tol)  # NaN is none
         if score > estimator.best_validation_score_:
             estimator.best_validation_score_, self.best = score, run.snapshot()
 
@@ -97,7 +118,7 @@ class Convergence:
         patience = estimator.n_iter_no_change
         reason = f"{what} did not improve more than tol={estimator.tol:f} for {patience} consecutive epochs."
         rate = estimator.learning_rate_init * run.rate_scale
-        if not self._by_the_rule("adaptive"):
+        if not self._by_the_rule("adaptive") or self._says_nothing():
             if self._incremental and not estimator.early_stopping:
                 return  # whoever calls partial_fit decides when to end
             self._say(f"{reason} Stopping.")

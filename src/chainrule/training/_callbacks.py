@@ -86,18 +86,19 @@ class EarlyStopping:
             return
         self._waited += 1
         if self._waited >= self.patience:
-            if not self.best_epoch:
-                warnings.warn(
-                    f"{self.monitor} was no number in any epoch, as r2 of a single row is none: training ends with the "
-                    "last weights. Monitor 'val_loss', or validate on more rows.",
-                    stacklevel=2,
-                )
             best = self._sign * self.best
             run.stop(f"{self.monitor} did not improve for {self.patience} epochs (best {best:.4g}, {self.best_epoch})")
 
     def on_train_end(self, run: Run) -> None:
         if self._snapshot is not None:
             run.restore(self._snapshot)
+        last = run.history[-1][self.monitor] if self._waited and self.best in (0, math.inf) else 1.0
+        if nothing := _says_nothing(self.monitor, self.best, last):
+            kept = "last" if self._snapshot is None else "first"
+            warnings.warn(
+                f"{self.monitor} was {nothing}: training ends with the weights of the {kept} epoch. {_REMEDY}.",
+                stacklevel=2,
+            )
 
     def state(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "snapshot": self._snapshot}
@@ -110,7 +111,8 @@ class EarlyStopping:
 class ReduceOnPlateau:
     """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
 
-    The rate does not fall below ``minimum`` times the scheduled one. A schedule keeps running underneath.
+    The rate does not fall below ``minimum`` times the scheduled one. A schedule keeps running underneath. Epochs in
+    which ``monitor`` is no number do not count.
     """
 
     def __init__(
@@ -133,10 +135,16 @@ class ReduceOnPlateau:
 
     def on_train_begin(self, run: Run) -> None:
         run.require_column(self.monitor)
-        self._best, self._waited = math.inf, 0
+        self._best, self._waited, self._blind = math.inf, 0, 0
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         value = self._sign * record[self.monitor]
+        nothing = _says_nothing(self.monitor, self._best, value)
+        self._blind = self._blind + 1 if nothing else 0
+        if nothing:
+            if self._blind == self.patience:
+                warnings.warn(f"{self.monitor} was {nothing}: the rate stays as it is. {_REMEDY}.", stacklevel=2)
+            return
         if value < self._best - self.min_delta:
             self._best, self._waited = value, 0
             return
@@ -258,6 +266,18 @@ class ProgressBar:
             with suppress(*cannot):
                 progress.stop()
             warnings.warn(f"the progress bar cannot be shown: {error!r}. Training goes on.", stacklevel=3)
+
+
+_REMEDY = "Monitor 'val_loss', or validate on rows for which it can be computed"
+
+
+def _says_nothing(monitor: str, best: float, value: float) -> str:
+    """Why a value says nothing of how well the training goes; "" where it may say something."""
+    if math.isnan(value):
+        return "no number, as r2 of a single row is none"
+    if best == value == 0 and monitor.removeprefix("val_") == "r2":  # from the first epoch on
+        return "0 in every epoch, as r2 of a constant target is"
+    return ""
 
 
 def _direction(monitor: str, mode: Mode) -> int:
