@@ -238,3 +238,31 @@ def test_a_split_that_cannot_be_says_why(settings: dict[str, Any], y: np.ndarray
 def test_a_regressor_holds_something_out_too() -> None:
     with pytest.raises(cr.ConfigurationError, match="must be > 0"):
         cr.MLPRegressor(early_stopping=True, validation_fraction=0.0).fit(X, X[:, 0])
+
+
+# ------------------------------------------------------------------------------ one label a row, and several labels
+
+
+BOTH = np.stack([WHOLE > 0, X[:, 1] > 0], axis=1).astype(int)
+ONE_EACH, COLUMNS = (
+    r"y must have one label a row, \(rows,\), .* got shape \(40, 2\)",
+    r"y must have a column of zeros and",
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (BOTH, WHOLE > 0, rf"{COLUMNS} ones for each of the 2 labels of the fit before, got shape \(40,\)"),
+        (BOTH, np.hstack([BOTH, BOTH]) > 0, rf"{COLUMNS} .* got shape \(40, 4\)"),
+        (WHOLE, BOTH, ONE_EACH),
+        (WHOLE > 0, BOTH, ONE_EACH),
+    ],
+    ids=["one for several", "more", "several for one", "several for two classes"],
+)
+@pytest.mark.parametrize("way", ["partial_fit", "y_val", "check_gradients"])
+def test_labels_of_another_form_are_called_that(before: Any, after: Any, message: str, way: str) -> None:
+    estimator = classifier().fit(X, before)
+    ways = {"y_val": lambda: estimator.fit(X, before, X_val=X, y_val=after)}
+    with pytest.raises(cr.DataError, match=message):
+        ways.get(way, lambda: getattr(estimator, way)(X, after))()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,3 +207,80 @@ def test_the_weights_of_a_score_are_checked_as_those_of_a_fit(numeric: bool) -> 
     for weight in (twice, twice.tolist(), pd.Series(twice).astype("Int64"), pl.Series(twice)):
         assert fitted.score(X, y, sample_weight=weight) == pytest.approx(weighed, rel=1e-12)
     assert fitted.score(X, y, sample_weight=3.0) == pytest.approx(fitted.score(X, y), rel=1e-12)
+
+
+# ------------------------------------------------------------------------------- columns by name, and what has none
+
+
+NAMED = {name: X[:, i] for i, name in enumerate("ab")}
+TURNED = {name: NAMED[name] for name in "ba"}
+
+
+def parquet(columns: dict[str, np.ndarray], tmp_path: Path) -> cr.Parquet:
+    path = tmp_path / f"{''.join(columns)}.parquet"
+    pd.DataFrame(columns).to_parquet(path)
+    return cr.Parquet(path)
+
+
+HOLDERS: dict[str, Callable[[dict[str, np.ndarray], Path], Any]] = {
+    "a dict": lambda columns, tmp_path: columns,
+    "a dict of lists": lambda columns, tmp_path: {name: column.tolist() for name, column in columns.items()},
+    "a dict of polars": lambda columns, tmp_path: {name: pl.Series(column) for name, column in columns.items()},
+    "Parquet": parquet,
+}
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")  # as for a frame
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"early_stopping": True, "scoring": "r2"}], ids=str)
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_columns_are_taken_by_name(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    given, turned = (HOLDERS[kind](columns, tmp_path) for columns in (NAMED, TURNED))
+    want = regressor().set_params(**settings).fit(X, Y)
+    got = regressor().set_params(**settings).fit(given, Y)
+    assert got.feature_names_in_.tolist() == ["a", "b"]
+    assert got.model_.feature_names == ("a", "b")
+    np.testing.assert_array_equal(got.predict(given), want.predict(X))
+    assert got.validation_scores_ == want.validation_scores_
+    assert got.score(given, {"y": Y}) == want.score(X, Y)
+    assert got.transform(given).shape == (ROWS, 3)
+    got.partial_fit(given, Y).fit(given, Y, X_val=given, y_val={"y": Y})
+    uses: list[tuple[str, Callable[[], Any]]] = [
+        ("X", lambda: got.predict(turned)),
+        ("X", lambda: got.partial_fit(turned, Y)),
+        ("X", lambda: got.check_gradients(turned, Y)),
+        ("X_val", lambda: got.fit(given, Y, X_val=turned, y_val=Y)),
+    ]
+    for what, use in uses:
+        with pytest.raises(cr.DataError, match=f"^{what} must have the columns a, b in this order"):
+            use()
+    with pytest.raises(ValueError, match="in the same order"):
+        got.predict(pd.DataFrame(TURNED))
+    with pytest.raises(cr.DataError, match="must have the columns a, b in this order"):
+        regressor().fit(pd.DataFrame(NAMED), Y).predict(turned)
+
+
+PLACES_OF_ALL: dict[str, Callable[[Any], Any]] = {
+    **{place: use for place, use in PLACES.items() if not place.startswith("X")},
+    "X": lambda bad: regressor().fit(bad, Y),
+    "X_val": lambda bad: regressor().fit(X, Y, X_val=bad, y_val=Y),
+    "X of predict": lambda bad: regressor().fit(X, Y).predict(bad),
+    "X of score": lambda bad: regressor().fit(X, Y).score(bad, Y),
+}
+KINDS: dict[str, tuple[Callable[[], Any], str]] = {
+    "a lazy frame": (lambda: pl.DataFrame(NAMED).lazy(), r"which holds no rows yet: give its \.collect\(\)"),
+    "records": (lambda: np.rec.fromarrays(X.T, names="a,b"), r"got records of \('a', 'b'\): make a matrix of them"),
+    "a dict with text": (lambda: {"a": DIGITS}, "got text in column 'a', such as '0'"),
+    "a dict with gaps": (lambda: {"a": [None, *Y[1:]]}, r"missing values in column 'a' \(1 row, row 0\)"),
+    "columns of several lengths": (lambda: {"a": Y, "b": Y[1:]}, "must be of one length"),
+    "a generator": (lambda: iter(Y), r"got a \w+: give numpy\.asarray\(list\(\w+\)\)"),
+    "a set": (lambda: {1.0, 2.0}, "lists of numbers, got a set"),
+    "a path": (lambda: "rows.parquet", r"got 'rows\.parquet': give a file as cr\.Parquet\(path\)"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES_OF_ALL)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_array_is_refused_by_its_kind(kind: str, place: str) -> None:
+    make, says = KINDS[kind]
+    with pytest.raises(cr.ChainruleError, match=says):
+        PLACES_OF_ALL[place](make())

@@ -138,6 +138,7 @@ def test_class_weights_of_several_labels_a_row_are_multiplied() -> None:
         ({0: 0, 1: 0.0, 2: 0}, "class_weight must be finite, >= 0 and not all 0, got 0 for every class"),
         ({0: "abc"}, "class_weight of class 0 must be a number, got 'abc'"),
         ({0: None}, "class_weight of class 0 must be a number, got None"),
+        ({0: np.timedelta64(1, "s")}, r"class_weight of class 0 must be a number, got np\.timedelta64\(1,'s'\)"),
         ({3: 1.0}, r"class_weight must name labels among \[0, 1, 2\], got \[3\] too"),
         ([{1: 1.0}] * 3, "class_weight must be a dict by label, or 'balanced'"),
     ],
@@ -149,6 +150,13 @@ def test_class_weights_are_checked_before_training(given: Any, message: str, fit
     train = {"partial_fit": lambda: estimator.partial_fit(X, CLASSES, classes=[0, 1, 2])}
     with pytest.raises(cr.ConfigurationError, match=message):
         train.get(fit, lambda: estimator.fit(X, CLASSES))()
+
+
+@pytest.mark.parametrize("fit", ["fit", "partial_fit"])
+def test_class_weights_in_a_series_are_refused_by_their_kind(fit: str) -> None:
+    series = find_library("pandas").Series([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="'class_weight' parameter of MLPClassifier must be an instance of 'dict'"):
+        getattr(classifier(class_weight=series), fit)(X, CLASSES, **({} if fit == "fit" else {"classes": [0, 1, 2]}))
 
 
 @pytest.mark.parametrize(
@@ -900,4 +908,5 @@ def test_no_warning_comes_of_names_of_columns_under_early_stopping() -> None:
         warnings.filterwarnings("ignore", "Stochastic Optimizer")
         estimator = classifier(early_stopping=True, scoring="accuracy").fit(frame, CLASSES)
         estimator.fit(frame, CLASSES, X_val=frame, y_val=CLASSES)
+        regressor(early_stopping=True, scoring="r2").fit(frame, NUMBERS)
     assert same(estimator, classifier(early_stopping=True).fit(X, CLASSES, X_val=X, y_val=CLASSES))

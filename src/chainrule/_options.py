@@ -12,6 +12,8 @@ import numpy as np
 
 from ._errors import ConfigurationError, require
 
+_NO_NUMBERS = (bool, np.timedelta64)  # to Python they are whole numbers
+
 
 def check_numbers(settings: Any) -> None:
     """The numbers among a frozen dataclass's fields, made Python's own; an int or float field must be a number.
@@ -54,7 +56,7 @@ def _floats(part: Any) -> Iterator[tuple[str, float]]:
 
 def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """``value`` as an int, at least ``least``."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, _NO_NUMBERS)
     at_least = "" if least is None else f" >= {least}"
     require(
         whole and (least is None or int(value) >= least), f"{name} must be a whole number{at_least}, got {value!r}."
@@ -64,7 +66,7 @@ def whole_number(name: str, value: Any, least: int | None = None) -> int:
 
 def real_number(name: str, value: Any, *, nan: bool = False) -> float:
     """``value`` as a float; NaN is a number where it is said."""
-    real = isinstance(value, Real) and not isinstance(value, bool)
+    real = isinstance(value, Real) and not isinstance(value, _NO_NUMBERS)
     try:
         number = float(value) if real else math.nan
     except OverflowError:

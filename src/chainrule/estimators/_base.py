@@ -124,7 +124,7 @@ class Perceptron(
         """Train on X ``(rows, features)`` and y ``(rows,)`` or ``(rows, outputs)``; returns the estimator.
 
         Args:
-            X: dense or sparse; an array of any library, a list, or a frame.
+            X: dense or sparse; an array of any library, a list, a frame, a dict of columns, or ``cr.Parquet``.
             y: labels, an indicator matrix of several labels a row, or numbers.
             sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two.
             X_val: the inputs of a validation set of your own, measured after every epoch.

@@ -86,7 +86,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         stopped_: why training ended before ``max_iter``, or None.
         n_iter_: epochs of the last fit. t_: examples seen. n_layers_: layers, the input counted. n_outputs_: outputs.
         out_activation_: ``"softmax"`` or ``"logistic"``.
-        n_features_in_: features. feature_names_in_: their names, if X was a frame.
+        n_features_in_: features. feature_names_in_: their names, if X had some.
 
     Example:
         >>> from chainrule import MLPClassifier
@@ -127,7 +127,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         once the score stops to improve the best weights are put back, ``stopped_`` says so, and further calls change
         nothing.
         """
-        if self.class_weight == "balanced":
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ConfigurationError(
                 "class_weight='balanced' needs all labels, and partial_fit sees some: give a dict, or sample_weight."
             )

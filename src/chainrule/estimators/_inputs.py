@@ -6,18 +6,20 @@ scikit-learn checks what it can read, in its own words; an array of another libr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
+from sklearn.utils.validation import _check_n_features, _check_sample_weight, check_array, check_X_y, validate_data
 
 from .._backend import Backend, dtype_name, library_of, to_host
 from .._errors import DataError, DTypeError
 from ..data import Batch, check_inputs, check_squares, check_weight_sum
-from ..streams import read_once
+from ..frames import column_names, is_frame, to_numbers
+from ..labels import check_columns
+from ..streams import Parquet, read_once
 
 
 def is_sparse(X: Any) -> bool:
@@ -91,12 +93,37 @@ def _is_number(dtype: Any) -> bool:
 
 
 def in_memory(x: Any, what: str) -> Any:
-    """What is read by slices, as one array: NumPy would ask for each row alone, and may be given all in one memory."""
-    return x if isinstance(x, str | os.PathLike) else read_once(x, what)
+    """What is read by slices, as one array: NumPy would ask for each row alone, and may be given all in one memory.
+
+    A dict of columns is an array too. Raises DTypeError for records, DataError for a frame that holds no rows.
+    """
+    if isinstance(x, str | os.PathLike):
+        raise DataError(
+            f"{what} must be an array or a frame, got {str(x)!r:.60}: give a file as cr.Parquet(path) or "
+            "numpy.load(path)."
+        )
+    if is_sparse(x):  # of which one form is a dict too
+        return x
+    if not hasattr(x, "__array__") and (is_frame(x) or isinstance(x, Set | Iterator)):
+        return to_numbers(x, what)  # or its sentence
+    if fields := getattr(getattr(x, "dtype", None), "names", None):
+        raise DTypeError(
+            f"{what} must hold real numbers, got records of {fields}: make a matrix of them, "
+            f"numpy.lib.recfunctions.structured_to_unstructured({what})."
+        )
+    return read_once(x, what)
 
 
-def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
+def _own_names(X: Any) -> tuple[str, ...]:
+    """The names of columns of which scikit-learn does not know: of a dict, and of Parquet files."""
+    ours = isinstance(X, Mapping | Parquet) and not is_sparse(X)
+    return (column_names(X) or ()) if ours else ()
+
+
+def check_x(estimator: Any, X: Any, *, reset: bool, of: str = "") -> Any:
     """X as a NumPy array or CSR matrix of float32 or float64, or the other library's array that it is."""
+    if names := _own_names(X):
+        return _check_named(estimator, names, X, f"X{of}", reset=reset)
     X = in_memory(X, "X")
     if not is_foreign(X):
         check_numbers(X, "X")
@@ -115,24 +142,37 @@ def check_x(estimator: Any, X: Any, *, reset: bool) -> Any:
     return validate_data(estimator, X, skip_check_array=True, reset=reset)
 
 
+def _check_named(estimator: Any, names: tuple[str, ...], X: Any, what: str, *, reset: bool) -> Any:
+    """The same of columns whose names are checked here."""
+    if not reset:
+        check_columns(tuple(getattr(estimator, "feature_names_in_", ())), X, what)
+    array = check_array(in_memory(X, what), dtype=(np.float64, np.float32), estimator=estimator, input_name=what)
+    _check_n_features(estimator, array, reset=reset)
+    if reset:
+        estimator.feature_names_in_ = np.asarray(names, dtype=object)
+    return array
+
+
 def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool, of: str = "") -> tuple[Any, Any]:
     """The same for X; y as a NumPy array, or as the sparse matrix of labels that it is; both of one length.
 
     ``of`` is what follows their names in a message: ``"_val"``.
     """
-    X, y = in_memory(X, f"X{of}"), in_memory(y, f"y{of}")
-    check_numbers(X, f"X{of}")
+    names, y = _own_names(X), in_memory(y, f"y{of}")
+    if not names:
+        X = in_memory(X, f"X{of}")
+        check_numbers(X, f"X{of}")
     if numeric:
         check_numbers(y, f"y{of}")
     y = to_host(y) if is_foreign(y) else y
     options = {"multi_output": True, "y_numeric": numeric}
-    if not is_foreign(X):
+    if not (names or is_foreign(X)):
         dtypes = (np.float64, np.float32)
         checked: tuple[Any, Any] = validate_data(
             estimator, X, y, accept_sparse="csr", dtype=dtypes, reset=reset, **options
         )
         return checked
-    X = check_x(estimator, X, reset=reset)
+    X = check_x(estimator, X, reset=reset, of=of)
     # A column of zeros stands in for X, which scikit-learn could read from the host alone.
     _, y = check_X_y(np.zeros((X.shape[0], 1)), y, estimator=estimator, **options)
     return X, y
@@ -152,6 +192,10 @@ def check_weight(sample_weight: Any, rows: int, of: str = "") -> np.ndarray | No
 
 def take_rows(X: Any, index: np.ndarray) -> Any:
     """The rows of these numbers, of whatever X is."""
+    if isinstance(X, Parquet):  # whose rows are read in order
+        X = dict(zip(X.feature_names, in_memory(X, "X").T, strict=True))
+    if isinstance(X, Mapping) and not is_sparse(X):
+        return {name: take_rows(column, index) for name, column in X.items()}
     owner = library_of(X)
     if owner is None:
         return _safe_indexing(X.tocsr() if is_sparse(X) else X, index)

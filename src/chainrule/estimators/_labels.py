@@ -60,7 +60,10 @@ class Labels:
         if self.kind == "multilabel":
             dense = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
             if dense.ndim != 2 or dense.shape[1] != len(self.classes):
-                raise self._unknown(y)
+                raise DataError(
+                    f"y must have a column of zeros and ones for each of the {len(self.classes)} labels of the fit "
+                    f"before, got shape {dense.shape}: give a matrix of them, or fit another estimator."
+                )
             return np.asarray(dense != 0, dtype=np.float32)
         index = self.index(y).reshape(-1, 1)
         return index.astype(np.int32 if self.kind == "multiclass" else np.float32)
@@ -69,7 +72,10 @@ class Labels:
         """The number of each label's class, ``(rows,)``."""
         y = np.asarray(y)
         if y.ndim != 1:
-            raise self._unknown(y)
+            raise DataError(
+                f"y must have one label a row, (rows,), as in the fit before, got shape {y.shape}: give one column, or "
+                "fit another estimator."
+            )
         if y.dtype.kind == self.classes.dtype.kind:
             index = np.searchsorted(self.classes, y)
             known = self.classes[np.minimum(index, len(self.classes) - 1)] == y

@@ -21,7 +21,7 @@ from .._typing import Array
 from ..losses import LossFunction, Poisson, find_loss
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
-from ._inputs import as_host, check_numbers, check_weight
+from ._inputs import as_host, check_numbers, check_weight, in_memory
 from ._network import ACTIVATION_NAMES
 
 REGRESSION_LOSSES = {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
@@ -93,6 +93,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
 
         NaN where an answer is not finite, and of one row, with scikit-learn's warning.
         """
+        y = self._plain(y)
         check_numbers(y, "y")
         answers = as_host(self.predict(X))
         weight = check_weight(sample_weight, len(answers))
@@ -104,6 +105,9 @@ class MLPRegressor(RegressorMixin, Perceptron):
         if not np.isfinite(answers).all() or len(answers) < 2:
             return float("nan")
         return float(r2_score(as_host(y), answers, sample_weight=weight))
+
+    def _plain(self, y: Any, what: str = "y") -> Any:
+        return in_memory(y, what)
 
     def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
         return apply_link if loss.link == "sigmoid" else decide  # which would round fractions to 0 or 1
