@@ -193,7 +193,6 @@ def test_batches_of_frames_in_two_orders_are_refused_after_an_array_too() -> Non
         cr.fit(cr.mlp([3, 4, 2]), batches, loss="softmax_cross_entropy", epochs=1)
 
 
-@pytest.mark.xfail(strict=True, reason="an estimator makes an array of Parquet, and its names are gone")
 def test_an_estimator_that_was_fitted_on_parquet_keeps_its_names(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     NAMED.to_parquet(tmp_path / "abc.parquet")
@@ -293,7 +292,6 @@ def test_an_estimator_refuses_dates_durations_and_text_wherever_fit_takes_number
                 ask(wrong)
 
 
-@pytest.mark.xfail(strict=True, reason="score does not check its weights: dates, NaT and text become numbers")
 @pytest.mark.parametrize("wrong", ["dates", "NaT", "text", "negative"])
 def test_an_estimators_score_checks_its_weights_as_fit_does(wrong: str) -> None:
     fitted = cr.MLPRegressor(max_iter=1, random_state=0).fit(A, NUMBERS)
@@ -303,7 +301,7 @@ def test_an_estimators_score_checks_its_weights_as_fit_does(wrong: str) -> None:
         "text": np.arange(1, 61).astype(str),
         "negative": np.where(ZERO_ONE, 1.0, -1.0),
     }
-    with pytest.raises(ValueError, match="sample_weight"):
+    with pytest.raises((ValueError, cr.DTypeError), match="sample_weight"):
         fitted.score(A, NUMBERS, sample_weight=weights[wrong])
 
 
@@ -326,7 +324,6 @@ def test_two_labels_beyond_two_to_the_53_stay_two(kind: str) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="nullable whole numbers pass through float64, which makes one label of two")
 @pytest.mark.parametrize("dtype", ["Int64", "UInt64", "int64[pyarrow]"])
 def test_two_nullable_labels_beyond_two_to_the_53_stay_two(dtype: str) -> None:
     if "pyarrow" in dtype:
@@ -335,7 +332,6 @@ def test_two_nullable_labels_beyond_two_to_the_53_stay_two(dtype: str) -> None:
     assert [int(label) for label in cr.MLPClassifier(max_iter=1).fit(A, nullable).classes_] == [2**53, 2**53 + 1]
 
 
-@pytest.mark.xfail(strict=True, reason="nullable labels are compared as float64, in which the two are one: 1.0")
 def test_a_score_of_nullable_labels_is_that_of_the_same_numbers() -> None:
     fitted = cr.MLPClassifier(max_iter=40, random_state=0).fit(A, BIG)
     assert fitted.score(A, BIG) < 1
@@ -382,7 +378,6 @@ with jax.default_device(jax.devices()[1]):
     assert done.stdout.strip() == "True"
 
 
-@pytest.mark.xfail(strict=True, reason="a plateau of NaN lowers the rate to nothing without a word")
 def test_a_plateau_of_a_metric_that_is_no_number_is_said_as_by_early_stopping() -> None:
     one_row = (A[:1], NUMBERS[:1])
     with pytest.warns(UserWarning, match="val_r2 was no number"):
@@ -391,7 +386,6 @@ def test_a_plateau_of_a_metric_that_is_no_number_is_said_as_by_early_stopping() 
         regressor(epochs=6, validation=one_row, callbacks=[cr.ReduceOnPlateau("val_r2", patience=2)])
 
 
-@pytest.mark.xfail(strict=True, reason="a scorer that answers NaN is never said, and patience never runs out")
 def test_early_stopping_by_a_scorer_that_answers_nan_is_said() -> None:
     def nothing(estimator: Any, X: Any, y: Any) -> float:
         return float("nan")
