@@ -560,7 +560,7 @@ def test_two_trainings_are_kept_apart_by_a_linked_name_too(run: Path) -> None:
         refused = ""
 
         def on_epoch_end(self, *_: Any) -> None:
-            with pytest.raises(cr.FileError, match="is training in .*same"):
+            with pytest.raises(cr.FileError, match=r"is training in .*same"):
                 trained(checkpoint="same", resume=True)
             self.refused = "yes"
 
