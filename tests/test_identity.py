@@ -163,6 +163,14 @@ def test_what_a_class_holds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == 3
 
 
+@pytest.mark.parametrize("method", ["__init__", "__mul__", "__rmul__", "__getitem__", "__getattr__", "__call__"])
+def test_what_an_operator_of_a_class_does_counts(method: str) -> None:
+    def made(by: float) -> Any:
+        return type("Scale", (), {"__module__": __name__, method: scaled(by)})
+
+    assert identify(scaled(made(1))) == identify(scaled(made(1))) != identify(scaled(made(2)))
+
+
 def test_what_changes_nothing_does_not_count() -> None:
     assert identify(scaled(1)) == identify(scaled(1))
     assert identify(Frozen(1.0, "a")) == identify(Frozen(1.0, "b"))
