@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import json
@@ -780,6 +781,29 @@ def test_skops_writes_and_reads_what_was_fitted(make: Callable[[], Any]) -> None
     if estimator.solver != "lbfgs" and not hasattr(estimator, "classes_"):
         estimator.partial_fit(X, NUMBER), back.partial_fit(X, NUMBER)
         assert back.model_ == estimator.model_
+
+
+BARE: dict[str, Callable[[], cr.Model]] = {
+    "of arrays": lambda: cr.fit(cr.mlp([2, 4, 1]), COUNTS[:, :2], COUNTS[:, 2], loss="squared_error", epochs=1),
+    "of a frame": lambda: cr.fit(
+        cr.mlp([2, 4, 1], normalization="batch"),
+        {"a": COUNTS[:, 0], "b": COUNTS[:, 1]},
+        COUNTS[:, 2],
+        loss="huber",
+        epochs=1,
+    ),
+    "of labels": lambda: cr.MLPClassifier(max_iter=1).fit(COUNTS, np.where(COUNTS[:, 0] > 3, "a", "b")).model_,
+}
+
+
+@pytest.mark.parametrize("make", BARE.values(), ids=BARE)
+def test_a_model_alone_is_copied_pickled_and_written_by_skops(make: Callable[[], cr.Model]) -> None:
+    model = make()
+    assert not [part for part in parts_of(model) if isinstance(part, ModuleType)]
+    assert pickle.loads(pickle.dumps(model)) == copy.deepcopy(model) == model
+    skops = find_library("skops", "skops.io")
+    written = skops.dumps(model)
+    assert skops.loads(written, trusted=skops.get_untrusted_types(data=written)) == model
 
 
 def test_metadata_is_routed() -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from typing import Any, NoReturn
 
@@ -91,13 +91,18 @@ class Model:
 
     __hash__ = None  # type: ignore[assignment]  # equal models may be on different devices, and arrays do not hash
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         # A backend holds modules and devices, which do not pickle: its name does, and is looked up again.
         on = self.backend
-        place = (on.name, on.device_name, dtype_name(on.dtype), on.compiled, on.precision)
-        numbers = self._numbers()
-        rest = (self.loss, self.flat, self.history, self.preprocessing, self.classes, self.feature_names)
-        return _unpickle, (place, self.network, numbers["theta"], numbers["buffers"], *rest)
+        place = {"name": on.name, "device": on.device_name, "dtype": dtype_name(on.dtype), "compile": on.compiled}
+        rest = {part.name: vars(self)[part.name] for part in fields(self)}
+        return {**rest, **self._numbers(), "backend": {**place, "precision": on.precision}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        on = choose_backend(**state["backend"])
+        placed = {name: on.asarray(state[name]) for name in ("theta", "buffers")}
+        vars(self).update({**state, **placed, "backend": on})
+        self.__post_init__()
 
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers.
@@ -449,14 +454,6 @@ def _check_held(network: Sequential, numbers: dict[str, np.ndarray], dtype: str)
                 f"{dtype} cannot hold {np.sum(lost):,} of the model's numbers, up to {np.abs(before[lost]).max():.3g}: "
                 "keep dtype='float64'."
             )
-
-
-def _unpickle(
-    place: tuple[str, str, str, bool, str], network: Sequential, theta: np.ndarray, buffers: np.ndarray, *rest: Any
-) -> Model:
-    name, device, dtype, compiled, precision = place
-    on = choose_backend(name, device=device, dtype=dtype, compile=compiled, precision=precision)
-    return Model(network, on.asarray(theta), on.asarray(buffers), rest[0], on, *rest[1:])
 
 
 def bytes_a_row(backend: Backend, network: Sequential) -> int:

@@ -287,17 +287,6 @@ class Perceptron(
 
     # What was learnt.
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A model's backend holds modules, for which pickle asks the model and skops does not.
-        state = dict(super().__getstate__())
-        return {**state, "model_": state["model_"].__reduce__()} if "model_" in state else state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        if "model_" in state:
-            make, numbers = state["model_"]
-            state = {**state, "model_": make(*numbers)}
-        super().__setstate__(state)
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
