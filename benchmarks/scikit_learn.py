@@ -188,7 +188,10 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "parameters": {
         "hidden_layer_sizes": "By keyword only, as all: there the first argument is another one in each estimator.",
         "activation": "By keyword only. More names, objects, and a list with one for each hidden layer.",
-        "loss": "By keyword only. More losses, and objects.",
+        "loss": (
+            "By keyword only. More losses, and objects. With `cr.SigmoidCrossEntropy()` the regressor's `predict` "
+            "gives fractions; its `model_`, and the file of that, give 0 or 1 there, and fractions in `predict_proba`."
+        ),
         "solver": (
             "More names, and objects. `lbfgs`: the gradient for several outputs is the cost's own (there it is as many "
             "times too long, [#8349](" + ISSUES + "8349)), so that such fits differ; `batch_size`, dropout, batch "
@@ -214,7 +217,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "early_stopping": (
             "Same split and scores. Where `scoring` is given a row of every class is held out, and one trained on, if "
             "there are two; where a scorer needs a class that is not there, it is refused before training. Also "
-            "in `partial_fit`. A divergence ends training at once, with a warning, NaN as the last score and the best "
+            "in `partial_fit`. A score that is NaN is no improvement (there it is one), and where the scores of a fit "
+            "say nothing, NaN throughout or R^2 of a constant, a warning says so. A divergence "
+            "ends training at once, with a warning, NaN as the last score and the best "
             "weights; there a regressor goes on to `max_iter`."
         ),
     },
@@ -244,7 +249,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "regression's targets. "
             "Dates, durations, text and masked entries are refused wherever numbers are asked for (there text of "
             "digits is taken for numbers, and a mask is passed over), missing labels in words of our own; labels that "
-            "are numbers in an array of objects are taken. A divergence is the same ValueError, raised in "
+            "are numbers in an array of objects are taken, and those of nullable and Arrow's columns keep their type "
+            "(there they become floats, which rounds whole numbers beyond 2^53). A dict of columns and `cr.Parquet` "
+            "are taken by name, as frames are. A divergence is the same ValueError, raised in "
             "the epoch in which it happens, and `model_` "
             "keeps the last finite weights. A fit that is refused leaves the one before as it was. Ctrl-C ends after "
             "the step in flight, with a warning of its own class."
@@ -259,7 +266,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "predict": "Same answers, in the library and on the device of X; labels that are text in NumPy.",
         "predict_proba": "Same answers, in the library and on the device of X, in the dtype that was trained in.",
         "predict_log_proba": "Same, as `predict_proba`. No warning where a probability is 0.",
-        "score": "Same, for arrays of any library; a Python float.",
+        "score": "Same, for arrays of any library; a Python float. `sample_weight` is checked as in `fit`.",
         "set_fit_request": "Also for `X_val`, `y_val`, `sample_weight_val`.",
         "set_partial_fit_request": "Also for `X_val`, `y_val`, `sample_weight_val`.",
     },
