@@ -32,7 +32,7 @@ from .._errors import ConfigurationError
 from ..data import Batch
 
 _HASHED = ("data", "validation", "start")
-_LENGTH = "length of the schedule"
+LENGTH = "length of the schedule"
 _MOST = 10_000  # parts of one value
 _INSTALLED = {"site-packages", "dist-packages"}
 _STDLIB = Path(os.__file__).parent
@@ -64,11 +64,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     differ = {name for name, value in now.items() if before.get(name) != value}
     if {"backend", "dtype"} & differ:
         differ -= set(_HASHED)  # the numbers as that backend had them
-    if _LENGTH in differ:  # without one it is another schedule
-        differ.discard("optimizer" if before.get(_LENGTH) and now[_LENGTH] else _LENGTH)
+    if LENGTH in differ:  # without one it is another schedule
+        differ.discard("optimizer" if before.get(LENGTH) and now[LENGTH] else LENGTH)
     found = []
     for name, value in now.items():
-        if name == _LENGTH and name in differ:
+        if name == LENGTH and name in differ:
             was = before.get(name)
             found.append(
                 f"the schedule's length was {was} steps, now {value}: one without steps= is planned for all epochs, "
@@ -78,11 +78,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             short = max(len(repr(value)), len(repr(before.get(name)))) <= 60 and name not in _HASHED
             found.append(f"{name} was {before.get(name)!r}, now {value!r}" if short else f"{name} is not the same")
     return found
-
-
-def identify_optimizer(optimizer: Any) -> dict[str, Any]:
-    """What an optimizer is told by, planned as it is; its schedule's length has an entry of its own."""
-    return {"optimizer": identify(optimizer), _LENGTH: getattr(optimizer.learning_rate, "steps", None)}
 
 
 def identify(value: Any) -> Any:
@@ -100,7 +95,7 @@ def identify(value: Any) -> Any:
         warnings.warn(
             f"a checkpoint cannot tell the {' and the '.join(sorted(look.unknown))} in {name} from another: see to it "
             "that a training which is resumed has the same.",
-            stacklevel=5,
+            stacklevel=4,
         )
     return f"{name} {told}"
 

@@ -15,7 +15,7 @@ from ..model import Model
 from ..network import Sequential
 from ._checkpoint import Checkpoint, find_checkpoint, resumed, what_is_left
 from ._examples import Examples
-from ._identity import fingerprint, identify, identify_optimizer
+from ._identity import LENGTH, fingerprint, identify
 from ._keeper import Keeper
 from ._lock import FolderLock
 from ._loop import Plan, train
@@ -38,7 +38,8 @@ def identity_of(
     parts = {
         "network": identify(network),
         "loss": identify(problem.loss),
-        **identify_optimizer(problem.optimizer),
+        "optimizer": identify(problem.optimizer),
+        LENGTH: getattr(problem.optimizer.learning_rate, "steps", None),
         "penalty": identify(problem.penalty),
         "clip": identify(problem.clip),
         "metrics": {name: identify(metric) for name, metric in metrics.items() if metric is not None} or None,
