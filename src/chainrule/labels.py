@@ -74,7 +74,7 @@ def number_classes(classes: Sequence[Label], y: Any) -> Any:
 
 def names_of(X: Any) -> tuple[str, ...]:
     """The names of X's columns; () where there are none, or only pandas' own numbers 0, 1, 2, ..."""
-    names = column_names(X) or ()
+    names = () if library_of(X) is not None else column_names(X) or ()
     return () if names == _numbers(names) else names
 
 

@@ -110,12 +110,10 @@ class Replayed:
             self._states[made_for] = rebuild(state, map(_copy, leaves(state)))
         mine = list(leaves(self._states[made_for]))
         changed = [(own, given) for own, given in zip(mine, leaves(state), strict=True) if own is not given]
-        # A state may hold these very arrays in other places: all are read before one is overwritten.
-        changed = [
-            (own, given.copy() if any(np.may_share_memory(given, other) for other in mine) else given)
-            for own, given in changed
-        ]
-        for own, given in changed:
+        # A state may hold these very arrays, or views of them, elsewhere: all are read before one is overwritten.
+        places = set(map(id, mine))
+        apart = [given if given.flags.owndata and id(given) not in places else given.copy() for _, given in changed]
+        for (own, _), given in zip(changed, apart, strict=True):
             np.copyto(own, given)
         return self._states[made_for]
 

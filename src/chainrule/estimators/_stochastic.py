@@ -108,6 +108,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     if estimator.early_stopping and not (fresh or incremental):
         convergence.beat(run, {name: float(on.to_numpy(value)[0]) for name, value in measure(run.state).items()})
     listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
+    progress.order.begin(estimator._random_state)
     try:
         train(run, Plan(feed, order, measure), listeners)
     except DivergenceError as error:
@@ -115,6 +116,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     finally:  # whatever a callback raises, nothing that was trained is lost
+        progress.order.end(estimator._random_state)
         # Copied, since the program's own arrays are the next call's too.
         progress.state = copy_state(on, run.state) if incremental else run.state
         progress.problem, progress.rate_scale = task.problem, run.rate_scale

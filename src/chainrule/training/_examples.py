@@ -63,7 +63,7 @@ def whole(
 def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
     """Batches as they come: a step each."""
     normalized, first = has_batch_norm(network), batches.first
-    named = isinstance(first, tuple | list) and bool(names_of(first[0]))
+    nameless = schema == Schema() and not (isinstance(first, tuple | list) and first and names_of(first[0]))
     host, own = select("numpy", dtype=dtype_name(on.dtype)), on.copying()
 
     def place(number: int, batch: Any) -> Batch:
@@ -72,7 +72,7 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
             raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
         X, y, weight = (*batch, None)[:3]
         n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
-        if names_of(X) and not named and schema == Schema():
+        if nameless and names_of(X):
             raise DataError(f"{what} has column names, and batch 1 had none: give all batches as frames, or as arrays.")
         X, y, weight = read_once(schema.inputs(X, what=what), what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
