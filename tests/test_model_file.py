@@ -401,6 +401,21 @@ def test_labels_that_a_library_cannot_hold_come_in_numpy(classes: Any) -> None:
     assert model.predict(numpy.asarray([[9.0, 0], [-9, 0]])).tolist() == [classes[1], classes[0]]
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [("k", "k\0"), (1, 2**63), (2**53 + 1, 2**64 - 1), (-1, 2**62), ("a", 10**5 * "b")],
+    ids=["NUL", "uint64", "beyond 2^53", "int64", "long"],
+)
+def test_labels_come_back_whole(classes: Any, path: Path) -> None:
+    labelled(classes).save(path)
+    model, X = cr.load(path), np.asarray([[9.0, 0], [-9, 0]])
+    answers = model.predict(X).tolist()
+    assert sorted(answers) == list(classes)
+    assert [type(label) for label in answers] == [type(classes[0])] * 2
+    assert model.evaluate(X, answers)["accuracy"] == 1.0
+    assert model.evaluate(X, answers[::-1])["accuracy"] == 0.0
+
+
 def test_a_column_of_labels_is_labels() -> None:
     model, X = labelled((1, 0)), np.asarray([[9.0, 0], [-9, 0]])
     y = model.predict(X)

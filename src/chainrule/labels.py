@@ -13,6 +13,7 @@ from ._errors import DataError, one_line
 from .frames import column_names, is_frame, is_missing, read_columns, refuse_missing
 
 Label = bool | int | float | str
+_WIDEST = 4_000  # bytes of a text in an array of texts of one length
 
 
 def plain_labels(classes: np.ndarray) -> tuple[Any, ...]:
@@ -43,7 +44,7 @@ def name_classes(classes: Sequence[Label], answers: Any) -> Any:
     """
     if not classes or answers.ndim != 1:
         return answers
-    labels = np.asarray([*classes, classes[-1]])  # of two outcomes where there is one class
+    labels = _label_array([*classes, classes[-1]])  # of two outcomes where there is one class
     owner = library_of(answers)
     if owner is None or isinstance(answers, np.ndarray) or labels.dtype.kind not in "biuf":
         return labels[to_host(answers).astype(np.int64, copy=False)]
@@ -59,7 +60,11 @@ def number_classes(classes: Sequence[Label], y: Any) -> Any:
     What has a column for each class is given back as it is. Raises DataError for labels that are no class.
     """
     owner = library_of(y)
-    labels = np.stack([*read_columns(y).values()], axis=1) if column_names(y) and is_frame(y) else to_host(y)
+    if column_names(y) and is_frame(y):
+        labels = np.stack([*read_columns(y).values()], axis=1)
+    else:
+        plain = isinstance(y, list | tuple) and all(isinstance(label, Label) for label in y)
+        labels = _objects(y) if plain else to_host(y)
     if not classes or labels.ndim == 0 or labels.shape[1:] not in ((), (1,)):
         return y
     number, given = {label: i for i, label in enumerate(classes)}, labels.ravel().tolist()
@@ -70,6 +75,29 @@ def number_classes(classes: Sequence[Label], y: Any) -> Any:
         raise DataError(f"y must hold the model's classes {list(classes)}, got {', '.join(unknown[:5])} too.")
     indices = np.asarray([number[label] for label in given]).reshape(labels.shape)
     return indices if owner is None else owner.from_numpy(indices, owner.device_of(y))
+
+
+def _label_array(labels: list[Any]) -> np.ndarray:
+    """Labels as one array, none of them rounded or cut short: of objects where no dtype of NumPy's holds them all.
+
+    NumPy makes floats of whole numbers beyond int64, and drops the zeros that a text ends in; and of one very long text
+    it would make all others as long.
+    """
+    made = np.asarray(labels)
+    if made.dtype.kind in "mM":
+        return made
+    kept: list[Any] = made.tolist()
+    if kept == labels and list(map(type, kept)) == list(map(type, labels)) and made.itemsize <= _WIDEST:
+        return made
+    if all(type(label) is int and 0 <= label < 2**64 for label in labels):
+        return np.asarray(labels, dtype=np.uint64)
+    return _objects(labels)
+
+
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    made = np.empty(len(values), dtype=object)
+    made[:] = values
+    return made
 
 
 def names_of(X: Any) -> tuple[str, ...]:
