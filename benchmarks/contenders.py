@@ -14,8 +14,8 @@ import numpy as np
 from grid import GRID, Network
 
 import chainrule as cr
-from chainrule._backend import select
-from chainrule._kernels import equip
+from chainrule._backend import reference_backend
+from chainrule._kernels import with_providers
 from chainrule.data import Batch, make_window
 from chainrule.training._step import Problem, initial_state, make_epoch_step
 
@@ -122,7 +122,7 @@ def pieces(network: Network, theta: np.ndarray | None = None) -> Pieces:
 
 def trained(network: Network, *, fast: bool = False) -> cr.Model:
     """A model after one epoch; without Numba the same in every process."""
-    on = equip(select("numpy"), fast=fast)
+    on = with_providers(reference_backend("numpy"), fast=fast)
     return cr.fit(network.net, *training_data(network), loss="softmax_cross_entropy", epochs=1, backend=on)
 
 
@@ -133,7 +133,7 @@ class ChainruleSteps(Runner):
     """What ``fit`` does in its innermost loop."""
 
     def __init__(self, network: Network, *, fast: bool) -> None:
-        on = equip(select("numpy"), fast=fast)
+        on = with_providers(reference_backend("numpy"), fast=fast)
         problem = Problem(network.net, cr.SoftmaxCrossEntropy(), cr.Adam(RATE, B1, B2, EPSILON))
         X, y = training_data(network)
         self._program = on.compile(make_epoch_step, problem)

@@ -13,8 +13,8 @@ import numpy as np
 from grid import Network
 
 import chainrule as cr
-from chainrule._backend import Backend, select
-from chainrule._kernels import equip
+from chainrule._backend import Backend, reference_backend
+from chainrule._kernels import with_providers
 from chainrule._random import Key
 from chainrule.backpropagation import value_and_gradient
 from chainrule.data import Batch, make_window
@@ -28,7 +28,7 @@ LOSS = SoftmaxCrossEntropy()
 def backend_of(name: str, dtype: str = "float32", *, compile: bool | None = None) -> Backend:
     """``numpy`` is NumPy alone, ``numpy+numba`` with ``chainrule[fast]``; else a library's name."""
     library, _, extra = name.partition("+")
-    return equip(select(library, dtype=dtype, compile=compile), fast=bool(extra))
+    return with_providers(reference_backend(library, dtype=dtype, compile=compile), fast=bool(extra))
 
 
 def wait(on: Backend, x: Any) -> None:

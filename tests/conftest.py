@@ -28,9 +28,9 @@ import numpy as np
 import pytest
 
 from chainrule._backend import Backend, dtype_name
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._errors import BackendError
-from chainrule._kernels import _cublaslt, _cupy_products, _products, equip
+from chainrule._kernels import _cublaslt, _cupy_products, _products, with_providers
 
 REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE", "").split(",") if name.strip())
 
@@ -191,7 +191,7 @@ def _opened(spec: Spec) -> Iterator[Target]:
         if spec.kernels == "fast":
             find_library("numba")
         stack.enter_context(made.active())
-        yield Target(spec, made if spec.kernels == "none" else equip(made, fast=spec.kernels == "fast"))
+        yield Target(spec, made if spec.kernels == "none" else with_providers(made, fast=spec.kernels == "fast"))
 
 
 @contextmanager

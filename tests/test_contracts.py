@@ -22,7 +22,7 @@ from scipy import special
 from chainrule import activations as act
 from chainrule import initializers as init
 from chainrule import layers, losses, optimizers, penalties, schedules
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._errors import ConfigurationError
 from chainrule._random import Key, keep_mask, uniform
 

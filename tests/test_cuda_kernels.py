@@ -27,7 +27,7 @@ from test_random import KNOWN
 import chainrule as cr
 from chainrule import _kernels, _layout, _random, data, layers, losses, optimizers
 from chainrule._backend import LIBRARIES, Backend
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._kernels import _cupy, _cupy_products
 from chainrule._random import Key
 from chainrule.activations import Activation, Linear
@@ -391,7 +391,7 @@ def test_a_training_with_kernels_goes_as_one_without(dtype: str, open_target: Ca
 
 def test_a_launch_can_be_captured_and_does_not_wait(open_target: Callable[..., Target]) -> None:
     target = open_target("cupy-stand-in")
-    on, cupy = _kernels.equip(replace(target.backend, compiled=True)), sys.modules["cupy"]
+    on, cupy = _kernels.with_providers(replace(target.backend, compiled=True)), sys.modules["cupy"]
     stream = cupy.cuda.Stream(non_blocking=True)
     for operation in CASES:
         case = tuples(CASES[operation][0])
@@ -426,8 +426,11 @@ def test_the_sources_are_compiled_once_for_a_dtype(monkeypatch: pytest.MonkeyPat
 
 def test_kernels_are_off_unless_asked_for() -> None:
     made = Backend(LIBRARIES["cupy"], None, None, None, compiled=False)
-    assert not _kernels.equip(made).kernels
-    assert _kernels.equip(replace(made, compiled=True)).kernels == {**_cupy.PROVIDERS, **_cupy_products.PROVIDERS}
+    assert not _kernels.with_providers(made).kernels
+    assert _kernels.with_providers(replace(made, compiled=True)).kernels == {
+        **_cupy.PROVIDERS,
+        **_cupy_products.PROVIDERS,
+    }
 
 
 @pytest.mark.parametrize(("real", "architecture"), [("float", "sm_90"), ("double", "sm_80")])

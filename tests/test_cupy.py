@@ -16,7 +16,7 @@ from conftest import cupy_stand_in
 from cuda_on_cpu import is_available
 
 import chainrule as cr
-from chainrule._backend import select
+from chainrule._backend import reference_backend
 from chainrule.diagnostics import diagnose
 from chainrule.gradient_check import check_gradients
 
@@ -112,9 +112,9 @@ def test_everything_that_is_asked_of_a_model_on_device_1_happens_there(cupy: Any
 
 
 def test_without_a_device_the_current_one_is_taken(cupy: Any) -> None:
-    assert select("cupy").device.id == 0
+    assert reference_backend("cupy").device.id == 0
     with cupy.cuda.Device(1):
-        assert select("cupy").device.id == 1
+        assert reference_backend("cupy").device.id == 1
         assert trained(backend="cupy", epochs=1).theta.device.id == 1
 
 
@@ -175,7 +175,7 @@ def test_an_array_with_gaps_is_brought_over_from_the_other_device(cupy: Any) -> 
 def test_an_array_is_read_on_a_stream_of_its_own_device(cupy: Any) -> None:
     there = on(cupy, 1, X)
     with cupy.cuda.Device(0), cupy.cuda.Stream(non_blocking=True):
-        np.testing.assert_array_equal(select("cupy", device=1).to_numpy(there), X)
+        np.testing.assert_array_equal(reference_backend("cupy", device=1).to_numpy(there), X)
 
 
 # ------------------------------------------------------------------------------------------------------ synchronisation
@@ -219,7 +219,7 @@ def test_a_pool_that_has_room_is_left_as_it_was(cupy: Any) -> None:
 
 
 def test_free_is_what_the_pool_keeps_for_reuse_too_but_no_more_than_its_limit(cupy: Any) -> None:
-    memory, pool = select("cupy", device=1).memory, cupy.get_default_memory_pool()
+    memory, pool = reference_backend("cupy", device=1).memory, cupy.get_default_memory_pool()
     leave(cupy, 10**6)
     with cupy.cuda.Device(1):
         cupy.empty(10**5)  # 800 kB, kept by the pool
@@ -308,7 +308,7 @@ def test_predictions_of_an_x_without_room_are_made_a_window_at_a_time(cupy: Any,
 def test_a_buffer_is_not_filled_before_it_was_copied(cupy: Any) -> None:
     """The stand-in copies no sooner than it must: the host is far ahead of the device."""
     with cupy.cuda.Device(1), cupy.cuda.Stream(non_blocking=True):
-        carry, x = select("cupy", device=1).memory.carrier(), np.arange(40.0).reshape(20, 2)
+        carry, x = reference_backend("cupy", device=1).memory.carrier(), np.arange(40.0).reshape(20, 2)
         for i in range(6):
             there = carry(x, np.asarray([i, 19 - i]))
         np.testing.assert_array_equal(there.get(), x[[5, 14]])
@@ -316,7 +316,7 @@ def test_a_buffer_is_not_filled_before_it_was_copied(cupy: Any) -> None:
 
 def test_rows_that_are_carried_over_are_there_when_they_are_asked_for_and_stay_for_a_call(cupy: Any) -> None:
     with cupy.cuda.Device(1):
-        carry, x = select("cupy", device=1).memory.carrier(), np.arange(40.0).reshape(20, 2)
+        carry, x = reference_backend("cupy", device=1).memory.carrier(), np.arange(40.0).reshape(20, 2)
         seen = []
         for i in range(6):
             index = np.asarray([i, 19 - i, 3][: 2 + i % 2])
@@ -409,9 +409,9 @@ def test_a_device_that_does_not_work_is_no_matter_where_another_is_asked_for(
     monkeypatch.setattr(cupy, "ones", one)
     for asked in ({"name": "cupy"}, {"like": on(cupy, 0, X)}):
         with pytest.raises(cr.BackendError, match="sees cuda:0, but"):
-            select(**asked)
-    assert select("cupy", device=1).device.id == 1
-    assert select(like=on(cupy, 1, X)).device.id == 1
+            reference_backend(**asked)
+    assert reference_backend("cupy", device=1).device.id == 1
+    assert reference_backend(like=on(cupy, 1, X)).device.id == 1
 
 
 # -------------------------------------------------------------------------------------------------------- the stand-in

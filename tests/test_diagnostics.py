@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
 import chainrule as cr
-from chainrule._backend import select as find_backend
+from chainrule._backend import reference_backend as find_backend
 from chainrule._errors import DataError
 from chainrule.diagnostics import SAMPLE, diagnose
 

@@ -24,7 +24,7 @@ from test_cuda_kernels import edged, edges_hold
 import chainrule as cr
 from chainrule import layers
 from chainrule._backend import Backend
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._kernels import _cupy, _cupy_fused
 from chainrule._kernels._cupy_fused import Fused
 from chainrule._random import Key

@@ -20,9 +20,9 @@ from test_kernels import rebuilt
 
 import chainrule as cr
 from chainrule import layers
-from chainrule._backend import Backend, select
+from chainrule._backend import Backend, reference_backend
 from chainrule._backend._graph import Graph
-from chainrule._kernels import equip
+from chainrule._kernels import with_providers
 from chainrule._random import Key, keep_mask, uniform
 from chainrule.optimizers import OPTIMIZERS
 
@@ -38,7 +38,7 @@ def gpu() -> Backend:
     """CuPy's first device; a skip where there is none."""
     find_library("cupy")
     try:
-        return select("cupy", device=0)
+        return reference_backend("cupy", device=0)
     except cr.BackendError as error:
         pytest.skip(str(error))
 
@@ -78,7 +78,7 @@ def test_the_worked_examples_come_out(gpu: Backend) -> None:
     examples = [test for name, test in vars(test_worked_examples).items() if name.startswith("test_")]
     assert len(examples) > 1
     for example in examples:
-        example(select("cupy", device=0, dtype="float64"))
+        example(reference_backend("cupy", device=0, dtype="float64"))
 
 
 def test_xor_is_learnt(gpu: Backend) -> None:
@@ -89,7 +89,7 @@ def test_xor_is_learnt(gpu: Backend) -> None:
 
 
 def test_the_bits_of_dropout_are_those_of_numpy(gpu: Backend) -> None:
-    host = select("numpy")
+    host = reference_backend("numpy")
     for words in ((0, 0), (-1, 12345), (2**31 - 1, -(2**31))):
         keys = [Key(*(b.asarray([[word]], b.xp.int32) for word in words)) for b in (gpu, host)]
         for draw in (lambda b, key: keep_mask(b, key, 77, 131, 0.3), lambda b, key: uniform(b, key, 77, 131)):
@@ -177,7 +177,7 @@ def test_device_1_does_all_of_the_work(cupy: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_kernel_gives_what_its_reference_gives(dtype: str, gpu: Backend) -> None:
-    on = equip(select("cupy", dtype=dtype, compile=True))
+    on = with_providers(reference_backend("cupy", dtype=dtype, compile=True))
     plain = replace(on, kernels={})
     for operation, cases in test_cuda_kernels.CASES.items():
         for number, case in enumerate(cases):
@@ -199,7 +199,7 @@ def _placed(on: Backend, case: Any) -> Any:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (7, 33, 5), (64, 64, 64), (129, 1000, 257), (4096, 256, 10)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_are_those_of_numpy(dtype: str, shape: tuple[int, int, int], gpu: Backend) -> None:
-    on = equip(select("cupy", dtype=dtype, compile=True))
+    on = with_providers(reference_backend("cupy", dtype=dtype, compile=True))
     rows, n_in, n_out = shape
     x, W, b, dy = (RNG.normal(size=s) for s in ((rows, n_in), (n_in, n_out), (1, n_out), (rows, n_out)))
     eps = float(np.finfo(dtype).eps)
@@ -210,7 +210,7 @@ def test_products_are_those_of_numpy(dtype: str, shape: tuple[int, int, int], gp
         assert operation in on.kernels
         got = on.kernels[operation](on, *map(on.asarray, arrays))
         assert got is not NotImplemented, "cuBLASLt has an algorithm for it"
-        want = operation(select("numpy", dtype="float64"), *arrays)
+        want = operation(reference_backend("numpy", dtype="float64"), *arrays)
         np.testing.assert_allclose(got.get(), want, rtol=0, atol=8 * eps * max(shape))
 
 

@@ -17,7 +17,7 @@ from conftest import Target, about, central_differences, find_library
 
 from chainrule import activations as act
 from chainrule import layers, losses
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._random import Key, member_key, step_key
 from chainrule.backpropagation import value_and_gradient
 from chainrule.data import Batch

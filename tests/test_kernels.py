@@ -19,7 +19,7 @@ from conftest import Target, about
 
 from chainrule import _kernels, data, layers, losses, optimizers
 from chainrule._backend import Backend
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._kernels import _numba, _numpy
 from chainrule.activations import Activation, ReLU, Tanh
 from chainrule.data import Batch
@@ -114,7 +114,7 @@ def test_a_provider_gives_what_its_reference_gives(
 
 def test_a_sparse_batch_gives_what_the_dense_one_gives() -> None:
     sparse = pytest.importorskip("scipy.sparse", reason="SciPy comes with chainrule[sklearn]")
-    on = _kernels.equip_sparse(_kernels.backend("numpy", dtype="float64"))
+    on = _kernels.with_sparse_providers(_kernels.backend("numpy", dtype="float64"))
     rng = np.random.default_rng(0)
     x, W, b, dy = (rng.normal(size=shape) for shape in ((7, 5), (5, 3), (1, 3), (7, 3)))
     x[x < 0.5] = 0.0
@@ -253,7 +253,7 @@ def test_numba_stays_inside_of_its_arrays(open_target: Callable[..., Target]) ->
 def test_a_backend_without_providers_runs_the_reference() -> None:
     plain = backend("numpy")
     assert not plain.kernels
-    assert _kernels.equip(plain, fast=False).kernels.keys() == {o for name, o in PROVIDED if name == "numpy"}
+    assert _kernels.with_providers(plain, fast=False).kernels.keys() == {o for name, o in PROVIDED if name == "numpy"}
     assert plain.run(lambda b, x: (b, x), 3) == (plain, 3)
 
 

@@ -20,8 +20,8 @@ import pytest
 from conftest import find_library
 
 import chainrule as cr
-from chainrule._backend import select
-from chainrule._kernels import equip
+from chainrule._backend import reference_backend
+from chainrule._kernels import with_providers
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(3000, 6)).astype(np.float32)
@@ -202,7 +202,7 @@ def test_a_hundred_thousand_steps_take_no_more_memory_than_twenty_thousand(fast:
         loss="squared_error",
         epochs=50,
         batch_size=10,
-        backend=equip(select("numpy"), fast=fast),
+        backend=with_providers(reference_backend("numpy"), fast=fast),
         callbacks=[memory],
     )
     before, after = memory.seen

@@ -16,11 +16,11 @@ from conftest import about, find_library
 
 import chainrule as cr
 from chainrule._backend import Backend, _program
-from chainrule._backend import select as bare
+from chainrule._backend import reference_backend as bare
 from chainrule._backend._functions import RECORDER
 from chainrule._backend._program import Replayed
 from chainrule._backend._record import RecordingError, Tape, Traced, kernel
-from chainrule._kernels import equip
+from chainrule._kernels import with_providers
 from chainrule.activations import ACTIVATIONS, Step
 from chainrule.data import Batch, make_window
 from chainrule.losses import LOSSES, LossFunction
@@ -106,7 +106,7 @@ def arrays(tree: Any) -> list[np.ndarray]:
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_recorded_step_gives_the_bits_of_the_step(name: str, kernels: bool) -> None:
     problem = PROBLEMS[name]
-    on = equip(bare("numpy"), fast=False) if kernels else bare("numpy")
+    on = with_providers(bare("numpy"), fast=False) if kernels else bare("numpy")
     for weighted, members in itertools.product((False, True), (None, (0, 1, 2))):
         want = run(on, problem, make_epoch_step(on, problem), weighted=weighted, members=members)
         program = on.compile(make_epoch_step, problem)
@@ -124,7 +124,7 @@ def test_numbas_bodies_train_as_numpys_do(name: str) -> None:
     pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
     problem, on = PROBLEMS[name], bare("numpy", dtype="float64")
     for weighted, members in itertools.product((False, True), (None, (0, 1, 2))):
-        plain, fast = (equip(on, fast=fast).compile(make_epoch_step, problem) for fast in (False, True))
+        plain, fast = (with_providers(on, fast=fast).compile(make_epoch_step, problem) for fast in (False, True))
         want = run(on, problem, plain, weighted=weighted, members=members)
         got = run(on, problem, fast, weighted=weighted, members=members, poison=True)
         with about(f"weighted={weighted}, members={members}"):
@@ -135,7 +135,7 @@ def test_numbas_bodies_train_as_numpys_do(name: str) -> None:
 @pytest.mark.parametrize("name", ["optimizer adam", "loss softmax_cross_entropy", "activation relu"])
 def test_a_stack_has_the_bits_of_its_members_with_numba_too(name: str) -> None:
     pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
-    problem, on = PROBLEMS[name], equip(bare("numpy"), fast=True)
+    problem, on = PROBLEMS[name], with_providers(bare("numpy"), fast=True)
     stack = run(on, problem, on.compile(make_epoch_step, problem), weighted=False, members=(0, 1, 2))
     for member in range(3):
         one = run(on, problem, on.compile(make_epoch_step, problem), weighted=False, members=(member,))
@@ -151,7 +151,7 @@ def test_a_step_of_shapes_without_a_program_gives_the_bits_of_a_recorded_one(
 ) -> None:
     if fast:
         pytest.importorskip("numba", reason="Numba is not installed: pip install 'chainrule[fast]'")
-    problem, on = PROBLEMS[name], equip(bare("numpy"), fast=fast)
+    problem, on = PROBLEMS[name], with_providers(bare("numpy"), fast=fast)
     for weighted, members in itertools.product((False, True), (None, (0, 1))):
         want = run(on, problem, on.compile(make_epoch_step, problem), weighted=weighted, members=members)
         with monkeypatch.context() as patch:
@@ -270,7 +270,7 @@ def test_a_step_makes_no_arrays() -> None:
 
 
 def test_a_program_holds_the_state_the_gradient_and_one_batchs_activations() -> None:
-    on, problem = equip(bare("numpy"), fast=False), Problem(mlp([N_IN, 1000, 300, N_OUT]), LOSS, cr.Adam())
+    on, problem = with_providers(bare("numpy"), fast=False), Problem(mlp([N_IN, 1000, 300, N_OUT]), LOSS, cr.Adam())
     data, size = batch_of(on, LOSS, weighted=False), 4 * problem.network.size
     state, order, window = initial_state(on, problem, seed=0), np.arange(ROWS, dtype=np.int32), make_window(on, 8)
     tracemalloc.start()
@@ -287,7 +287,7 @@ def test_recording_holds_no_more_than_the_step_and_its_program() -> None:
     problem, peaks = Problem(mlp([N_IN, *[64] * 10, N_OUT]), LOSS, cr.Adam()), []
     big = Batch(np.ones((2048, N_IN), np.float32), np.zeros((2048, 1), np.int32))
     for compile in (False, True):
-        on = equip(bare("numpy", compile=compile), fast=False)
+        on = with_providers(bare("numpy", compile=compile), fast=False)
         state, order = initial_state(on, problem, seed=0), np.arange(2048, dtype=np.int32)
         tracemalloc.start()
         on.compile(make_epoch_step, problem)(state, big, order, make_window(on, 2048))
@@ -307,7 +307,7 @@ def test_memory_does_not_grow_with_the_steps() -> None:
 
 
 def test_the_gradient_is_made_in_its_place_in_the_flat_vector() -> None:
-    on = equip(bare("numpy"), fast=False)
+    on = with_providers(bare("numpy"), fast=False)
     problem = Problem(NET, LOSS, cr.Adam())
     program = on.compile(make_epoch_step, problem)
     run(on, problem, program, weighted=False, members=None)
@@ -340,7 +340,7 @@ def test_a_function_of_the_users_own_is_called_as_often_as_uncompiled(own: str) 
 
         activation = "tanh" if own == "loss" else cr.Activation(noisy, slope)
         loss = "squared_error" if own == "activation" else cr.Loss(squares)
-        on = equip(bare("numpy", compile=compile), fast=False)
+        on = with_providers(bare("numpy", compile=compile), fast=False)
         options: dict[str, Any] = {"loss": loss, "epochs": 3, "batch_size": 25, "backend": on, "validation": (X, X)}
         model = cr.fit(mlp([N_IN, 4, N_IN], activation=activation), X, X, optimizer=cr.SGD(0.001), **options)
         answers = [model.predict(np.tile(X, (times, 1))[:rows]) for times, rows in [(1, 3)] * 4 + [(99, 5000)] * 3]

@@ -18,7 +18,7 @@ from conftest import Target
 
 import chainrule as cr
 from chainrule import serialization
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule.activations import ACTIVATIONS
 from chainrule.initializers import INITIALIZERS
 from chainrule.layers import Layer

@@ -6,7 +6,7 @@ The lectures stack examples in columns and write W as units x inputs; here examp
 import numpy as np
 import pytest
 
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._random import Key
 from chainrule.activations import Sigmoid
 from chainrule.backpropagation import value_and_gradient

@@ -17,7 +17,7 @@ import numpy as np
 
 from ._backend import Backend
 from ._errors import ConfigurationError, DataError, require
-from ._kernels import backend as find_backend
+from ._kernels import backend as make_backend
 from ._layout import Pieces
 from ._options import whole_number
 from ._random import Key, host_generator, member_key
@@ -210,9 +210,9 @@ def diagnose(
     require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
     found = None if loss is None else find_loss(loss)
     network = network if found is None else logits_part(network, found)
-    place = find_backend(backend, like=X)
-    with place.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
-        return _diagnose(place, network, found, X, y, theta, buffers, seed)
+    found_backend = make_backend(backend, like=X)
+    with found_backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
+        return _diagnose(found_backend, network, found, X, y, theta, buffers, seed)
 
 
 class _Pass(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._backend import Backend, to_host
 from ._errors import DataError, require
-from ._kernels import backend as find_backend
+from ._kernels import backend as make_backend
 from ._options import check_instance, real_number, whole_number
 from ._random import Key, host_generator, member_key
 from ._typing import Array
@@ -149,7 +149,7 @@ def check_gradients(
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     loss, X, y = find_loss(loss), read_once(X), read_targets(y)
     network = logits_part(network, loss)
-    backend = find_backend("numpy", dtype="float64")
+    backend = make_backend("numpy", dtype="float64")
     point = _Point(
         backend,
         network,

@@ -16,7 +16,7 @@ from . import serialization
 from ._backend import Backend, dtype_name, follower, library_of, to_host
 from ._backend._library import Library
 from ._errors import ConfigurationError, DataError, DeviceMemoryError, ModelFileError, readable_size
-from ._kernels import backend as choose_backend
+from ._kernels import backend as make_backend
 from ._options import check_range
 from ._typing import Array
 from .data import check_inputs, check_matrix, prepare
@@ -93,15 +93,20 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         # A backend holds modules and devices, which do not pickle: its name does, and is looked up again.
-        on = self.backend
-        place = {"name": on.name, "device": on.device_name, "dtype": dtype_name(on.dtype), "compile": on.compiled}
+        backend = self.backend
+        place = {
+            "name": backend.name,
+            "device": backend.device_name,
+            "dtype": dtype_name(backend.dtype),
+            "compile": backend.compiled,
+        }
         rest = {part.name: vars(self)[part.name] for part in fields(self)}
-        return {**rest, **self._numbers(), "backend": {**place, "precision": on.precision}}
+        return {**rest, **self._numbers(), "backend": {**place, "precision": backend.precision}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        on = choose_backend(**state["backend"])
-        placed = {name: on.asarray(state[name]) for name in ("theta", "buffers")}
-        vars(self).update({**state, **placed, "backend": on})
+        backend = make_backend(**state["backend"])
+        placed = {name: backend.asarray(state[name]) for name in ("theta", "buffers")}
+        vars(self).update({**state, **placed, "backend": backend})
         self.__post_init__()
 
     def predict(self, X: Any) -> Any:
@@ -151,15 +156,15 @@ class Model:
             >>> model.evaluate(X, X[:, 0] ** 2)["r2"] > 0.9
             True
         """
-        n_in, n_out, on, schema = self.network.n_in, self.network.n_out, self.backend, self.schema
+        n_in, n_out, backend, schema = self.network.n_in, self.network.n_out, self.backend, self.schema
         found = find_metrics(metrics, self.loss)
         X = read_once(schema.inputs(X))
         y, sample_weight = schema.targets(y), schema.weights(sample_weight)
         try:
-            with on.active(), np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so
-                batch = prepare(on, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
-                arrays = evaluate(on, self._forward(), self.loss, batch, found, schema)
-                values = on.to_numpy(on.xp.concat(list(arrays.values())))
+            with backend.active(), np.errstate(all="ignore"):  # r2 of a constant target divides by 0, and says so
+                batch = prepare(backend, X, y, sample_weight, n_in=n_in, n_out=n_out, loss=self.loss, training=False)
+                arrays = evaluate(backend, self._forward(), self.loss, batch, found, schema)
+                values = backend.to_numpy(backend.xp.concat(list(arrays.values())))
         except MemoryError as error:
             self._ran_out(error, X)
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
@@ -186,12 +191,12 @@ class Model:
         Raises ConfigurationError or DataError for numbers that the dtype cannot hold.
         """
         library = self.backend.name if name == "auto" else name
-        target = choose_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
+        found_backend = make_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
         numbers = self._numbers()
-        _check_held(self.network, numbers, dtype_name(target.dtype))
-        with target.active():
-            theta, buffers = (target.asarray(numbers[part]) for part in ("theta", "buffers"))
-        return replace(self, theta=theta, buffers=buffers, backend=target)
+        _check_held(self.network, numbers, dtype_name(found_backend.dtype))
+        with found_backend.active():
+            theta, buffers = (found_backend.asarray(numbers[part]) for part in ("theta", "buffers"))
+        return replace(self, theta=theta, buffers=buffers, backend=found_backend)
 
     def save(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
         """Write one ``.safetensors`` file with everything in it, whole or not at all.
@@ -296,21 +301,21 @@ class Model:
 
     def _ask_followed(self, owner: Library, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
         """The answers as a function of X that jax.jit, jax.grad, torch.func.grad and the like can follow."""
-        on = self.backend
-        if owner is not on.library:
+        backend = self.backend
+        if owner is not backend.library:
             raise DataError(
                 f"{owner.NAME} follows what is done with X, to differentiate or to compile it, which a model on "
-                f"{on.name} does not allow: ask model.to({owner.NAME!r})."
+                f"{backend.name} does not allow: ask model.to({owner.NAME!r})."
             )
         if self.preprocessing is not None:
             raise DataError(
                 f"{owner.NAME} cannot follow how a table is encoded: ask model.without_preprocessing(), which takes "
                 "what the network is given."
             )
-        with on.active():
+        with backend.active():
             network, x = logits_part(self.network, self.loss), check_matrix(X, self.network.n_in)
-            z = network.apply(on, vars(self)["theta"], vars(self)["buffers"], on.xp.astype(x, on.dtype))
-            return self._shaped(finish(self.loss, on, z))
+            z = network.apply(backend, vars(self)["theta"], vars(self)["buffers"], backend.xp.astype(x, backend.dtype))
+            return self._shaped(finish(self.loss, backend, z))
 
     def _left_on_host(self, X: Any) -> np.ndarray | None:
         """X, where the device has no room for it and for its answers; it is then asked a window at a time."""
@@ -337,16 +342,18 @@ class Model:
         """Raise DataError where ``answers``, classes by number, have none for some rows: the outputs overflowed."""
         if self.loss.link not in CLASSES:
             return
-        on = self.backend
+        backend = self.backend
         lowest = (
-            np.minimum.reduce(answers, None) if isinstance(answers, np.ndarray) else on.to_numpy(on.xp.min(answers))
+            np.minimum.reduce(answers, None)
+            if isinstance(answers, np.ndarray)
+            else backend.to_numpy(backend.xp.min(answers))
         )
         if lowest >= 0:
             return
         host, rows = to_host(answers), X if hasattr(X, "toarray") else to_host(X)
         lost = np.flatnonzero(~(host >= 0).reshape(len(host), -1).all(axis=1))
         raise DataError(
-            f"the network's outputs are not finite in {dtype_name(on.dtype)} for {len(lost)} of {len(host)} rows "
+            f"the network's outputs are not finite in {dtype_name(backend.dtype)} for {len(lost)} of {len(host)} rows "
             f"({', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}), so these have no class: they reach "
             f"{abs(rows[lost]).max():.3g}, give X as it was scaled for training."
         )
@@ -430,11 +437,11 @@ def load(
         described = read_fields(arrays, description)
     except ModelFileError as error:
         raise serialization.refusal(path, error) from error
-    target = choose_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
-    _check_held(described["network"], arrays, dtype_name(target.dtype))
+    found_backend = make_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
+    _check_held(described["network"], arrays, dtype_name(found_backend.dtype))
     for array in arrays.values():
         array.flags.writeable = False  # nobody else has it: the model takes it as it is
-    return Model(theta=arrays["theta"], buffers=arrays["buffers"], backend=target, **described)
+    return Model(theta=arrays["theta"], buffers=arrays["buffers"], backend=found_backend, **described)
 
 
 _COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")

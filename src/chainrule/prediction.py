@@ -45,8 +45,8 @@ class ForwardPass:
     def load(self, theta: Array, buffers: Array) -> ForwardPass:
         """Take these weights from now on; again when a step has overwritten them."""
         self._weights, self._owned = Weights(theta, buffers), None
-        on, network = self._backend, self._network
-        self._pieces = network.layout.split(on, theta), network.buffer_layout.split(on, buffers)
+        backend, network = self._backend, self._network
+        self._pieces = network.layout.split(backend, theta), network.buffer_layout.split(backend, buffers)
         return self
 
     def __call__(self, x: Array) -> Array:
@@ -67,12 +67,12 @@ class ForwardPass:
         return z if self._finish is None else self._finish(self._backend, z)
 
     def _run_compiled(self, x: Array) -> Array:
-        on = self._backend
+        backend = self._backend
         if self._program is None:
-            self._program = on.compile(make_pass, self._network, self._finish)
+            self._program = backend.compile(make_pass, self._network, self._finish)
         if self._owned is None:
             assert self._weights is not None, "load the weights first"
-            self._owned = Weights(*map(on.copy, self._weights))
+            self._owned = Weights(*map(backend.copy, self._weights))
         self._owned, z = self._program(self._owned, x)
         return cast("Array", z)
 

@@ -117,8 +117,8 @@ class Backend:
 
     def _own(self, placed: Array, x: Any, dtype: DType) -> Array:
         """A copy, unless ``placed`` is one already: of another library, device or dtype than ``x``."""
-        here = self.library.owns(x) and self.library.device_of(x) == self.device
-        return self.copy(placed) if here and dtype_name(x.dtype) == dtype_name(dtype) else placed
+        on_its_device = self.library.owns(x) and self.library.device_of(x) == self.device
+        return self.copy(placed) if on_its_device and dtype_name(x.dtype) == dtype_name(dtype) else placed
 
     def copying(self) -> Backend:
         """The same, which copies what it would not convert: for arrays that are filled anew after they were given."""
@@ -152,7 +152,7 @@ class Backend:
         return self.library.compile(make, self, *arguments) if self.compiled else make(self, *arguments)
 
 
-def select(
+def reference_backend(
     name: str | Backend = "auto",
     *,
     device: Any = None,
@@ -178,10 +178,12 @@ def select(
     xp = library.load()
     if hasattr(device, "__len__") and not isinstance(device, str):
         raise ConfigurationError(f"device must be an index, a name or the library's own object, got {device!r:.60}.")
-    place = library.find_device(library.device_of(like) if device is None and owner is library else device)
-    chosen = _find_dtype(library, xp, place, dtype)
+    found_device = library.find_device(library.device_of(like) if device is None and owner is library else device)
+    found_dtype = _find_dtype(library, xp, found_device, dtype)
     compiled = library.COMPILES if compile is None else compile
-    return Backend(library, xp, place, chosen, compiled, _find_precision(library, chosen, compiled, precision))
+    return Backend(
+        library, xp, found_device, found_dtype, compiled, _find_precision(library, found_dtype, compiled, precision)
+    )
 
 
 def available_backends() -> list[dict[str, object]]:

@@ -59,9 +59,9 @@ def find_device(device: Any) -> Device:
         index = int(index) if index.isdecimal() else -1
     if not 0 <= index < len(found):
         raise no_such_device(device, found, name="CuPy")
-    chosen = by_index(found, index, name="CuPy")
-    _check_libraries(chosen)
-    return chosen
+    found_device = by_index(found, index, name="CuPy")
+    _check_libraries(found_device)
+    return found_device
 
 
 def device_name(device: Device) -> str:
@@ -86,8 +86,8 @@ def memory(device: Device) -> GPUMemory:
 
 def place(x: Any, dtype: DType, device: Device) -> Array:
     with device:
-        here = x if x.device == device else x.copy()  # asarray refuses an array with gaps from another device
-        placed: Array = _import().asarray(here, dtype=dtype)
+        on_one_device = x if x.device == device else x.copy()  # asarray refuses an array with gaps from another device
+        placed: Array = _import().asarray(on_one_device, dtype=dtype)
     return placed
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from .._backend import Backend, Provider, select
+from .._backend import Backend, Provider, reference_backend
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
@@ -51,11 +51,11 @@ def backend(
         >>> cr.backend("numpy", dtype="float64")
         Backend(numpy, device=cpu, dtype=float64, compiled)
     """
-    chosen = select(name, device=device, dtype=dtype, compile=compile, precision=precision, like=like)
-    return chosen if chosen is name else equip(chosen)
+    found = reference_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=like)
+    return found if found is name else with_providers(found)
 
 
-def equip(backend: Backend, *, fast: bool | None = None) -> Backend:
+def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     """``backend`` with the providers of its library; ``fast``: with Numba's, by default where Numba is installed.
 
     CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
@@ -68,6 +68,6 @@ def equip(backend: Backend, *, fast: bool | None = None) -> Backend:
     return replace(backend, kernels=providers)
 
 
-def equip_sparse(backend: Backend) -> Backend:
+def with_sparse_providers(backend: Backend) -> Backend:
     """A NumPy backend for examples that are rows of a SciPy sparse matrix; it does not compile."""
     return replace(backend, compiled=False, kernels=MappingProxyType({**backend.kernels, **_sparse.PROVIDERS}))

@@ -18,7 +18,7 @@ from .._errors import (
     require,
     unknown_name,
 )
-from .._kernels import backend as choose_backend
+from .._kernels import backend as make_backend
 from .._options import as_list, real_number, whole_number
 from ._measurement import Measurement, Widths, network_name
 from ._race import Entrant, Race
@@ -137,7 +137,7 @@ def _enter(name: str, dtype: str) -> Entrant:
     if library not in LIBRARIES:
         raise unknown_name("backend", library, LIBRARIES)
     try:
-        return Entrant(name, choose_backend(library, device=device or None, dtype=dtype))
+        return Entrant(name, make_backend(library, device=device or None, dtype=dtype))
     except ChainruleError as error:
         return Entrant(name, None, str(error))
 

@@ -86,14 +86,14 @@ class Race:
                 clock.stop_at = self.seconds * (turn + 1) / _ROUNDS
                 clock.problem = self._train(entrant.backend, clock)
 
-    def _train(self, on: Backend, clock: _Clock) -> str | None:
+    def _train(self, backend: Backend, clock: _Clock) -> str | None:
         """One training; the reason if it fails, whatever the library raises."""
         with warnings.catch_warnings():
             warnings.simplefilter("error", InterruptedTraining)
             try:
                 fit(
                     mlp(self.widths), self.X, self.y, loss="softmax_cross_entropy", epochs=1 + _EPOCHS_A_ROUND,
-                    batch_size=self.batch_size, seed=self.seed, callbacks=[clock], backend=on,
+                    batch_size=self.batch_size, seed=self.seed, callbacks=[clock], backend=backend,
                 )  # fmt: skip
             except InterruptedTraining:
                 raise

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
 from .._errors import ConfigurationError, DivergenceError, FileError, InterruptedTraining, require
-from .._kernels import backend as choose_backend
+from .._kernels import backend as make_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix
 from ..model import Model
@@ -88,7 +88,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
     wanted = Wanted(options.out, Path(data).stem, (data, options.target), options.resume, options.overwrite)
     wanted.check()
     kept = Checkpoint("", every=options.checkpoint)
-    on = choose_backend(options.backend, device=options.device, dtype=options.dtype)
+    backend = make_backend(options.backend, device=options.device, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
     classify = prepared.kind == "classification"
@@ -96,7 +96,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
     optimizer = _optimizer(options)
 
     with run_folder(wanted, screen.print) as folder, sigterm_as_ctrl_c() as ending:
-        _say_what(screen, table, prepared, parts, network, on)
+        _say_what(screen, table, prepared, parts, network, backend)
         started = time.perf_counter()
         callbacks: list[object] = [ending, EarlyStopping("val_loss", patience=options.patience)]
         callbacks.append(CSVLogger(folder.history))
@@ -130,7 +130,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
                 callbacks=callbacks,
                 checkpoint=replace(kept, folder=folder.checkpoints),
                 resume=options.resume,
-                backend=on,
+                backend=backend,
                 preprocessing=prepared,
             )
         # Nothing is printed before the model is safe, and Ctrl-C waits for that too.
@@ -223,7 +223,7 @@ def _optimizer(options: Options) -> Optimizer:
 
 
 def _say_what(
-    screen: Screen, table: Table, prepared: Preprocessing, parts: Parts, network: Sequential, on: Backend
+    screen: Screen, table: Table, prepared: Preprocessing, parts: Parts, network: Sequential, backend: Backend
 ) -> None:
     rows = len(parts.train) + len(parts.validation) + len(parts.test)
     screen.print(
@@ -232,7 +232,7 @@ def _say_what(
     )
     for line in prepared.describe():
         screen.print(line)
-    screen.print(f"{network!r}: {network.size:,} parameters, on {on!r}")
+    screen.print(f"{network!r}: {network.size:,} parameters, on {backend!r}")
 
 
 def _report(screen: Screen, model: Model, test: Table) -> None:

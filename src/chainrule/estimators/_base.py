@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._backend import Backend, dtype_name, to_host
 from .._errors import ConfigurationError, DataError, DTypeError
-from .._kernels import backend as choose_backend
+from .._kernels import backend as make_backend
 from .._options import whole_number
 from .._typing import Array
 from ..gradient_check import GradientCheck
@@ -200,9 +200,9 @@ class Perceptron(
         weighed = self._weigh(y, weight)
         if weighed is not None and not incremental and not weighed.any():  # a call of many may have such rows alone
             raise DataError("class_weight leaves every row the weight 0: expected one at least with more.")
-        on = self._choose_backend(X)
-        with on.active():
-            task = self._prepare(on, X, targets, weighed)
+        backend = self._make_backend(X)
+        with backend.active():
+            task = self._prepare(backend, X, targets, weighed)
             self._start(task, fresh)
             if validation[0] is not None:
                 task = with_own(self, task, validation)
@@ -212,7 +212,7 @@ class Perceptron(
         check_score(self, task.held)
         return task
 
-    def _prepare(self, on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
+    def _prepare(self, backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
         loss = self._find_loss()
         network = make_network(self, X.shape[1], self.n_outputs_, self._output_layer())
         problem = Problem(
@@ -224,11 +224,11 @@ class Perceptron(
             epoch_mean="rows",
         )
         return Task(
-            backend=on,
+            backend=backend,
             network=network,
             problem=problem,
             loss=loss,
-            data=place(on, X, targets, weight),
+            data=place(backend, X, targets, weight),
             rows=np.arange(X.shape[0]),
             held=None,
             flat=targets.shape[1] == 1,
@@ -237,25 +237,25 @@ class Perceptron(
             feature_names=tuple(getattr(self, "feature_names_in_", ())),
         )
 
-    def _choose_backend(self, X: Any) -> Backend:
+    def _make_backend(self, X: Any) -> Backend:
         """The backend of the parameters, else of X; X's dtype where it is float32, else float64."""
         dtype = self.dtype or ("float32" if dtype_name(X.dtype) == "float32" else "float64")
         choice = {"device": self.device, "like": None if is_sparse(X) else X}
         try:
-            return choose_backend(self.backend or "auto", dtype=dtype, **choice)
+            return make_backend(self.backend or "auto", dtype=dtype, **choice)
         except DTypeError as error:
             if self.dtype is not None:
                 raise
             warnings.warn(f"float32 is used: {error}", stacklevel=4)
-            return choose_backend(self.backend or "auto", dtype="float32", **choice)
+            return make_backend(self.backend or "auto", dtype="float32", **choice)
 
     def _start(self, task: Task, fresh: bool) -> None:
         """The model that training starts from: scikit-learn's initial weights, or those of the fit before."""
-        on, network = task.backend, task.network
+        backend, network = task.backend, task.network
         if fresh:
             self.n_layers_ = sum(isinstance(layer, Dense) for layer in network.layers) + 1
             theta = initial_theta(network, self._random_state, self.initializer)
-            self.model_ = task.model(on.asarray(theta), on.asarray(network.initial_buffers()), History())
+            self.model_ = task.model(backend.asarray(theta), backend.asarray(network.initial_buffers()), History())
             self.out_activation_ = self._output_name(task.loss)
             for name in ("_progress", "_split_from", *NOTED):
                 self.__dict__.pop(name, None)
@@ -267,7 +267,7 @@ class Perceptron(
                 f"this estimator goes on from {model.network!r}, and its parameters now ask for {network!r}: "
                 "set warm_start=False and call fit to start again."
             )
-        self.model_ = task.model(on.asarray(model.theta), on.asarray(model.buffers), model.history)
+        self.model_ = task.model(backend.asarray(model.theta), backend.asarray(model.buffers), model.history)
 
     def _output_name(self, loss: LossFunction) -> str:
         output = self._output_layer()

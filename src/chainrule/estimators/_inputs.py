@@ -202,22 +202,22 @@ def take_rows(X: Any, index: np.ndarray) -> Any:
     return owner.load().take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
 
 
-def place(on: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, of: str = "") -> Batch:
+def place(backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, of: str = "") -> Batch:
     """The examples on the backend; a sparse X stays where it is. Raises DataError for numbers beyond its dtype."""
-    x = X if is_sparse(X) else check_inputs(on, X, X.shape[1], what=f"X{of}")
-    dtype = dtype_name(on.dtype)
+    x = X if is_sparse(X) else check_inputs(backend, X, X.shape[1], what=f"X{of}")
+    dtype = dtype_name(backend.dtype)
     for what, numbers in (("y", targets), ("sample_weight", weight)):
         largest = 0.0 if numbers is None else float(np.abs(numbers).max())
         if largest > float(np.finfo(dtype).max):
             raise DataError(
                 f"{what}{of} reaches {largest:.3g}, too large for {dtype}: scale it, or use dtype='float64'."
             )
-    y = on.asarray(targets, on.xp.int32 if targets.dtype.kind == "i" else None)
+    y = backend.asarray(targets, backend.xp.int32 if targets.dtype.kind == "i" else None)
     placed = None
     if weight is not None:
-        placed = on.asarray(weight.reshape(-1, 1))
+        placed = backend.asarray(weight.reshape(-1, 1))
         if weight.any():  # of rows that are held out all may be 0
-            check_weight_sum(on, placed, "sample_weight, times class_weight,")
+            check_weight_sum(backend, placed, "sample_weight, times class_weight,")
     if targets.dtype.kind == "f":
-        check_squares(on, y, placed)
+        check_squares(backend, y, placed)
     return Batch(x, y, placed)

@@ -110,24 +110,27 @@ class Objective:
 
     def __init__(self, task: Task, buffers: Array) -> None:
         self._sparse = is_sparse(task.data.x)
-        self._on = on = on_sparse(task.backend) if self._sparse else task.backend.compiling(task.problem.parts())
+        self._backend = backend = (
+            on_sparse(task.backend) if self._sparse else task.backend.compiling(task.problem.parts())
+        )
         self._task = task
-        self._add = on.compile(make_adding, task.problem.network, task.loss, buffers)
+        self._add = backend.compile(make_adding, task.problem.network, task.loss, buffers)
         weights = [
-            b.x.shape[0] if b.weight is None else float(on.to_numpy(on.xp.sum(b.weight))) for b in self._blocks()
+            b.x.shape[0] if b.weight is None else float(backend.to_numpy(backend.xp.sum(b.weight)))
+            for b in self._blocks()
         ]
         self._total = sum(weights)
-        self._shares = [on.asarray(np.asarray([weight / self._total])) for weight in weights]
+        self._shares = [backend.asarray(np.asarray([weight / self._total])) for weight in weights]
         self._decays, penalty = task.problem.network.decays(), task.problem.penalty
         self._alpha = 0.0 if penalty is None else penalty.l2
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        on = self._on
-        sums = Sums(on.copy(on.asarray(theta)), on.zeros((1,)), on.zeros(theta.shape))
+        backend = self._backend
+        sums = Sums(backend.copy(backend.asarray(theta)), backend.zeros((1,)), backend.zeros(theta.shape))
         with np.errstate(all="ignore"):
             for block, share in zip(self._blocks(), self._shares, strict=True):
                 sums = self._add(sums, block, share)
-            both = on.to_numpy(on.xp.concat([sums.value, sums.gradient])).astype(np.float64)
+            both = backend.to_numpy(backend.xp.concat([sums.value, sums.gradient])).astype(np.float64)
         decayed = self._alpha / self._total * self._decays * theta
         return float(both[0] + 0.5 * decayed @ theta), both[1:] + decayed
 
@@ -145,5 +148,5 @@ class Objective:
             return
         for first in range(0, rows, _BLOCK):
             part = slice(first, min(first + _BLOCK, rows))
-            x = place_rows(self._on, data.x[part]) if self._sparse else data.x[part, :]
+            x = place_rows(self._backend, data.x[part]) if self._sparse else data.x[part, :]
             yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

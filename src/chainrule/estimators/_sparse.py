@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
-from .._kernels import equip_sparse
+from .._kernels import with_sparse_providers
 from .._typing import Array
 from ..losses import LossFunction
 from ..model import Model
@@ -21,7 +21,7 @@ _CHUNK = 2048
 
 def on_sparse(backend: Backend) -> Backend:
     """``backend`` as it can run on what ``place_rows`` gives."""
-    return equip_sparse(backend) if backend.name == "numpy" else backend
+    return with_sparse_providers(backend) if backend.name == "numpy" else backend
 
 
 class SparseRows:
@@ -55,10 +55,10 @@ def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) 
 
 def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Backend, Array], Array]) -> np.ndarray:
     """The model's answers for a CSR matrix, on the host like it."""
-    on = on_sparse(model.backend)
-    forward = ForwardPass(on, logits_part(model.network, model.loss), partial(finish, model.loss))
-    with on.active():
-        answers = on.to_numpy(forward_sparse(on, forward.load(model.theta, model.buffers), X))
+    backend = on_sparse(model.backend)
+    forward = ForwardPass(backend, logits_part(model.network, model.loss), partial(finish, model.loss))
+    with backend.active():
+        answers = backend.to_numpy(forward_sparse(backend, forward.load(model.theta, model.buffers), X))
     if finish is decide:
         model.check_decided(answers, X)
     return answers[:, 0] if model.flat and answers.ndim == 2 and answers.shape[1] == 1 else answers

@@ -66,28 +66,28 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     start(estimator, fresh=fresh, held=task.held is not None, incremental=incremental)
     rows, epochs = len(task.rows), 1 if incremental else estimator.max_iter
     sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
-    on = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
-    on = on.compiling(task.problem.parts())
+    backend = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
+    backend = backend.compiling(task.problem.parts())
     if incremental:
         _check_length(task.problem.optimizer)
     optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
     task = replace(task, problem=replace(task.problem, optimizer=optimizer))
-    progress = _resume(estimator, on, task, incremental)
+    progress = _resume(estimator, backend, task, incremental)
     if incremental:
-        _tell_end(on, progress, len(sizes))
-    feed = _feed(on, task, progress, sizes)
+        _tell_end(backend, progress, len(sizes))
+    feed = _feed(backend, task, progress, sizes)
     convergence = Convergence(
         estimator,
         rows=rows,
         constant=task.constant,
-        score=None if task.held is None else make_score(estimator, on, task),
+        score=None if task.held is None else make_score(estimator, backend, task),
         held_constant=0.0 if task.held is None else task.held.constant,
         incremental=incremental,
         best=progress.best,
     )
     history = estimator.model_.history
     run = Run(
-        backend=on,
+        backend=backend,
         problem=task.problem,
         state=progress.state,
         columns=("loss", "val_loss", "val_score") if task.held is not None else ("loss",),
@@ -104,9 +104,9 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
             progress.order.shuffle(estimator._random_state)
         return task.rows[progress.order.index()]
 
-    measure = _measure(on, task)
+    measure = _measure(backend, task)
     if estimator.early_stopping and not (fresh or incremental):
-        convergence.beat(run, {name: float(on.to_numpy(value)[0]) for name, value in measure(run.state).items()})
+        convergence.beat(run, {name: float(backend.to_numpy(value)[0]) for name, value in measure(run.state).items()})
     listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
     progress.order.begin(estimator._random_state)
     try:
@@ -118,7 +118,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     finally:  # whatever a callback raises, nothing that was trained is lost
         progress.order.end(estimator._random_state)
         # Copied, since the program's own arrays are the next call's too.
-        progress.state = copy_state(on, run.state) if incremental else run.state
+        progress.state = copy_state(backend, run.state) if incremental else run.state
         progress.problem, progress.rate_scale = task.problem, run.rate_scale
         progress.best, progress.ended = convergence.best, convergence.ended
         progress.feed = _program_of(feed, incremental)
@@ -135,11 +135,11 @@ def _check_length(optimizer: Optimizer) -> None:
     )
 
 
-def _tell_end(on: Backend, progress: Progress, steps: int) -> None:
+def _tell_end(backend: Backend, progress: Progress, steps: int) -> None:
     """Say once that the calls go on after the end of a schedule, where its rate may be 0."""
     schedule = progress.problem.optimizer.learning_rate
     end = getattr(schedule, "steps", None)
-    if not isinstance(end, int) or progress.past_end or int(on.to_numpy(progress.state.step)[0]) + steps <= end:
+    if not isinstance(end, int) or progress.past_end or int(backend.to_numpy(progress.state.step)[0]) + steps <= end:
         return
     progress.past_end = True
     final = float(as_schedule(schedule).rate(np, np.asarray([float(end)]))[0])
@@ -168,23 +168,23 @@ def _batch_size(estimator: Any, rows: int) -> int:
     return int(np.clip(estimator.batch_size, 1, rows))
 
 
-def _resume(estimator: Any, on: Backend, task: Task, incremental: bool) -> Progress:
+def _resume(estimator: Any, backend: Backend, task: Task, incremental: bool) -> Progress:
     """The state to start from: the model's weights, and for ``partial_fit`` the optimizer as it was left."""
     model = estimator.model_
-    theta, buffers = on.copy(on.asarray(model.theta)), on.copy(on.asarray(model.buffers))
+    theta, buffers = backend.copy(backend.asarray(model.theta)), backend.copy(backend.asarray(model.buffers))
     random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in task.network.layers)
 
     def fresh(seed: int) -> State:
-        return fresh_state(on, task.problem, theta, buffers, seed)
+        return fresh_state(backend, task.problem, theta, buffers, seed)
 
     before: Progress | None = getattr(estimator, "_progress", None) if incremental else None
     if before is None or type(before.problem.optimizer) is not type(task.problem.optimizer):
         seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
         return Progress(fresh(seed), task.problem, Order(len(task.rows)))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
-    state = copy_state(on, place_state(on, before.state))._replace(theta=theta, buffers=buffers)
+    state = copy_state(backend, place_state(backend, before.state))._replace(theta=theta, buffers=buffers)
     order = before.order.copy() if before.order.rows == len(task.rows) else Order(len(task.rows))
-    best = None if before.best is None else Snapshot(*place_state(on, before.best))
+    best = None if before.best is None else Snapshot(*place_state(backend, before.best))
     if before.problem == task.problem:
         return replace(before, state=state, order=order, best=best, ended=False)
     # Other settings of an optimizer may ask for fewer moments, or for more (Lion's decay): those of before stay.
@@ -193,23 +193,23 @@ def _resume(estimator: Any, on: Backend, task: Task, incremental: bool) -> Progr
     return Progress(state, task.problem, order, before.rate_scale, best)
 
 
-def _feed(on: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:
+def _feed(backend: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:
     if is_sparse(task.data.x):
-        return Streamed(on, task.problem, task.data, sizes, SparseRows(task.data.x), partial(place_rows, on))
-    if progress.feed is not None and progress.feed.takes(on, task.data, sizes):
+        return Streamed(backend, task.problem, task.data, sizes, SparseRows(task.data.x), partial(place_rows, backend))
+    if progress.feed is not None and progress.feed.takes(backend, task.data, sizes):
         return progress.feed
-    return Resident(on, task.problem, task.data, sizes)
+    return Resident(backend, task.problem, task.data, sizes)
 
 
-def _measure(on: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
+def _measure(backend: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
     held = task.held
     if held is None:
         return lambda state: {}
-    forward = HeldForward(on, task.problem.network, held.batch)
+    forward = HeldForward(backend, task.problem.network, held.batch)
 
     def measure(state: State) -> dict[str, Array]:
         loaded = forward.load(state.theta, state.buffers)
-        return {"val_loss": evaluate(on, lambda x: loaded(), task.problem.loss, held.batch, {}, Schema())["loss"]}
+        return {"val_loss": evaluate(backend, lambda x: loaded(), task.problem.loss, held.batch, {}, Schema())["loss"]}
 
     return measure
 

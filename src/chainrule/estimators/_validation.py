@@ -106,10 +106,10 @@ def _with_one_of(members: np.ndarray, source: np.ndarray, target: np.ndarray) ->
 class HeldForward:
     """The network's answers on the validation set, by the weights that were loaded last."""
 
-    def __init__(self, on: Backend, network: Sequential, batch: Batch, finish: Finish | None = None) -> None:
+    def __init__(self, backend: Backend, network: Sequential, batch: Batch, finish: Finish | None = None) -> None:
         self._x = batch.x
-        self._on = on_sparse(on) if is_sparse(batch.x) else on
-        self._forward = ForwardPass(self._on, network, finish)
+        self._backend = on_sparse(backend) if is_sparse(batch.x) else backend
+        self._forward = ForwardPass(self._backend, network, finish)
 
     def load(self, theta: Array, buffers: Array) -> HeldForward:
         """Take these weights from now on."""
@@ -118,7 +118,7 @@ class HeldForward:
 
     def __call__(self) -> Array:
         """The pre-activations ``(rows, n)``, or what they were finished to."""
-        return forward_sparse(self._on, self._forward, self._x) if is_sparse(self._x) else self._forward(self._x)
+        return forward_sparse(self._backend, self._forward, self._x) if is_sparse(self._x) else self._forward(self._x)
 
 
 def check_score(estimator: Any, held: Held | None) -> None:
@@ -142,19 +142,19 @@ def _ask_scorer(scorer: Any, estimator: Any, held: Held) -> float:
     return float(scorer(estimator, held.X, held.y, **({} if held.weight is None else {"sample_weight": held.weight})))
 
 
-def make_score(estimator: Any, on: Backend, task: Task) -> Callable[[Run, Record], float]:
+def make_score(estimator: Any, backend: Backend, task: Task) -> Callable[[Run, Record], float]:
     """The score of the weights as they are, by which early stopping goes: ``scoring``, or the estimator's own."""
     held = task.held
     assert held is not None, "there is a validation set"
     if estimator.scoring == "loss":
         return lambda run, record: -(record["val_loss"] + held.constant)
     scorer = None if estimator.scoring is None else check_scoring(estimator, estimator.scoring)
-    forward = HeldForward(on, task.problem.network, held.batch, partial(estimator._finish(task.loss), task.loss))
+    forward = HeldForward(backend, task.problem.network, held.batch, partial(estimator._finish(task.loss), task.loss))
 
     def score(run: Run, record: Record) -> float:
         with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
             if scorer is None:
-                answers = on.to_numpy(forward.load(run.state.theta, run.state.buffers)())
+                answers = backend.to_numpy(forward.load(run.state.theta, run.state.buffers)())
                 answers = answers.reshape(-1) if task.flat else answers
                 return float(estimator._score_of(held.y, answers, held.weight))
             estimator.model_ = run.model()

@@ -22,10 +22,10 @@ def weights_of(model: Model) -> tuple[Array, ...]:
 
 def biases_of(model: Model) -> tuple[Array, ...]:
     """Each Dense layer's b ``(n_out,)``; zeros for a layer in front of a normalisation, which has none."""
-    on = model.backend
-    with on.active():
+    backend = model.backend
+    with backend.active():
         return tuple(
-            on.xp.reshape(pieces[1], (-1,)) if len(pieces) > 1 else on.zeros((pieces[0].shape[1],))
+            backend.xp.reshape(pieces[1], (-1,)) if len(pieces) > 1 else backend.zeros((pieces[0].shape[1],))
             for pieces in _dense(model)
         )
 

@@ -103,7 +103,7 @@ def write_checkpoint(
     path: Path, run: Run, place: Place, identity: Mapping[str, Any], callbacks: Iterable[object], *, mark: str
 ) -> None:
     """Write the run as it is."""
-    on, state = run.backend, run.state
+    backend, state = run.backend, run.state
     arrays = {"theta": state.theta, "buffers": state.buffers, **_beside("training", state)}
     for i, good in enumerate(run.good):
         arrays |= {f"training.good.{i}.theta": good.theta, f"training.good.{i}.buffers": good.buffers}
@@ -130,7 +130,7 @@ def write_checkpoint(
         "callbacks": stored,
     }
     description = {**run.model().description(lenient=True), "training": training}
-    serialization.write(path, {name: on.to_numpy(array) for name, array in arrays.items()}, description, mark=mark)
+    serialization.write(path, {name: backend.to_numpy(array) for name, array in arrays.items()}, description, mark=mark)
 
 
 def find_checkpoint(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:

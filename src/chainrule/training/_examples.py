@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import Backend, dtype_name, select
+from .._backend import Backend, dtype_name, reference_backend
 from .._errors import DataError
 from .._options import whole_number
 from ..data import Batch, is_flat, prepare, prepare_streamed
@@ -36,7 +36,7 @@ class Examples(NamedTuple):
 
 
 def whole(
-    on: Backend,
+    backend: Backend,
     X: Any,
     y: Any,
     sample_weight: Any,
@@ -50,21 +50,21 @@ def whole(
     An X that is not in memory, or has no room on the device, stays where it is.
     """
     rows = open_rows(X)
-    rows = held_back(on, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
+    rows = held_back(backend, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
     if rows is None:
-        data = prepare(on, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
+        data = prepare(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
     else:
-        data = prepare_streamed(on, rows, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
+        data = prepare_streamed(backend, rows, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
     sizes = batch_sizes(data.x.shape[0], batch_size, network)
-    feed, order = make_feed(on, data, sizes, seed)
+    feed, order = make_feed(backend, data, sizes, seed)
     return Examples(data, sizes[0], is_flat(y), len(sizes), feed, order)
 
 
-def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
+def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
     """Batches as they come: a step each."""
     normalized, first = has_batch_norm(network), batches.first
     nameless = schema == Schema() and not (isinstance(first, tuple | list) and first and names_of(first[0]))
-    host, own = select("numpy", dtype=dtype_name(on.dtype)), on.copying()
+    host, own = reference_backend("numpy", dtype=dtype_name(backend.dtype)), backend.copying()
 
     def place(number: int, batch: Any) -> Batch:
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
@@ -76,8 +76,8 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
             raise DataError(f"{what} has column names, and batch 1 had none: give all batches as frames, or as arrays.")
         X, y, weight = read_once(schema.inputs(X, what=what), what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
-        here = own if on.memory is None or on.library.owns(X) else host
-        with on.active():  # in the thread that reads ahead it is not yet
+        here = own if backend.memory is None or backend.library.owns(X) else host
+        with backend.active():  # in the thread that reads ahead it is not yet
             made = prepare(here, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=what, training=False)
             if normalized and made.x.shape[0] == 1:
                 raise DataError(
@@ -86,10 +86,10 @@ def in_batches(on: Backend, batches: Batches, network: Sequential, loss: LossFun
                 )
             if isinstance(made.x, np.ndarray):  # as rows that are gathered lie: a product's last bits depend on it
                 made = made._replace(x=np.ascontiguousarray(made.x))
-            return made if here is own else place_state(on, made)
+            return made if here is own else place_state(backend, made)
 
     rows = place(1, first).x.shape[0]
-    feed = partial(Passed, on, start=batches.start, place=place)
+    feed = partial(Passed, backend, start=batches.start, place=place)
     return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
 
 

@@ -48,14 +48,14 @@ class Resident:
     """Examples on the device: the compiled step gathers its own rows."""
 
     def __init__(self, backend: Backend, problem: Problem, data: Batch, sizes: Sequence[int]) -> None:
-        self._on, self.data, self._sizes = backend, data, sizes
+        self._backend, self.data, self._sizes = backend, data, sizes
         self._guarded = has_zero_weights(backend, data)
         self._program = backend.compile(make_epoch_step, problem, self._guarded)
         self._windows: dict[int, Array] = {}
 
     def takes(self, backend: Backend, data: Batch, sizes: Sequence[int]) -> bool:
         """Take these examples from now on, if the program that is compiled fits them."""
-        fits = backend == self._on and has_zero_weights(backend, data) == self._guarded
+        fits = backend == self._backend and has_zero_weights(backend, data) == self._guarded
         if fits:
             self.data, self._sizes = data, sizes
         return fits
@@ -65,7 +65,7 @@ class Resident:
         self.data = Batch(None, None, None)  # type: ignore[arg-type]  # until it takes others
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
-        self._order = self._on.asarray(order, self._on.xp.int32)
+        self._order = self._backend.asarray(order, self._backend.xp.int32)
         self._first = sum(self._sizes[:done])
         return iter(self._sizes[done:])
 
@@ -73,16 +73,16 @@ class Resident:
         return self._program(state, self.data, self._order, self._window(rows))
 
     def batch(self, rows: int) -> Batch:
-        cursor = self._on.asarray(np.asarray([self._first]), self._on.xp.int32)
+        cursor = self._backend.asarray(np.asarray([self._first]), self._backend.xp.int32)
         self._first += rows
-        return gather(self._on, self.data, self._order, cursor, self._window(rows))
+        return gather(self._backend, self.data, self._order, cursor, self._window(rows))
 
     def close(self) -> None:
         """Nothing reads."""
 
     def _window(self, rows: int) -> Array:
         if rows not in self._windows:
-            self._windows[rows] = make_window(self._on, rows)
+            self._windows[rows] = make_window(self._backend, rows)
         return self._windows[rows]
 
 
@@ -111,7 +111,7 @@ class Streamed:
         source: Source,
         place: Callable[[Any], Array],
     ) -> None:
-        self._on, self.data, self._sizes, self._source, self._place = backend, data, sizes, source, place
+        self._backend, self.data, self._sizes, self._source, self._place = backend, data, sizes, source, place
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
@@ -140,7 +140,7 @@ class Streamed:
         taken = self._source.take(first, rows)
         if taken is None:
             return None
-        xp, index = self._on.xp, self._on.asarray(order[first : first + rows], self._on.xp.int32)
+        xp, index = self._backend.xp, self._backend.asarray(order[first : first + rows], self._backend.xp.int32)
         weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
         return Batch(self._place(taken), xp.take(self.data.y, index, axis=0), weight)
 
@@ -188,7 +188,7 @@ class Passed:
 
 
 def make_feed(
-    on: Backend, data: Batch, sizes: Sequence[int], seed: int | None
+    backend: Backend, data: Batch, sizes: Sequence[int], seed: int | None
 ) -> tuple[Callable[[Problem], Resident | Streamed], Callable[[int], np.ndarray]]:
     """The feed of this data for a problem, and ``order(epoch)``: without a seed the rows as they are.
 
@@ -204,14 +204,16 @@ def make_feed(
             return np.arange(rows)
         return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, batch_size, starts)
 
-    if in_memory and on.library.owns(data.x):
-        return lambda problem: Resident(on, problem, data, sizes), order
+    if in_memory and backend.library.owns(data.x):
+        return lambda problem: Resident(backend, problem, data, sizes), order
     if in_memory:
-        return lambda problem: Streamed(on, problem, data, sizes, HeldRows(np.asarray(data.x)), carrier(on)), order
-    windows = Windows(data.x, window, dtype_name(on.dtype))
-    return lambda problem: Streamed(on, problem, data, sizes, windows, on.asarray), order
+        return lambda problem: Streamed(
+            backend, problem, data, sizes, HeldRows(np.asarray(data.x)), carrier(backend)
+        ), order
+    windows = Windows(data.x, window, dtype_name(backend.dtype))
+    return lambda problem: Streamed(backend, problem, data, sizes, windows, backend.asarray), order
 
 
-def has_zero_weights(on: Backend, data: Batch) -> bool:
+def has_zero_weights(backend: Backend, data: Batch) -> bool:
     """Whether a step may meet a batch whose weights sum to 0."""
-    return data.weight is not None and not on.to_numpy(on.xp.all(data.weight > 0.0))
+    return data.weight is not None and not backend.to_numpy(backend.xp.all(data.weight > 0.0))

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError, require, unknown_name
-from .._kernels import backend as choose_backend
+from .._kernels import backend as make_backend
 from .._options import check_instance, flag, whole_number
 from .._typing import Array
 from ..data import Batch, prepare
@@ -139,24 +139,29 @@ def fit(
     schema = training_schema(None if before is None else before.schema, preprocessing, like, net.n_in)
     if batches is None:
         X, y, sample_weight = schema.inputs(X), schema.targets(y), schema.weights(sample_weight)
-    on = _choose(backend, like, device, dtype, compile, precision, before)
+    found_backend = _make_backend(backend, like, device, dtype, compile, precision, before)
     problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
-    on = on.compiling(problem.parts())
-    with on.deterministic() if deterministic else nullcontext(), OnDevice(on, problem.network, X, batch_size):
+    found_backend = found_backend.compiling(problem.parts())
+    with (
+        found_backend.deterministic() if deterministic else nullcontext(),
+        OnDevice(found_backend, problem.network, X, batch_size),
+    ):
         if batches is None:
-            given = whole(on, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
+            given = whole(found_backend, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
         else:
-            given = in_batches(on, batches, net, found_loss, schema)
-        held = None if validation is None else _validation(on, validation, net, found_loss, schema)
+            given = in_batches(found_backend, batches, net, found_loss, schema)
+        held = None if validation is None else _validation(found_backend, validation, net, found_loss, schema)
         found_metrics = find_metrics(metrics, found_loss)
         history, flat = History() if before is None else before.history, given.flat
-        state = _start(on, problem, before, seed, len(history))
+        state = _start(found_backend, problem, before, seed, len(history))
         problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
         identity = (
-            {} if kept is None else identity_of(on, net, problem, given, held, found_metrics, seed, shuffle, before)
+            {}
+            if kept is None
+            else identity_of(found_backend, net, problem, given, held, found_metrics, seed, shuffle, before)
         )
         run = Run(
-            backend=on,
+            backend=found_backend,
             problem=problem,
             state=state,
             columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if held is not None)),
@@ -164,12 +169,12 @@ def fit(
             epochs=epochs,
             steps_per_epoch=given.steps,
             build=lambda theta, buffers, records: Model(
-                net, theta, buffers, found_loss, on, flat, records, **vars(schema)
+                net, theta, buffers, found_loss, found_backend, flat, records, **vars(schema)
             ),
             history=history,
         )
         feed = given.feed(problem)
-        plan = Plan(feed, given.order, _measure(on, problem, held, found_metrics, schema), on_divergence)
+        plan = Plan(feed, given.order, _measure(found_backend, problem, held, found_metrics, schema), on_divergence)
         with closing(feed):
             if kept is None:
                 train(run, plan, listeners)
@@ -223,16 +228,16 @@ def _planned(optimizer: Optimizer, epochs: int, steps_per_epoch: int | None) -> 
 
 
 def _measure(
-    on: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None], schema: Schema
+    backend: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None], schema: Schema
 ) -> Callable[[State], dict[str, Array]]:
     """What is measured on the validation set at an epoch's end, still on the device."""
     # Steady, or a training that is resumed would measure its first epoch with other last bits than one in a go.
-    forward = ForwardPass(on, problem.network, steady=True)
+    forward = ForwardPass(backend, problem.network, steady=True)
 
     def measure(state: State) -> dict[str, Array]:
         if held is None:
             return {}
-        values = evaluate(on, forward.load(state.theta, state.buffers), problem.loss, held, metrics, schema)
+        values = evaluate(backend, forward.load(state.theta, state.buffers), problem.loss, held, metrics, schema)
         return {f"val_{name}": value for name, value in values.items()}
 
     return measure
@@ -252,7 +257,7 @@ def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple
     return network, find_loss(loss)
 
 
-def _choose(
+def _make_backend(
     name: str | Backend,
     X: Any,
     device: Any,
@@ -262,18 +267,20 @@ def _choose(
     before: Model | None,
 ) -> Backend:
     if before is not None and name in ("auto", before.backend.name):
-        here = before.backend
-        return choose_backend(
-            here.name,
-            device=here.device if device is None else device,
-            dtype=dtype_name(here.dtype) if dtype is None else dtype,
-            compile=here.compiled if compile is None else compile,
-            precision=here.precision if precision is None else precision,
+        before_backend = before.backend
+        return make_backend(
+            before_backend.name,
+            device=before_backend.device if device is None else device,
+            dtype=dtype_name(before_backend.dtype) if dtype is None else dtype,
+            compile=before_backend.compiled if compile is None else compile,
+            precision=before_backend.precision if precision is None else precision,
         )
-    return choose_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=X)
+    return make_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=X)
 
 
-def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction, schema: Schema) -> Batch:
+def _validation(
+    backend: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction, schema: Schema
+) -> Batch:
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
         shown = " ".join(repr(validation).split())[:60]
         raise ConfigurationError(f"validation must be (X, y) or (X, y, sample_weight), got {shown}.")
@@ -281,13 +288,16 @@ def _validation(on: Backend, validation: Sequence[Any], net: Sequential, loss: L
     what = "the validation X"
     X = read_rows(schema.inputs(X, what=what, unseen="warn"), what)
     y, weight = schema.targets(y, "the validation y"), schema.weights(weight, "the validation weights")
-    return prepare(on, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
+    return prepare(backend, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
 
 
-def _start(on: Backend, problem: Problem, before: Model | None, seed: int, epochs_before: int) -> State:
+def _start(backend: Backend, problem: Problem, before: Model | None, seed: int, epochs_before: int) -> State:
     if before is None:
-        theta, buffers = on.asarray(problem.network.initial_theta(seed)), on.asarray(problem.network.initial_buffers())
+        theta, buffers = (
+            backend.asarray(problem.network.initial_theta(seed)),
+            backend.asarray(problem.network.initial_buffers()),
+        )
     else:
-        here = before if before.backend == on else before.to(on)
-        theta, buffers = on.copy(here.theta), on.copy(here.buffers)
-    return fresh_state(on, problem, theta, buffers, seed, epochs_before=epochs_before)
+        before_backend = before if before.backend == backend else before.to(backend)
+        theta, buffers = backend.copy(before_backend.theta), backend.copy(before_backend.buffers)
+    return fresh_state(backend, problem, theta, buffers, seed, epochs_before=epochs_before)

@@ -95,8 +95,8 @@ class Keeper:
             self._best, self._best_model = watched(record), run.model()
 
     def _write(self, run: Run, place: Place) -> None:
-        on = run.backend
-        if place == self._written or (place.step and not on.to_numpy(is_finite(on, run.state))[0]):
+        backend = run.backend
+        if place == self._written or (place.step and not backend.to_numpy(is_finite(backend, run.state))[0]):
             return  # or on its way to the end of a lost epoch: the checkpoint before is a good one
         if self._try(lambda: self._replace(run, place)):
             self._written = place
@@ -129,8 +129,8 @@ class Keeper:
             if self._best_model is None and record is not None:
                 self._look(run, record)
         if self._best_model is not None:
-            model, on = self._best_model, self._best_model.backend
-            arrays = {"theta": on.to_numpy(model.theta), "buffers": on.to_numpy(model.buffers)}
+            model, backend = self._best_model, self._best_model.backend
+            arrays = {"theta": backend.to_numpy(model.theta), "buffers": backend.to_numpy(model.buffers)}
             described = {**model.description(lenient=True), "training": {"identity": dict(self._identity)}}
             serialization.write(self._folder / BEST, arrays, described, mark=self._mark)
             self._best_model = None

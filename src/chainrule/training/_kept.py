@@ -24,7 +24,7 @@ from ._step import Problem
 
 
 def identity_of(
-    on: Backend,
+    backend: Backend,
     network: Sequential,
     problem: Problem,
     given: Examples,
@@ -46,11 +46,11 @@ def identity_of(
         "seed": seed,
         "batch_size": given.batch_size,
         "shuffle": shuffle,
-        "backend": on.name,
-        "dtype": dtype_name(on.dtype),
-        "precision": on.precision,
-        "data": fingerprint(on, given.data),
-        "validation": fingerprint(on, held),
+        "backend": backend.name,
+        "dtype": dtype_name(backend.dtype),
+        "precision": backend.precision,
+        "data": fingerprint(backend, given.data),
+        "validation": fingerprint(backend, held),
         "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),
     }
     made: dict[str, Any] = json.loads(json.dumps(parts))  # as it will be read back

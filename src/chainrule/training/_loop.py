@@ -154,16 +154,20 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
 
 def _begin(run: Run, done: int) -> State:
     """Set the epoch's counters to 0, unless some of it is done, and keep a copy of the state to come back to."""
-    on = run.backend
+    backend = run.backend
     if done:
-        return copy_state(on, run.state)
+        return copy_state(backend, run.state)
     _zero_sums(run)
-    return copy_state(on, run.state)
+    return copy_state(backend, run.state)
 
 
 def _zero_sums(run: Run) -> None:
-    on = run.backend
-    cursor, cost, weight = on.zeros((1,), on.xp.int32), on.zeros(run.state.cost.shape), on.zeros((1,))
+    backend = run.backend
+    cursor, cost, weight = (
+        backend.zeros((1,), backend.xp.int32),
+        backend.zeros(run.state.cost.shape),
+        backend.zeros((1,)),
+    )
     run.state = run.state._replace(cursor=cursor, cost=cost, weight=weight)
 
 
@@ -177,7 +181,7 @@ def _steps(
     kept: State,
 ) -> dict[str, float]:
     """The epoch's steps, and what is measured after them; ends after the step in flight when Ctrl-C was pressed."""
-    on = run.backend
+    backend = run.backend
     listeners = [callback for callback in callbacks if hasattr(callback, "on_step_end")]
     run.step = done
     with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
@@ -192,9 +196,9 @@ def _steps(
             if interrupt.asked:
                 break
         loss = run.state.cost / run.state.weight
-        counted = {"finite": is_finite(on, run.state), "step": on.xp.astype(run.state.step, on.dtype)}
+        counted = {"finite": is_finite(backend, run.state), "step": backend.xp.astype(run.state.step, backend.dtype)}
         arrays = {**counted, "loss": loss, **plan.measure(run.state)}
-        numbers = on.to_numpy(on.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
+        numbers = backend.to_numpy(backend.xp.concat(list(arrays.values())))  # the epoch's one synchronisation
     return dict(zip(arrays, map(float, numbers), strict=True))
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import Backend, dtype_name, select
+from .._backend import Backend, dtype_name, reference_backend
 from .._errors import DeviceMemoryError, readable_size
 from .._typing import Array
 from ..data import check_inputs
@@ -38,26 +38,26 @@ class Needs(NamedTuple):
         return int(_SHARE * free) - self.state - batch_size * self.row
 
 
-def needs_of(on: Backend, network: Sequential) -> Needs:
+def needs_of(backend: Backend, network: Sequential) -> Needs:
     """The estimate for a network."""
-    state = _VECTORS * network.size * np.dtype(dtype_name(on.dtype)).itemsize
-    return Needs(state, _PASSES * bytes_a_row(on, network))
+    state = _VECTORS * network.size * np.dtype(dtype_name(backend.dtype)).itemsize
+    return Needs(state, _PASSES * bytes_a_row(backend, network))
 
 
-def held_back(on: Backend, network: Sequential, X: Any, batch_size: int) -> np.ndarray | None:
+def held_back(backend: Backend, network: Sequential, X: Any, batch_size: int) -> np.ndarray | None:
     """X on the host, checked, where it does not fit on the device beside the training of it; None where it does."""
-    if on.memory is None:
+    if backend.memory is None:
         return None
-    size, free = on.bytes_to_move(X), on.memory.free()
-    if not 0 <= needs_of(on, network).rest(free, batch_size) < size:
+    size, free = backend.bytes_to_move(X), backend.memory.free()
+    if not 0 <= needs_of(backend, network).rest(free, batch_size) < size:
         return None
     warnings.warn(
-        f"X takes {readable_size(size)} and {on.device_name} has {readable_size(free)} free: it stays on the "
+        f"X takes {readable_size(size)} and {backend.device_name} has {readable_size(free)} free: it stays on the "
         "host and is brought over batch by batch, to the same result.",
         UserWarning,
         stacklevel=4,
     )
-    return np.asarray(check_inputs(select("numpy", dtype=dtype_name(on.dtype)), X, network.n_in))
+    return np.asarray(check_inputs(reference_backend("numpy", dtype=dtype_name(backend.dtype)), X, network.n_in))
 
 
 class HeldRows:
@@ -76,10 +76,10 @@ class HeldRows:
         """Nothing reads."""
 
 
-def carrier(on: Backend) -> Callable[[tuple[np.ndarray, np.ndarray]], Array]:
+def carrier(backend: Backend) -> Callable[[tuple[np.ndarray, np.ndarray]], Array]:
     """What takes the rows that ``HeldRows`` chooses to the device."""
-    assert on.memory is not None, "rows are held back from a device with a memory of its own"
-    carry = on.memory.carrier()
+    assert backend.memory is not None, "rows are held back from a device with a memory of its own"
+    carry = backend.memory.carrier()
     return lambda chosen: carry(*chosen)
 
 
@@ -90,32 +90,32 @@ class OnDevice:
     Raises DeviceMemoryError where the memory runs out.
     """
 
-    on: Backend
+    backend: Backend
     network: Sequential
     X: Any
     batch_size: int | None
     _free: int = field(default=0, init=False)
 
     def __enter__(self) -> None:
-        memory = self.on.memory
+        memory = self.backend.memory
         self._free = 0 if memory is None else memory.free()
         with ExitStack() as inside:
-            inside.enter_context(self.on.active())
+            inside.enter_context(self.backend.active())
             if memory is not None:
                 inside.enter_context(memory.returned())
             self._inside = inside.pop_all()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        ran_out = isinstance(error, MemoryError) and self.on.memory is not None
+        ran_out = isinstance(error, MemoryError) and self.backend.memory is not None
         if error is not None and ran_out:
             traceback.clear_frames(error.__traceback__)  # they hold the arrays that filled the memory
         self._inside.close()
         if ran_out:
-            needs, size = needs_of(self.on, self.network), self.on.bytes_to_move(self.X)
-            raise _ran_out(self.on, needs, size, self._free, self.batch_size or DEFAULT_BATCH) from error
+            needs, size = needs_of(self.backend, self.network), self.backend.bytes_to_move(self.X)
+            raise _ran_out(self.backend, needs, size, self._free, self.batch_size or DEFAULT_BATCH) from error
 
 
-def _ran_out(on: Backend, needs: Needs, size: int, free: int, batch_size: int) -> DeviceMemoryError:
+def _ran_out(backend: Backend, needs: Needs, size: int, free: int, batch_size: int) -> DeviceMemoryError:
     spare, total = needs.rest(free, 0), needs.state + needs.row * batch_size
     rows = (spare - size if 2 * size < spare else spare) // needs.row  # a large X stays on the host
     if rows <= 0:
@@ -125,6 +125,6 @@ def _ran_out(on: Backend, needs: Needs, size: int, free: int, batch_size: int) -
             f"about batch_size={rows} would fit." if rows < batch_size else "free some, or take a smaller batch_size."
         )
     return DeviceMemoryError(
-        f"{on.device_name} ran out of memory: this training takes about {readable_size(total)} besides X with "
+        f"{backend.device_name} ran out of memory: this training takes about {readable_size(total)} besides X with "
         f"batch_size={batch_size}, and {readable_size(free)} were free: {remedy}"
     )
