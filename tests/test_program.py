@@ -155,7 +155,7 @@ def test_a_step_of_shapes_without_a_program_gives_the_bits_of_a_recorded_one(
     for weighted, members in itertools.product((False, True), (None, (0, 1))):
         want = run(on, problem, on.compile(make_epoch_step, problem), weighted=weighted, members=members)
         with monkeypatch.context() as patch:
-            patch.setattr(_program, "_KEPT", 1)
+            patch.setattr(_program, "_CACHED", 1)
             program = on.compile(make_epoch_step, problem)
             got = run(on, problem, program, weighted=weighted, members=members)
         assert isinstance(program, Replayed)
@@ -185,13 +185,13 @@ def test_of_many_shapes_a_few_are_recorded_and_one_that_stays() -> None:
     assert isinstance(program, Replayed)
     for rows in [*range(1, 81)] * 3:
         state, want = program(state, np.ones(rows)), want + rows
-    assert len(program._programs) == _program._KEPT
-    assert len(calls) == 80 * 3 - 2 * _program._KEPT  # replayed, a step does not call Python
+    assert len(program._programs) == _program._CACHED
+    assert len(calls) == 80 * 3 - 2 * _program._CACHED  # replayed, a step does not call Python
     for _ in range(_program._PATIENCE + 2):
         state, want = program(state, np.ones(80)), want + 80
     assert calls[-3:] == [80] * 3
-    assert len(calls) == 80 * 3 - 2 * _program._KEPT + _program._PATIENCE
-    assert len(program._programs) == _program._KEPT
+    assert len(calls) == 80 * 3 - 2 * _program._CACHED + _program._PATIENCE
+    assert len(program._programs) == _program._CACHED
     assert state.total.tolist() == [want]
 
 

@@ -43,7 +43,7 @@ FAR = 30.0
 # The usual initial weights make of inputs of mean square q pre-activations of mean square q to 2 q. Where q is far from
 # 1 all units begin far out, or all near 0. Zeros and ones, and pixels from 0 to 16 (q up to 86), learn as they are.
 LOUD, FAINT = 10.0, 0.01  # square roots of q
-# How many numbers of each layer's activations and gradients are kept for histograms.
+# How many numbers of each layer's activations and gradients are stored for histograms.
 SAMPLE = 10_000
 
 _WEIGHTS = "he_normal (ReLU), glorot_uniform (tanh) or sigmoid_glorot_normal (sigmoid) weights, or batch normalisation"

@@ -259,9 +259,9 @@ def _with_gaps(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     if not gaps.any():
         return values
     kind = values.dtype.kind
-    kept = kind == "O" or (kind in "iu" and ((values > _EXACT) | (values < -_EXACT))[~gaps].any())
-    made = values.astype(object if kept else np.result_type(values.dtype, np.float32))
-    made[gaps] = None if kept else np.nan
+    as_objects = kind == "O" or (kind in "iu" and ((values > _EXACT) | (values < -_EXACT))[~gaps].any())
+    made = values.astype(object if as_objects else np.result_type(values.dtype, np.float32))
+    made[gaps] = None if as_objects else np.nan
     return made
 
 

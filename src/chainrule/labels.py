@@ -86,8 +86,8 @@ def _label_array(labels: list[Any]) -> np.ndarray:
     made = np.asarray(labels)
     if made.dtype.kind in "mM":
         return made
-    kept: list[Any] = made.tolist()
-    if kept == labels and list(map(type, kept)) == list(map(type, labels)) and made.itemsize <= _WIDEST:
+    listed: list[Any] = made.tolist()
+    if listed == labels and list(map(type, listed)) == list(map(type, labels)) and made.itemsize <= _WIDEST:
         return made
     if all(type(label) is int and 0 <= label < 2**64 for label in labels):
         return np.asarray(labels, dtype=np.uint64)

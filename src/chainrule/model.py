@@ -373,7 +373,7 @@ class Model:
 
     def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
         """The pass that ends in ``finish``: one for each thread, since what it keeps must not be shared."""
-        passes: dict[Any, ForwardPass] = vars(self._kept).setdefault("passes", {})
+        passes: dict[Any, ForwardPass] = vars(self._cache).setdefault("passes", {})
         if finish not in passes:
             self._check_finite()
             last = None if finish is None else partial(finish, self.loss)
@@ -382,7 +382,7 @@ class Model:
         return passes[finish]
 
     @cached_property
-    def _kept(self) -> threading.local:
+    def _cache(self) -> threading.local:
         return threading.local()
 
     def _answer(self, prediction: Array, X: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from .._errors import BackendError
 from ._trees import leaves, rebuild, shapes
 
-_KEPT = 8  # graphs of one step; a training has one a batch size
+_CACHED = 8  # graphs of one step; a training has one a batch size
 
 
 class Captured:
@@ -39,7 +39,7 @@ class Captured:
         try:
             if key not in self._graphs:
                 self._graphs[key] = Graph(self._step, own, inputs)
-                if len(self._graphs) > _KEPT:
+                if len(self._graphs) > _CACHED:
                     del self._graphs[next(iter(self._graphs))]
             return self._graphs[key].launch(inputs)
         except BackendError:

@@ -21,7 +21,7 @@ from ._record import Node, Place, RecordingError, Tape, Traced, array_of, opaque
 from ._trees import leaves, rebuild, shapes
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
-_KEPT = 8  # programs of one step; a training has one a batch size
+_CACHED = 8  # programs of one step; a training has one a batch size
 _PATIENCE = 32  # steps of other shapes in a row, after which these get a program in the place of the oldest
 
 Arrays = dict[Place, np.ndarray]
@@ -83,7 +83,7 @@ class Replayed:
         except (RecordingError, TypeError, AttributeError) as error:
             self._give_up(error)
             return self._step(state, *inputs)
-        if len(self._programs) == _KEPT:
+        if len(self._programs) == _CACHED:
             del self._programs[next(iter(self._programs))]
         self._programs[key] = program
         self._take(key, own, inputs)
@@ -98,7 +98,7 @@ class Replayed:
         """
         self._waited = self._waited + 1 if key == self._last else 1
         self._last = key
-        return len(self._programs) < _KEPT or self._waited > _PATIENCE
+        return len(self._programs) < _CACHED or self._waited > _PATIENCE
 
     def _take(self, key: Any, own: Any, inputs: tuple[Any, ...]) -> None:
         self._program, self._state, self._shapes, self._inputs = self._programs[key], own, key[0], inputs
@@ -165,10 +165,10 @@ class Program:
         moved = [(own, new) for (old, own), new in zip(state.items(), after, strict=True) if new is not old]
         if _roots([new for _, new in moved]) & (state.keys() | set(inputs)):
             raise RecordingError("an array of the state becomes another one, or an argument")
-        kept = [*(new for _, new in moved), *results]
+        needed = [*(new for _, new in moved), *results]
         self._inputs: dict[Place, Any] = dict.fromkeys(inputs)
         self._arrays = dict(state)
-        nodes = _assign(_live(nodes, kept), self._arrays, self._inputs.keys(), kept)
+        nodes = _assign(_live(nodes, needed), self._arrays, self._inputs.keys(), needed)
         self._late = {i: node for i, node in enumerate(nodes) if _roots(node.inputs) & self._inputs.keys()}
         self.calls = [_late if i in self._late else self._bind(node) for i, node in enumerate(nodes)]
         self.calls += [partial(np.copyto, own, self._find(new)) for own, new in moved]
@@ -196,9 +196,9 @@ def _late() -> None:
     """Stands for a call until the arguments that it reads are known."""
 
 
-def _live(nodes: Sequence[Node], kept: Sequence[Any]) -> list[Node]:
+def _live(nodes: Sequence[Node], needed: Sequence[Any]) -> list[Node]:
     """The calls whose outputs are read, or which overwrite an array; in their order."""
-    read, live = _roots(kept), []
+    read, live = _roots(needed), []
     for node in reversed(nodes):
         if node.kernel.writes or read & set(node.outputs):
             live.append(node)
@@ -206,10 +206,10 @@ def _live(nodes: Sequence[Node], kept: Sequence[Any]) -> list[Node]:
     return live[::-1]
 
 
-def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, kept: Sequence[Any]) -> list[Node]:
+def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, needed: Sequence[Any]) -> list[Node]:
     """Put an array for each output into ``arrays``; return the calls that are left to make."""
     last = {root: i for i, node in enumerate(nodes) for root in _roots((*node.inputs, *node.outputs))}
-    last |= dict.fromkeys(_roots(kept), len(nodes))
+    last |= dict.fromkeys(_roots(needed), len(nodes))
     taken = arrays.keys() | inputs
     pieces = {i: _place(node, i, last, taken, arrays) for i, node in enumerate(nodes) if node.kernel is JOIN}
     owned: Arrays = {}  # the memory of what is still read

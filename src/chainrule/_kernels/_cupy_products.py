@@ -106,11 +106,11 @@ def _products(stream: Any) -> Products:
     """What the stream keeps; made before it is captured, in a step that warms up."""
     import cupy
 
-    kept = _by_stream(cupy.cuda.Device().id)
-    if stream not in kept:
+    by_stream = _by_stream(cupy.cuda.Device().id)
+    if stream not in by_stream:
         memory = cupy.cuda.alloc(WORKSPACE)
-        kept[stream] = Products(load(), Workspace(memory.ptr, WORKSPACE, memory))
-    return kept[stream]
+        by_stream[stream] = Products(load(), Workspace(memory.ptr, WORKSPACE, memory))
+    return by_stream[stream]
 
 
 @cache

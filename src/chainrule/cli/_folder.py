@@ -24,7 +24,7 @@ from ._ours import holds_something, standing
 from ._outputs import refuse_inputs
 
 _RESULTS = ("model.safetensors", "history.csv", "curves.png")
-_KEPT = ("epoch-*.safetensors", "best.safetensors")  # in checkpoints
+_CHECKPOINTS = ("epoch-*.safetensors", "best.safetensors")  # in checkpoints
 _STAGE = "unfinished"
 _LOCK = ".chainrule-lock"
 
@@ -158,11 +158,11 @@ def _latest(first: Path) -> Path | None:
 
 def _trained(place: Path) -> float:
     """When the newest checkpoint was written, 0 where there is none."""
-    return max((path.stat().st_mtime for path in (place / "checkpoints").glob(_KEPT[0])), default=0.0)
+    return max((path.stat().st_mtime for path in (place / "checkpoints").glob(_CHECKPOINTS[0])), default=0.0)
 
 
 def _is_unfinished(out: Path) -> bool:
-    if any(any((stage / "checkpoints").glob(_KEPT[0])) for stage in _stages(out)):
+    if any(any((stage / "checkpoints").glob(_CHECKPOINTS[0])) for stage in _stages(out)):
         return True
     try:
         return has_unfinished(out / "checkpoints")
@@ -204,8 +204,12 @@ def _workplace(out: Path, wanted: Wanted) -> Path:
 
 def _files(place: Path) -> list[Path]:
     """What stands in this folder under the names that a run writes, whatever it is."""
-    kept = place / "checkpoints"
-    inside = [path for pattern in _KEPT for path in kept.glob(pattern)] if kept.is_dir() else [kept]
+    checkpoints = place / "checkpoints"
+    inside = (
+        [path for pattern in _CHECKPOINTS for path in checkpoints.glob(pattern)]
+        if checkpoints.is_dir()
+        else [checkpoints]
+    )
     return [path for path in (*(place / name for name in _RESULTS), *inside) if path.exists()]
 
 
@@ -253,12 +257,12 @@ def _locked(folder: Path, name: str = _LOCK) -> Iterator[None]:
 
 def _remove_empty(place: Path) -> None:
     """Take away the folder of a run that wrote nothing."""
-    kept = place / "checkpoints"
+    checkpoints = place / "checkpoints"
     if any(holds_something(path) for path in _files(place)):
         return
-    for path in (*_files(place), kept / "lock", place / _LOCK):
+    for path in (*_files(place), checkpoints / "lock", place / _LOCK):
         with suppress(OSError):
             path.unlink()
-    for folder in (kept, place):
+    for folder in (checkpoints, place):
         with suppress(OSError):
             folder.rmdir()

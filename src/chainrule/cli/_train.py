@@ -87,7 +87,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
     """Train on ``data`` and write model.safetensors, history.csv and curves.png; the exit code."""
     wanted = Wanted(options.out, Path(data).stem, (data, options.target), options.resume, options.overwrite)
     wanted.check()
-    kept = Checkpoint("", every=options.checkpoint)
+    checkpoint = Checkpoint("", every=options.checkpoint)
     backend = make_backend(options.backend, device=options.device, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
@@ -128,7 +128,7 @@ def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> 
                 penalty=Penalty(l2=options.l2) if options.l2 else None,
                 clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
                 callbacks=callbacks,
-                checkpoint=replace(kept, folder=folder.checkpoints),
+                checkpoint=replace(checkpoint, folder=folder.checkpoints),
                 resume=options.resume,
                 backend=backend,
                 preprocessing=prepared,

@@ -70,10 +70,10 @@ class Convergence:
         if self.best is not None:
             run.restore(self.best)
         if nothing := self._says_nothing():
-            kept = "last" if self.best is None else "first"
+            ends_with = "last" if self.best is None else "first"
             warnings.warn(
-                f"the validation score was {nothing}: early stopping goes by nothing, and the {kept} weights are kept. "
-                "Give X_val and y_val of which it can be computed, or scoring='loss'.",
+                f"the validation score was {nothing}: early stopping goes by nothing, and the {ends_with} weights are "
+                "kept. Give X_val and y_val of which it can be computed, or scoring='loss'.",
                 stacklevel=2,
             )
 

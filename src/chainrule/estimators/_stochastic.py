@@ -228,5 +228,5 @@ def _diverged(estimator: Any, error: DivergenceError, run: Run, convergence: Con
     convergence.ended = True
     if convergence.best is not None:
         run.restore(convergence.best)
-    kept = "last good weights" if convergence.best is None else "best weights so far"
-    warnings.warn(f"{NON_FINITE} {error} The {kept} are kept.", RuntimeWarning, stacklevel=2)
+    ends_with = "last good weights" if convergence.best is None else "best weights so far"
+    warnings.warn(f"{NON_FINITE} {error} The {ends_with} are kept.", RuntimeWarning, stacklevel=2)

@@ -51,11 +51,16 @@ def with_held_out(
 ) -> Task:
     """The task with some of its rows held out. Their weights are the user's: ``class_weight`` is for training."""
     rows, held = split
-    kept = None if weight is None else weight[held]
-    batch = place(task.backend, take_rows(task.data.x, held), targets[held], kept)
+    held_weight = None if weight is None else weight[held]
+    batch = place(task.backend, take_rows(task.data.x, held), targets[held], held_weight)
     X_held, y_held = (take_rows(part, held) for part in given)
     shown = Held(
-        X_held, y_held, kept, batch, estimator._constant(targets[held], kept), _lacking(estimator, targets[held])
+        X_held,
+        y_held,
+        held_weight,
+        batch,
+        estimator._constant(targets[held], held_weight),
+        _lacking(estimator, targets[held]),
     )
     trained = estimator._constant(targets[rows], None if weight is None else weight[rows])
     return replace(task, rows=rows, held=shown, constant=trained)

@@ -55,10 +55,10 @@ class Dropout:
 
 
 def dropout_mask(backend: Backend, key: Key, rows: int, columns: int, rate: float) -> Array:
-    """0 where an element is dropped, 1 / (1 - rate) where it is kept."""
-    kept = 65536 / (65536 - drop_threshold(rate))
+    """0 where an element is dropped, 1 / (1 - rate) where it stays."""
+    scale = 65536 / (65536 - drop_threshold(rate))
     mask = backend.xp.astype(keep_mask(backend, key, rows, columns, rate), backend.dtype)
-    return mask * kept
+    return mask * scale
 
 
 @dataclass(frozen=True)

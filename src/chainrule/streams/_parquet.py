@@ -19,7 +19,7 @@ from .._storage import absolute
 from ._npy import require_file, stamp
 from ._windows import WINDOW_BYTES
 
-_KEPT = 2  # blocks in memory: a window ends in one that the next window begins with
+_CACHED = 2  # blocks in memory: a window ends in one that the next window begins with
 _NAMES = (".parquet", ".parq", ".pq")
 _OPEN = 16  # files: a folder may have more than a process may hold open
 
@@ -103,7 +103,7 @@ class Parquet:
         self.shape = (self.starts.pop(), width)
         if self.shape[0] == 0:
             raise DataError(f"{path} has no rows: there is nothing to learn from or to predict.")
-        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._opened: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -156,14 +156,14 @@ class Parquet:
 
     def _block(self, number: int) -> np.ndarray:
         with self._lock:
-            if number not in self._kept:
+            if number not in self._cache:
                 with _reading(self._files[self._blocks[number].file].path):
-                    self._kept[number] = self._read(self._blocks[number])
-                self._kept[number].flags.writeable = False
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(number)
-            return self._kept[number]
+                    self._cache[number] = self._read(self._blocks[number])
+                self._cache[number].flags.writeable = False
+                if len(self._cache) > _CACHED:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(number)
+            return self._cache[number]
 
     def _open_file(self, number: int) -> Any:
         file = self._files[number]
@@ -278,13 +278,13 @@ def _chosen(path: Path, schema: Any, columns: list[str] | None, drop: list[str])
     for name in (*(columns or ()), *drop):
         if name not in schema.names:
             raise unknown_name("column", name, schema.names)
-    kept = [name for name in columns or _without_index(schema) if name not in drop]
-    if not kept:
+    names = [name for name in columns or _without_index(schema) if name not in drop]
+    if not names:
         raise ConfigurationError("no column is left: leave fewer out.")
-    twice = [name for name in kept if kept.count(name) > 1 or schema.names.count(name) > 1]
+    twice = [name for name in names if names.count(name) > 1 or schema.names.count(name) > 1]
     if twice:
         raise ConfigurationError(f"the column {twice[0]!r} of {path} is there twice: name each column once.")
-    return kept
+    return names
 
 
 def _without_index(schema: Any) -> list[str]:

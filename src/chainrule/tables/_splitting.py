@@ -13,15 +13,15 @@ from .._random import host_generator
 def split(
     n: int, y: np.ndarray | None = None, *, fraction: float, seed: int, stratify: bool = False, part: str = "test"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held out): two disjoint ascending index arrays that together are 0..n-1.
+    """(the rest, held out): two disjoint ascending index arrays that together are 0..n-1.
 
     ``round(fraction n)`` rows are held out, at least one and never all (none where ``fraction`` is 0). With
     ``stratify``, each class of ``y`` gives its share, rounded by the largest remainder, and keeps at least one row.
     ``part`` says what the rows are held out for, so that a test and a validation part are drawn independently.
 
     Example:
-        >>> kept, held_out = split(10, fraction=0.2, seed=0)
-        >>> len(kept), len(held_out)
+        >>> rest, held_out = split(10, fraction=0.2, seed=0)
+        >>> len(rest), len(held_out)
         (8, 2)
     """
     require(0 <= fraction < 1, f"the fraction of rows to hold out must be in [0, 1), got {fraction}.")

@@ -94,9 +94,9 @@ class EarlyStopping:
             run.restore(self._snapshot)
         last = run.history[-1][self.monitor] if self._waited and self.best in (0, math.inf) else 1.0
         if nothing := _says_nothing(self.monitor, self.best, last):
-            kept = "last" if self._snapshot is None else "first"
+            ends_with = "last" if self._snapshot is None else "first"
             warnings.warn(
-                f"{self.monitor} was {nothing}: training ends with the weights of the {kept} epoch. {_REMEDY}.",
+                f"{self.monitor} was {nothing}: training ends with the weights of the {ends_with} epoch. {_REMEDY}.",
                 stacklevel=2,
             )
 

@@ -132,8 +132,8 @@ def fit(
     before = network if isinstance(network, Model) else None
     net, found_loss = _what(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
-    listeners, kept = check_callbacks(callbacks), as_checkpoint(checkpoint)
-    _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and kept is None)
+    listeners, found_checkpoint = check_callbacks(callbacks), as_checkpoint(checkpoint)
+    _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and found_checkpoint is None)
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
     like = X if batches is None else _inputs_of(batches.first)
     schema = training_schema(None if before is None else before.schema, preprocessing, like, net.n_in)
@@ -157,7 +157,7 @@ def fit(
         problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
         identity = (
             {}
-            if kept is None
+            if found_checkpoint is None
             else identity_of(found_backend, net, problem, given, held, found_metrics, seed, shuffle, before)
         )
         run = Run(
@@ -176,10 +176,10 @@ def fit(
         feed = given.feed(problem)
         plan = Plan(feed, given.order, _measure(found_backend, problem, held, found_metrics, schema), on_divergence)
         with closing(feed):
-            if kept is None:
+            if found_checkpoint is None:
                 train(run, plan, listeners)
             else:
-                train_kept(run, plan, listeners, kept, resume, identity)
+                train_kept(run, plan, listeners, found_checkpoint, resume, identity)
         model = run.model()
         del run, plan, feed, given, held, state  # or their memory would not be free yet when it is given back
     return model

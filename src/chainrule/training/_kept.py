@@ -58,24 +58,24 @@ def identity_of(
 
 
 def train_kept(
-    run: Run, plan: Plan, listeners: list[object], kept: Checkpoint, resume: bool, identity: dict[str, Any]
+    run: Run, plan: Plan, listeners: list[object], checkpoint: Checkpoint, resume: bool, identity: dict[str, Any]
 ) -> None:
     """Train with checkpoints, from the newest one if asked to."""
-    lock = FolderLock(Path(kept.folder))
+    lock = FolderLock(Path(checkpoint.folder))
     lock.hold()
     try:
-        left = None if resume else what_is_left(kept.folder)
+        left = None if resume else what_is_left(checkpoint.folder)
         if left is not None:
             raise ConfigurationError(
-                f"{kept.folder} has {left} of a training: go on with resume=True if it is this one, or give another "
-                "folder."
+                f"{checkpoint.folder} has {left} of a training: go on with resume=True if it is this one, or "
+                "give another folder."
             )
-        found = find_checkpoint(kept.folder) if resume else None
+        found = find_checkpoint(checkpoint.folder) if resume else None
         before = None if found is None else resumed(run.backend, run.state, *found, identity)
         if before is not None:
             run.state, run.history = before.state, before.history
             run.rate_scale, run.recoveries = before.rate_scale, before.recoveries
-        keeper = Keeper(kept, lock, identity, listeners, None if before is None else before.place)
+        keeper = Keeper(checkpoint, lock, identity, listeners, None if before is None else before.place)
         train(run, plan, [*listeners, keeper], before)
     finally:
         lock.release()

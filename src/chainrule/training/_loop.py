@@ -25,7 +25,7 @@ from ._run import Run
 from ._step import State, copy_state, owned_state
 
 OnDivergence = Literal["raise", "stop", "recover"]
-_KEPT = " The error's .model has the last good weights."
+_HAS_MODEL = " The error's .model has the last good weights."
 _NOTE = "The training's weights so far are in this error's .model."
 _RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which something else is wrong
 
@@ -120,22 +120,22 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
     """One epoch, but for the steps that are ``done``, its record, and its divergence if it has one."""
     started, run.step = time.perf_counter(), done
     _call(callbacks, "on_epoch_begin", run)
-    kept, order = _begin(run, done), plan.order(run.epoch)
+    epoch_start, order = _begin(run, done), plan.order(run.epoch)
     try:
         for attempt in count(1):
-            measured = _steps(run, plan, order, callbacks, interrupt, done, kept)
+            measured = _steps(run, plan, order, callbacks, interrupt, done, epoch_start)
             if measured.pop("finite"):
                 break
-            error = _divergence(run, kept, plan, order, done)
+            error = _divergence(run, epoch_start, plan, order, done)
             if attempt == 2:
                 run.good = run.good[:1]  # the best epoch's end was on its way to infinity already
             if not _go_on(run, plan, error):
                 return
-            kept, done = copy_state(run.backend, run.state), 0
+            epoch_start, done = copy_state(run.backend, run.state), 0
     except BaseException:
         with suppress(Exception):  # a device that fails
             if not run.backend.to_numpy(is_finite(run.backend, run.state))[0]:
-                run.state, run.step = kept, done
+                run.state, run.step = epoch_start, done
         raise
     if interrupt.asked:
         run.stop("interrupted")
@@ -178,7 +178,7 @@ def _steps(
     callbacks: Sequence[object],
     interrupt: Interrupt,
     done: int,
-    kept: State,
+    epoch_start: State,
 ) -> dict[str, float]:
     """The epoch's steps, and what is measured after them; ends after the step in flight when Ctrl-C was pressed."""
     backend = run.backend
@@ -189,7 +189,7 @@ def _steps(
             try:
                 run.state = plan.feed.step(run.state, rows)
             except BaseException:  # half of it may be in the state, which it was free to write over
-                run.state, run.step = kept, done
+                run.state, run.step = epoch_start, done
                 raise
             run.step, run.trained = number, True
             _call(listeners, "on_step_end", run)
@@ -204,7 +204,7 @@ def _steps(
 
 def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
     """Take the epoch again, from good weights at half the rate: True. Or end the training: False. Or raise."""
-    what = str(error).removesuffix(_KEPT)
+    what = str(error).removesuffix(_HAS_MODEL)
     if plan.on_divergence == "stop":
         warnings.warn(f"{what} Training ends with the last good weights.", stacklevel=6)
         run.stop("training diverged")
@@ -220,13 +220,13 @@ def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
     return True
 
 
-def _divergence(run: Run, kept: State, plan: Plan, order: np.ndarray, done: int) -> DivergenceError:
+def _divergence(run: Run, epoch_start: State, plan: Plan, order: np.ndarray, done: int) -> DivergenceError:
     with np.errstate(all="ignore"):
-        found = locate(run.backend, run.problem, kept, plan.feed, order, run.step, done)
+        found = locate(run.backend, run.problem, epoch_start, plan.feed, order, run.step, done)
     run.state = found.good
     return DivergenceError(
         f"training diverged in epoch {run.epoch}, step {found.step} of {max(run.steps_per_epoch or 0, run.step)}: the "
-        f"first number that is not finite came from {found.layer}; {found.cause}.{_KEPT}",
+        f"first number that is not finite came from {found.layer}; {found.cause}.{_HAS_MODEL}",
         epoch=run.epoch,
         step=found.step,
         layer=found.layer,

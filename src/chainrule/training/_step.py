@@ -137,14 +137,14 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> Step:
         if problem.clip is not None:
             gradient = problem.clip(backend, gradient)
         eta = state.scale * schedule.rate(xp, t)
-        kept = _copies(backend, state) if guarded and batch.weight is not None else None
+        before_update = _copies(backend, state) if guarded and batch.weight is not None else None
         theta, moments = backend.run(update, problem.optimizer, state.theta, gradient, state.moments, t, eta)
         weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
-        if kept is not None and weight is not None:
+        if before_update is not None and weight is not None:
             live = weight > 0.0
-            theta = xp.where(live, theta, kept.theta)
-            moments = tuple(xp.where(live, new, old) for new, old in zip(moments, kept.moments, strict=True))
-            buffers = xp.where(live, buffers, kept.buffers) if problem.network.buffer_layout.size else buffers
+            theta = xp.where(live, theta, before_update.theta)
+            moments = tuple(xp.where(live, new, old) for new, old in zip(moments, before_update.moments, strict=True))
+            buffers = xp.where(live, buffers, before_update.buffers) if problem.network.buffer_layout.size else buffers
         counters = state.step, state.cursor, state.cost, state.weight
         by = weight if problem.epoch_mean == "weights" else None
         count, cursor, total, seen = backend.run(advance, counters, value, batch.x.shape[-2], by)
