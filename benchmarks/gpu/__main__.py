@@ -16,7 +16,7 @@ from .ladder import DRY, STAGES, WHOLE, Stage
 from .lanes import CONTENDERS, Lane
 from .machine import card, described
 from .race import Budget, Row, measure
-from .runners import Place
+from .runners import DeviceName
 from .table import crossovers, table
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -26,8 +26,8 @@ WHOLE_RUN, ONE_STAGE = 465.0, 165.0  # seconds: under eight minutes, and under t
 def main(arguments: list[str] | None = None) -> int:
     """0; or 1 and one sentence where there is no device."""
     asked = _parser().parse_args(arguments)
-    place: Place = "cpu" if asked.dry_run else "cuda"
-    if place == "cpu":
+    device: DeviceName = "cpu" if asked.dry_run else "cuda"
+    if device == "cpu":
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the threads of ten contenders would fight over few cores
     else:
         try:
@@ -37,16 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     stage = DRY if asked.dry_run else STAGES.get(asked.stage, WHOLE)
     budget = Budget((asked.seconds or (ONE_STAGE if asked.stage else WHOLE_RUN)) - asked.spent)
-    record = described(place) | {"stage": asked.stage, "seconds": budget.seconds}
+    record = described(device) | {"stage": asked.stage, "seconds": budget.seconds}
     path = None if asked.dry_run and asked.out is None else _file(asked.out or RESULTS, record["device"], asked.stage)
-    run(record, stage, place, budget, path)
+    run(record, stage, device, budget, path)
     print(table(record))
     if path is not None:
         print(f"\nwrote {path}")
     return 0
 
 
-def run(record: dict[str, Any], stage: Stage, place: Place, budget: Budget, path: Path | None) -> None:
+def run(record: dict[str, Any], stage: Stage, device: DeviceName, budget: Budget, path: Path | None) -> None:
     """Fill ``record``, which is written to ``path`` after every rung."""
 
     def save(rows: list[Row], not_measured: list[Row]) -> None:
@@ -57,13 +57,13 @@ def run(record: dict[str, Any], stage: Stage, place: Place, budget: Budget, path
         record.update(rows=list(rows), not_measured=not_measured, crossover=found)
         write(record, path)
 
-    lanes = {name: Lane(name, place) for name in CONTENDERS}
+    lanes = {name: Lane(name, device) for name in CONTENDERS}
     try:
         measure(stage, lanes, budget, save)
     finally:
         for lane in lanes.values():
             lane.close()
-        if place == "cuda":
+        if device == "cuda":
             record["clocks"]["after"] = card()
         write(record, path)
 

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from .ladder import Rung
-from .runners import B1, B2, EPSILON, RATE, Place, Runner, clocked, pieces, predicting
+from .runners import B1, B2, EPSILON, RATE, DeviceName, Runner, clocked, pieces, predicting
 
 # JAX's words for the products' precision; its own choice on recent GPUs is tf32.
 _PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "default"}
 
 
-def scan(rung: Rung, place: Place) -> Runner:
+def scan(rung: Rung, device: DeviceName) -> Runner:
     import jax
 
-    device = jax.devices("gpu" if place == "cuda" else "cpu")[0]
-    return (_prediction if rung.kind == "inference" else _training)(rung, partial(jax.device_put, device=device))
+    found = jax.devices("gpu" if device == "cuda" else "cpu")[0]
+    return (_prediction if rung.kind == "inference" else _training)(rung, partial(jax.device_put, device=found))
 
 
 def _forward(rung: Rung, weights: Any, x: Any) -> Any:

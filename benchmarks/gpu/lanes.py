@@ -13,9 +13,9 @@ import numpy as np
 
 from . import jax_scan, ours, products, torch_forms
 from .ladder import Rung
-from .runners import NotMeasuredError, Place, Runner
+from .runners import DeviceName, NotMeasuredError, Runner
 
-CONTENDERS: Mapping[str, Callable[[Rung, Place], Runner]] = {
+CONTENDERS: Mapping[str, Callable[[Rung, DeviceName], Runner]] = {
     "ours: compiled": ours.compiled,
     "ours: eager": ours.eager,
     "ours: fused": ours.fused,
@@ -35,8 +35,8 @@ CONTENDERS: Mapping[str, Callable[[Rung, Place], Runner]] = {
 class Lane:
     """A contender, seen from the parent. Its process starts with the first rung, and again after it was killed."""
 
-    def __init__(self, name: str, place: Place) -> None:
-        self.name, self._place = name, place
+    def __init__(self, name: str, device: DeviceName) -> None:
+        self.name, self._place = name, device
         self.preparation = 0.0  # seconds, the last, but for one with imports in it
         self._asked = 0.0  # when
         self._process: Any = None
@@ -94,16 +94,16 @@ class Lane:
         return answer
 
 
-def work(connection: Any, name: str, place: Place) -> None:
+def work(connection: Any, name: str, device: DeviceName) -> None:
     """Answer the parent until it ends or is killed."""
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else JAX takes three quarters of the device
-    if place == "cpu":
+    if device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
     with suppress(EOFError, ConnectionError):
-        _answer(connection, CONTENDERS[name], place)
+        _answer(connection, CONTENDERS[name], device)
 
 
-def _answer(connection: Any, make: Callable[[Rung, Place], Runner], place: Place) -> None:
+def _answer(connection: Any, make: Callable[[Rung, DeviceName], Runner], device: DeviceName) -> None:
     """An answer is a value and None, or None and a sentence on what went wrong."""
     runner: Runner | None = None
     imported = False
@@ -115,7 +115,7 @@ def _answer(connection: Any, make: Callable[[Rung, Place], Runner], place: Place
         try:
             if isinstance(message, Rung):
                 runner = None  # its memory is free before the next one is made
-                runner = make(message, place)
+                runner = make(message, device)
                 first = runner.first()
                 runner.seconds()  # the first timing finds out what is left to be found out
                 answer = time.perf_counter() - started if imported else 0.0, first

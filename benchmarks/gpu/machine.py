@@ -52,9 +52,9 @@ def commit() -> str:
         return "unknown"  # a copy without its history
 
 
-def described(place: str) -> dict[str, Any]:
+def described(device: str) -> dict[str, Any]:
     """The start of the record; ``device`` names the file."""
-    found = card() if place == "cuda" else {"device": f"{platform.machine()} CPU"}
+    found = card() if device == "cuda" else {"device": f"{platform.machine()} CPU"}
     return {
         "device": found.pop("device"),
         "driver": found.pop("driver", None),

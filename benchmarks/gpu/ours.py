@@ -16,35 +16,35 @@ from chainrule.data import Batch, make_window
 from chainrule.training._step import Problem, initial_state, make_epoch_step
 
 from .ladder import Rung
-from .runners import B1, B2, EPSILON, RATE, NotMeasuredError, Place, Runner, predicting, stepping
+from .runners import B1, B2, EPSILON, RATE, DeviceName, NotMeasuredError, Runner, predicting, stepping
 
 LIBRARY = {"cuda": "cupy", "cpu": "numpy"}
 
 
-def eager(rung: Rung, place: Place) -> Runner:
-    return _made(rung, _backend(rung, LIBRARY[place], compile=False))
+def eager(rung: Rung, device: DeviceName) -> Runner:
+    return _made(rung, _backend(rung, LIBRARY[device], compile=False))
 
 
-def compiled(rung: Rung, place: Place) -> Runner:
-    return _made(rung, _backend(rung, LIBRARY[place], compile=True))
+def compiled(rung: Rung, device: DeviceName) -> Runner:
+    return _made(rung, _backend(rung, LIBRARY[device], compile=True))
 
 
-def fused(rung: Rung, place: Place) -> Runner:
+def fused(rung: Rung, device: DeviceName) -> Runner:
     """Compiled, with one kernel for all layers in the place of several, which no other backend has."""
-    if place != "cuda" or rung.kind != "training":
+    if device != "cuda" or rung.kind != "training":
         raise NotMeasuredError("the fused kernel trains on a CUDA device.")
-    on = _backend(rung, LIBRARY[place], compile=True)
+    on = _backend(rung, LIBRARY[device], compile=True)
     if _cupy_fused.find(rung.network.net, rung.precision, rung.network.batch, _cupy_fused.shared_limit()) is None:
         raise NotMeasuredError("the fused kernel does not cover this network on this device.")
     kernels = {**on.kernels, value_and_gradient: _cupy_fused.value_and_gradient}
     return _made(rung, replace(on, kernels=kernels))
 
 
-def fit_on_device(rung: Rung, place: Place) -> Runner:
-    return _fits(rung, _backend(rung, LIBRARY[place], compile=None))
+def fit_on_device(rung: Rung, device: DeviceName) -> Runner:
+    return _fits(rung, _backend(rung, LIBRARY[device], compile=None))
 
 
-def fit_on_numpy(rung: Rung, place: Place) -> Runner:
+def fit_on_numpy(rung: Rung, device: DeviceName) -> Runner:
     return _fits(rung, _backend(rung, "numpy", compile=None))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .ladder import Rung
-from .runners import NotMeasuredError, Place, Runner, clocked
+from .runners import DeviceName, NotMeasuredError, Runner, clocked
 from .torch_forms import captured, set_products
 
 Product = tuple[Any, Any, Any]  # a, b, out
@@ -17,11 +17,11 @@ _CROWDED = 8e9  # bytes of a contender
 _CHUNK = 1 << 26  # numbers copied at a time: 256 MB, more than a cache holds
 
 
-def cupy_matmul(rung: Rung, place: Place) -> Runner:
+def cupy_matmul(rung: Rung, device: DeviceName) -> Runner:
     if rung.precision != "float32":
         raise NotMeasuredError("cupy.matmul has no public way to tf32, and bf16 is slower there than float32.")
     _leave_room(rung)
-    if place == "cuda":
+    if device == "cuda":
         import cupy as xp
     else:
         import numpy as xp
@@ -33,20 +33,20 @@ def cupy_matmul(rung: Rung, place: Place) -> Runner:
             xp.copyto(target, source)
 
     products, copies = _work(rung, xp.asarray)
-    return _runner(rung, run, xp.cuda.get_current_stream().synchronize if place == "cuda" else lambda: None)
+    return _runner(rung, run, xp.cuda.get_current_stream().synchronize if device == "cuda" else lambda: None)
 
 
-def torch_mm(rung: Rung, place: Place) -> Runner:
-    run, wait = _torch(rung, place)
+def torch_mm(rung: Rung, device: DeviceName) -> Runner:
+    run, wait = _torch(rung, device)
     return _runner(rung, run, wait)
 
 
-def torch_graph(rung: Rung, place: Place) -> Runner:
+def torch_graph(rung: Rung, device: DeviceName) -> Runner:
     """Without the launches, which at small sizes are longer than the products."""
-    if place != "cuda":
+    if device != "cuda":
         raise NotMeasuredError("a CUDA graph needs a CUDA device.")
     _leave_room(rung)
-    run, wait = _torch(rung, place)
+    run, wait = _torch(rung, device)
     return _runner(rung, captured(run, lambda: None), wait)
 
 
@@ -55,12 +55,12 @@ def _leave_room(rung: Rung) -> None:
         raise NotMeasuredError("the others need the memory; at this size torch.mm alone is as good a floor.")
 
 
-def _torch(rung: Rung, place: Place) -> tuple[Callable[[], None], Callable[[], Any]]:
+def _torch(rung: Rung, device: DeviceName) -> tuple[Callable[[], None], Callable[[], Any]]:
     import torch
 
     set_products(rung)
     dtype = torch.bfloat16 if rung.precision == "bf16" else torch.float32
-    products, copies = _work(rung, lambda x: torch.from_numpy(x).to(place), lambda x: x.to(dtype))
+    products, copies = _work(rung, lambda x: torch.from_numpy(x).to(device), lambda x: x.to(dtype))
 
     def run() -> None:
         for a, b, out in products:
@@ -68,7 +68,7 @@ def _torch(rung: Rung, place: Place) -> tuple[Callable[[], None], Callable[[], A
         for target, source in copies:
             target.copy_(source)
 
-    return run, torch.cuda.synchronize if place == "cuda" else lambda: None
+    return run, torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def _work(

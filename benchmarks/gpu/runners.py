@@ -12,10 +12,21 @@ from contenders import B1, B2, EPSILON, Pieces, pieces
 
 from .ladder import Rung
 
-__all__ = ["B1", "B2", "EPSILON", "RATE", "NotMeasuredError", "Pieces", "Place", "Runner", "pieces", "predicting",
-           "stepping"]  # fmt: skip
+__all__ = [
+    "B1",
+    "B2",
+    "EPSILON",
+    "RATE",
+    "DeviceName",
+    "NotMeasuredError",
+    "Pieces",
+    "Runner",
+    "pieces",
+    "predicting",
+    "stepping",
+]  # fmt: skip
 
-Place = Literal["cuda", "cpu"]
+DeviceName = Literal["cuda", "cpu"]
 
 # A hundredth of Adam's usual. Roundings grow while a network learns: after a hundred steps the losses of grid.py's deep
 # network on NumPy and on torch differ by 4e-2 at a rate of 1e-4, and by 1e-4 at this one.

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .ladder import Rung
-from .runners import B1, B2, EPSILON, RATE, NotMeasuredError, Place, Runner, pieces, predicting, stepping
+from .runners import B1, B2, EPSILON, RATE, DeviceName, NotMeasuredError, Runner, pieces, predicting, stepping
 
 _PRODUCTS = {"float32": "highest", "tf32": "high", "bf16": "highest"}  # torch's words for those of float32
 
@@ -23,26 +23,26 @@ class _Data(NamedTuple):
     cursor: Any
 
 
-def eager(rung: Rung, place: Place) -> Runner:
+def eager(rung: Rung, device: DeviceName) -> Runner:
     if rung.kind == "inference":
-        return _runner(rung, place, _prediction(rung, place)[0])
-    return _runner(rung, place, _training(rung, place)[0])
+        return _runner(rung, device, _prediction(rung, device)[0])
+    return _runner(rung, device, _training(rung, device)[0])
 
 
-def graph(rung: Rung, place: Place) -> Runner:
+def graph(rung: Rung, device: DeviceName) -> Runner:
     """The whole work as one CUDA graph; a call of it is a single launch."""
-    if place != "cuda":
+    if device != "cuda":
         raise NotMeasuredError("a CUDA graph needs a CUDA device.")
-    work, restart = (_prediction if rung.kind == "inference" else _training)(rung, place)
-    return _runner(rung, place, captured(work, restart))
+    work, restart = (_prediction if rung.kind == "inference" else _training)(rung, device)
+    return _runner(rung, device, captured(work, restart))
 
 
-def reduce_overhead(rung: Rung, place: Place) -> Runner:
-    return _compiled(rung, place, "reduce-overhead")
+def reduce_overhead(rung: Rung, device: DeviceName) -> Runner:
+    return _compiled(rung, device, "reduce-overhead")
 
 
-def max_autotune(rung: Rung, place: Place) -> Runner:
-    return _compiled(rung, place, "max-autotune")
+def max_autotune(rung: Rung, device: DeviceName) -> Runner:
+    return _compiled(rung, device, "max-autotune")
 
 
 def captured(work: Callable[[], Any], restart: Callable[[], None]) -> Callable[[], Any]:
@@ -74,28 +74,28 @@ def set_products(rung: Rung) -> None:
     torch.set_float32_matmul_precision(_PRODUCTS[rung.precision])
 
 
-def _runner(rung: Rung, place: Place, work: Callable[[], Any]) -> Runner:
+def _runner(rung: Rung, device: DeviceName, work: Callable[[], Any]) -> Runner:
     import torch
 
-    wait: Callable[[], Any] = torch.cuda.synchronize if place == "cuda" else lambda: None
+    wait: Callable[[], Any] = torch.cuda.synchronize if device == "cuda" else lambda: None
     return (predicting if rung.kind == "inference" else stepping)(rung, work, wait)
 
 
-def _parameters(rung: Rung, place: Place) -> list[Any]:
+def _parameters(rung: Rung, device: DeviceName) -> list[Any]:
     """W transposed, as torch keeps it, and b of each layer in turn."""
     import torch
 
     set_products(rung)
     made = [(W.T.copy(), b[0]) for W, b in pieces(rung.network)]
-    return [torch.from_numpy(part).to(place) for layer in made for part in layer]
+    return [torch.from_numpy(part).to(device) for layer in made for part in layer]
 
 
-def _data(rung: Rung, place: Place) -> _Data:
+def _data(rung: Rung, device: DeviceName) -> _Data:
     import torch
 
-    X, y, order = (torch.from_numpy(part).to(place) for part in rung.training_data())
-    window = torch.arange(rung.network.batch, device=place)
-    return _Data(X, y.long(), order, window, torch.zeros(1, dtype=torch.int64, device=place))
+    X, y, order = (torch.from_numpy(part).to(device) for part in rung.training_data())
+    window = torch.arange(rung.network.batch, device=device)
+    return _Data(X, y.long(), order, window, torch.zeros(1, dtype=torch.int64, device=device))
 
 
 def _next_batch(data: _Data) -> tuple[Any, Any]:
@@ -126,12 +126,12 @@ def _dtype(rung: Rung) -> Any:
     return torch.bfloat16 if rung.precision == "bf16" else torch.float32
 
 
-def _training(rung: Rung, place: Place) -> tuple[Callable[[], Any], Callable[[], None]]:
+def _training(rung: Rung, device: DeviceName) -> tuple[Callable[[], Any], Callable[[], None]]:
     """A step with torch's fused Adam, and a way back to its start."""
     import torch
 
-    parameters, data, dtype = [p.requires_grad_() for p in _parameters(rung, place)], _data(rung, place), _dtype(rung)
-    adam = torch.optim.Adam(parameters, RATE, (B1, B2), EPSILON, fused=True, capturable=place == "cuda")
+    parameters, data, dtype = [p.requires_grad_() for p in _parameters(rung, device)], _data(rung, device), _dtype(rung)
+    adam = torch.optim.Adam(parameters, RATE, (B1, B2), EPSILON, fused=True, capturable=device == "cuda")
     start = [p.detach().clone() for p in parameters]
 
     def step() -> Any:
@@ -153,12 +153,12 @@ def _training(rung: Rung, place: Place) -> tuple[Callable[[], Any], Callable[[],
     return step, restart
 
 
-def _prediction(rung: Rung, place: Place) -> tuple[Callable[[], Any], Callable[[], None]]:
+def _prediction(rung: Rung, device: DeviceName) -> tuple[Callable[[], Any], Callable[[], None]]:
     """Classes of all rows; it changes nothing, so there is nothing to undo."""
     import torch
 
-    parameters, dtype = _parameters(rung, place), _dtype(rung)
-    X = torch.from_numpy(rung.rows_to_predict()).to(place)
+    parameters, dtype = _parameters(rung, device), _dtype(rung)
+    X = torch.from_numpy(rung.rows_to_predict()).to(device)
 
     def call() -> Any:
         with torch.inference_mode():
@@ -167,24 +167,24 @@ def _prediction(rung: Rung, place: Place) -> tuple[Callable[[], Any], Callable[[
     return call, lambda: None
 
 
-def _compiled(rung: Rung, place: Place, mode: str) -> Runner:
+def _compiled(rung: Rung, device: DeviceName, mode: str) -> Runner:
     """torch.compile of the whole work; on a CPU only its capture is tried, no code is generated."""
     import torch
 
     torch._dynamo.reset()  # a function that it knows from another network it would compile for all shapes
     how: dict[str, Any] = {"fullgraph": True, "dynamic": False}
-    how |= {"mode": mode} if place == "cuda" else {"backend": "eager"}
-    parameters, dtype = _parameters(rung, place), _dtype(rung)
+    how |= {"mode": mode} if device == "cuda" else {"backend": "eager"}
+    parameters, dtype = _parameters(rung, device), _dtype(rung)
     if rung.kind == "inference":
-        X = torch.from_numpy(rung.rows_to_predict()).to(place)
+        X = torch.from_numpy(rung.rows_to_predict()).to(device)
         _keep_in_place([X, *parameters])
         classes = torch.compile(lambda X: _forward(parameters, X, dtype).argmax(-1), **how)
-        return _runner(rung, place, partial(classes, X))
-    data, t = _data(rung, place), torch.zeros((), device=place)
+        return _runner(rung, device, partial(classes, X))
+    data, t = _data(rung, device), torch.zeros((), device=device)
     m, v = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     _keep_in_place([*data, t, *parameters, *m, *v])
     step = torch.compile(partial(_whole_step, dtype), **how)
-    return _runner(rung, place, partial(step, data, parameters, m, v, t))
+    return _runner(rung, device, partial(step, data, parameters, m, v, t))
 
 
 def _keep_in_place(tensors: Sequence[Any]) -> None:

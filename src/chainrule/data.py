@@ -76,7 +76,7 @@ def prepare(
     what: str = "X",
     training: bool = True,
 ) -> Batch:
-    """X, y and weights, checked and placed on the backend.
+    """X, y and weights, checked and moved to the backend.
 
     Raises DataError for a shape, a length, NaN, infinity or labels that cannot be; DTypeError for what is no number.
     ``what`` names X in the messages; only a ``training`` set must hold two classes.
@@ -192,14 +192,14 @@ def _finite(backend: Backend, x: Any, what: str, given: Any) -> Array:
     """
     xp = backend.xp
     with np.errstate(over="ignore", invalid="ignore"):
-        placed = backend.asarray(x)  # an overflow becomes an infinity, which is reported with its row
+        moved = backend.asarray(x)  # an overflow becomes an infinity, which is reported with its row
         # A sum that is finite has finite terms: one number to look at instead of one a row.
-        if math.isfinite(backend.to_numpy(xp.sum(placed))):
-            return placed
-    finite = backend.to_numpy(xp.isfinite(placed))
+        if math.isfinite(backend.to_numpy(xp.sum(moved))):
+            return moved
+    finite = backend.to_numpy(xp.isfinite(moved))
     if not finite.all():
         _refuse_rows(to_host(x), finite, what, dtype_name(backend.dtype), given)
-    return placed
+    return moved
 
 
 def _refuse_rows(x: np.ndarray, finite: np.ndarray, what: str, dtype: str, given: Any) -> NoReturn:
@@ -264,35 +264,35 @@ def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction, giv
             "select columns of y, or give the network as many outputs."
         )
     xp = backend.xp
-    placed = xp.reshape(_finite(backend, y, "y", given), shape)
-    low, high = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed)]))
+    moved = xp.reshape(_finite(backend, y, "y", given), shape)
+    low, high = backend.to_numpy(xp.stack([xp.min(moved), xp.max(moved)]))
     name = type(loss).__name__
     if loss.target == "counts" and low < 0:
         raise DataError(f"{name} needs targets >= 0, got {low:g}: it is for counts; for numbers use squared_error.")
     if loss.target in ("classes", "fractions") and not 0 <= low <= high <= 1:
         raise DataError(f"{name} needs targets in [0, 1], got values from {low:g} to {high:g}: encode classes as 0, 1.")
     if loss.target == "classes":
-        furthest = backend.to_numpy(xp.max(xp.abs(xp.sum(placed, axis=-1) - 1.0)))
+        furthest = backend.to_numpy(xp.max(xp.abs(xp.sum(moved, axis=-1) - 1.0)))
         if furthest > 1e-3:
             raise DataError(
                 f"rows of y must be probabilities that sum to 1, got one off by {furthest:.3g}: rescale them."
             )
-    return placed
+    return moved
 
 
 def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
     given, weight = weight, _numeric(weight, "sample_weight", text=_MAKE_NUMBERS)
     if tuple(weight.shape) not in ((rows,), (rows, 1)):
         raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
-    placed = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))
+    moved = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))
     xp = backend.xp
-    low, high = backend.to_numpy(xp.stack([xp.min(placed), xp.max(placed)]))
+    low, high = backend.to_numpy(xp.stack([xp.min(moved), xp.max(moved)]))
     if low < 0 or (high == 0 and not to_host(weight).any()):  # what is too small for the dtype is 0 there
         raise DataError(
             f"sample_weight must be >= 0 and not all 0, got values from {low:g} to {high:g}: 0 leaves a row out."
         )
-    check_weight_sum(backend, placed)
-    return placed
+    check_weight_sum(backend, moved)
+    return moved
 
 
 def check_weight_sum(backend: Backend, weight: Array, what: str = "sample_weight") -> None:

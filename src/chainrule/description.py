@@ -67,9 +67,9 @@ def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Prepr
         "preprocessing": None if prepared is None else prepared.to_json(),
     }
     for name, value in written.items():
-        place = serialization.difference(description[name], value, name)
-        if place:
-            raise ModelFileError(f"the description's {place} is not of the form that save writes")
+        differs = serialization.difference(description[name], value, name)
+        if differs:
+            raise ModelFileError(f"the description's {differs} is not of the form that save writes")
     if prepared is not None:
         _check_fit(network, prepared)
     return network, loss, prepared

@@ -46,7 +46,7 @@ class History:
     @overload
     def __getitem__(self, key: slice) -> History: ...
     def __getitem__(self, key: str | SupportsIndex | slice) -> list[float] | Record | History:
-        """A column by its name, NaN where an epoch has no such entry; an epoch's record by its place, from 0 or -1 on;
+        """A column by its name, NaN where an epoch has no such entry; an epoch's record by its number, from 0 or -1 on;
         a slice of the epochs. Without any epoch every column is empty.
 
         Raises MissingEntryError, which is a KeyError and an IndexError, for what there is not.

@@ -48,10 +48,10 @@ def name_classes(classes: Sequence[Label], answers: Any) -> Any:
     owner = library_of(answers)
     if owner is None or isinstance(answers, np.ndarray) or labels.dtype.kind not in "biuf":
         return labels[to_host(answers).astype(np.int64, copy=False)]
-    placed = owner.from_numpy(labels, owner.device_of(answers))
-    if not np.array_equal(owner.to_numpy(placed), labels):  # JAX has 32 bits unless it is told otherwise
+    moved = owner.from_numpy(labels, owner.device_of(answers))
+    if not np.array_equal(owner.to_numpy(moved), labels):  # JAX has 32 bits unless it is told otherwise
         return labels[to_host(answers)]
-    return owner.load().take(placed, answers, axis=0)
+    return owner.load().take(moved, answers, axis=0)
 
 
 def number_classes(classes: Sequence[Label], y: Any) -> Any:

@@ -94,19 +94,19 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         # A backend holds modules and devices, which do not pickle: its name does, and is looked up again.
         backend = self.backend
-        place = {
+        kind = {
             "name": backend.name,
             "device": backend.device_name,
             "dtype": dtype_name(backend.dtype),
             "compile": backend.compiled,
         }
         rest = {part.name: vars(self)[part.name] for part in fields(self)}
-        return {**rest, **self._numbers(), "backend": {**place, "precision": backend.precision}}
+        return {**rest, **self._numbers(), "backend": {**kind, "precision": backend.precision}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = make_backend(**state["backend"])
-        placed = {name: backend.asarray(state[name]) for name in ("theta", "buffers")}
-        vars(self).update({**state, **placed, "backend": backend})
+        arrays = {name: backend.asarray(state[name]) for name in ("theta", "buffers")}
+        vars(self).update({**state, **arrays, "backend": backend})
         self.__post_init__()
 
     def predict(self, X: Any) -> Any:
@@ -401,11 +401,11 @@ class Model:
 
 def _owned(backend: Backend, array: Array) -> Array:
     """``array`` on the backend; copied, or somebody who writes to it would change some answers and not others."""
-    placed = backend.asarray(array)
-    base = getattr(placed, "base", None)
-    root = placed if base is None else base
+    moved = backend.asarray(array)
+    base = getattr(moved, "base", None)
+    root = moved if base is None else base
     sealed = isinstance(root, np.ndarray) and root.flags.owndata and not root.flags.writeable
-    return placed if sealed else backend.copy(placed)
+    return moved if sealed else backend.copy(moved)
 
 
 @dataclass(frozen=True)

@@ -157,10 +157,10 @@ def flips(content: bytes, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
     draw = random.Random(seed)
     for number in range(count):
         flipped = bytearray(content)
-        places = draw.sample(range(8 * len(content)), 1 + number % 4)
-        for place in places:
-            flipped[place // 8] ^= 1 << place % 8
-        yield f"bits {places} flipped", bytes(flipped)
+        positions = draw.sample(range(8 * len(content)), 1 + number % 4)
+        for position in positions:
+            flipped[position // 8] ^= 1 << position % 8
+        yield f"bits {positions} flipped", bytes(flipped)
 
 
 def packed(text: str, arrays: Mapping[str, np.ndarray], checksum: str | None = None) -> bytes:
@@ -189,36 +189,36 @@ VALUES: list[Any] = [
 ]
 CLASSES: list[Any] = [{"type": name} for name in sorted(serialization._CLASSES)]
 
-Place = tuple[Any, ...]
+Position = tuple[Any, ...]
 
 
-def places(value: Any, at: Place = ()) -> Iterator[Place]:
+def positions(value: Any, at: Position = ()) -> Iterator[Position]:
     """Where each value stands in the description, containers too."""
     if at:
         yield at
     inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:
-        yield from places(item, (*at, key))
+        yield from positions(item, (*at, key))
 
 
-def found(description: Any, place: Place) -> Any:
-    for key in place:
+def found(description: Any, position: Position) -> Any:
+    for key in position:
         description = description[key]
     return description
 
 
-def replaced(description: dict[str, Any], place: Place, value: Any) -> dict[str, Any]:
+def replaced(description: dict[str, Any], position: Position, value: Any) -> dict[str, Any]:
     changed = deepcopy(description)
-    found(changed, place[:-1])[place[-1]] = value
+    found(changed, position[:-1])[position[-1]] = value
     return changed
 
 
 def replacements(source: Source, values: Sequence[Any] = (*VALUES, *CLASSES)) -> Iterator[tuple[str, bytes]]:
     """Every field of the description with every one of the values."""
-    for place in places(source.description):
+    for position in positions(source.description):
         for value in values:
-            text = json.dumps(replaced(source.description, place, value))
-            yield f"{place} = {value!r:.60}", packed(text, source.arrays)
+            text = json.dumps(replaced(source.description, position, value))
+            yield f"{position} = {value!r:.60}", packed(text, source.arrays)
 
 
 def mutations(source: Source, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
@@ -232,8 +232,8 @@ def mutations(source: Source, seed: int, count: int) -> Iterator[tuple[str, byte
 
 def mutate(description: dict[str, Any], draw: random.Random) -> str:
     """Change the description at one place; what was done, in words."""
-    place = draw.choice(list(places(description)) or [("format",)])
-    holder, key = found(description, place[:-1]), place[-1]
+    position = draw.choice(list(positions(description)) or [("format",)])
+    holder, key = found(description, position[:-1]), position[-1]
     near = nearby(holder.get(key) if isinstance(holder, dict) else None, draw)
     value: Any = deepcopy(draw.choice([draw.choice(VALUES + CLASSES), near]))
     kind = draw.choice(["replace", "replace", "replace", "remove", "add", "copy", "swap"])
@@ -244,15 +244,15 @@ def mutate(description: dict[str, Any], draw: random.Random) -> str:
     elif kind == "add":
         holder.insert(key, value)
     elif kind == "copy":
-        holder[key] = deepcopy(found(description, draw.choice(list(places(description)))))
+        holder[key] = deepcopy(found(description, draw.choice(list(positions(description)))))
     elif kind == "swap":
-        other = draw.choice(list(places(description)))
+        other = draw.choice(list(positions(description)))
         holder[key], value = deepcopy(found(description, other)), deepcopy(holder[key])
-        if other[: len(place)] != place and place[: len(other)] != other:
+        if other[: len(position)] != position and position[: len(other)] != other:
             found(description, other[:-1])[other[-1]] = value
     else:
         holder[key] = value
-    return f"{kind} {place} {value!r:.60}"
+    return f"{kind} {position} {value!r:.60}"
 
 
 def nearby(value: Any, draw: random.Random) -> Any:

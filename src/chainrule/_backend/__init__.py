@@ -107,18 +107,18 @@ class Backend:
         """``x``, from any library or a list, as an array of this backend; ``dtype`` defaults to the backend's."""
         dtype = self.dtype if dtype is None else dtype
         if self.library.owns(x):
-            placed = self.library.place(x, dtype, self.device)
+            moved = self.library.to_device(x, dtype, self.device)
         else:
             x = to_host(x)
             # Converted on the host, so that half the bytes travel when float64 data becomes float32.
             with np.errstate(over="ignore"):  # a number too large becomes an infinity, on every backend
-                placed = self.library.from_numpy(np.asarray(x, dtype=dtype_name(dtype)), self.device)
-        return self._own(placed, x, dtype) if self.copies else placed
+                moved = self.library.from_numpy(np.asarray(x, dtype=dtype_name(dtype)), self.device)
+        return self._own(moved, x, dtype) if self.copies else moved
 
-    def _own(self, placed: Array, x: Any, dtype: DType) -> Array:
-        """A copy, unless ``placed`` is one already: of another library, device or dtype than ``x``."""
+    def _own(self, moved: Array, x: Any, dtype: DType) -> Array:
+        """A copy, unless ``moved`` is one already: of another library, device or dtype than ``x``."""
         on_its_device = self.library.owns(x) and self.library.device_of(x) == self.device
-        return self.copy(placed) if on_its_device and dtype_name(x.dtype) == dtype_name(dtype) else placed
+        return self.copy(moved) if on_its_device and dtype_name(x.dtype) == dtype_name(dtype) else moved
 
     def copying(self) -> Backend:
         """The same, which copies what it would not convert: for arrays that are filled anew after they were given."""

@@ -84,11 +84,11 @@ def memory(device: Device) -> GPUMemory:
     return GPUMemory(device)
 
 
-def place(x: Any, dtype: DType, device: Device) -> Array:
+def to_device(x: Any, dtype: DType, device: Device) -> Array:
     with device:
         on_one_device = x if x.device == device else x.copy()  # asarray refuses an array with gaps from another device
-        placed: Array = _import().asarray(on_one_device, dtype=dtype)
-    return placed
+        moved: Array = _import().asarray(on_one_device, dtype=dtype)
+    return moved
 
 
 def from_numpy(x: np.ndarray, device: Device) -> Array:

@@ -98,16 +98,16 @@ class Graph:
         return (self._state, *(result.copy() for result in self._results))
 
     def _take(self, inputs: list[Any]) -> None:
-        """Bring changed arguments to where the graph reads them. One that changes gets a place of its own, once."""
+        """Bring changed arguments to where the graph reads them. One that changes gets memory of its own, once."""
         changed = [i for i, (new, old) in enumerate(zip(inputs, self._given, strict=True)) if new is not old]
-        placed = [i for i in changed if self._read[i] is self._given[i]]
-        for i in placed:
+        settled = [i for i in changed if self._read[i] is self._given[i]]
+        for i in settled:
             self._read[i] = inputs[i].copy()
-        for i in set(changed) - set(placed):
+        for i in set(changed) - set(settled):
             self._read[i][...] = inputs[i]
         for i in changed:
             self._given[i] = inputs[i]
-        if placed:
+        if settled:
             self._capture()
 
     def _warm_up(self) -> None:
@@ -154,8 +154,8 @@ def _copies(tree: Any) -> Any:
 
 
 def _copy_changed(own: Any, given: Any) -> None:
-    places = set(map(id, leaves(own)))
+    own_arrays = set(map(id, leaves(own)))
     changed = [pair for pair in zip(leaves(own), leaves(given), strict=True) if pair[0] is not pair[1]]
-    # A state may hold these very arrays in other places: all are read before one is overwritten.
-    for mine, theirs in [(mine, new.copy() if id(new) in places else new) for mine, new in changed]:
+    # A state may hold these very arrays elsewhere: all are read before one is overwritten.
+    for mine, theirs in [(mine, new.copy() if id(new) in own_arrays else new) for mine, new in changed]:
         mine[...] = theirs

@@ -90,11 +90,11 @@ def memory(device: Device) -> None:
     return None
 
 
-def place(x: Array, dtype: DType, device: Device) -> Array:
+def to_device(x: Array, dtype: DType, device: Device) -> Array:
     import jax
 
-    placed: Array = jax.device_put(jax.numpy.asarray(_with_numbers(x), dtype=dtype), device)
-    return placed
+    moved: Array = jax.device_put(jax.numpy.asarray(_with_numbers(x), dtype=dtype), device)
+    return moved
 
 
 def from_numpy(x: np.ndarray, device: Device) -> Array:

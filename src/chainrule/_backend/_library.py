@@ -76,7 +76,7 @@ class Library(Protocol):
     def memory(self, device: Device) -> Memory | None:
         """The device's memory; None where it is the host's, or is not looked after."""
 
-    def place(self, x: Array, dtype: DType, device: Device) -> Array:
+    def to_device(self, x: Array, dtype: DType, device: Device) -> Array:
         """An array of this library with this dtype on this device, outside any autograd graph."""
 
     def from_numpy(self, x: np.ndarray, device: Device) -> Array: ...

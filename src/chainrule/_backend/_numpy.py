@@ -66,7 +66,7 @@ def memory(device: Device) -> None:
     return None
 
 
-def place(x: Any, dtype: DType, device: Device) -> Array:
+def to_device(x: Any, dtype: DType, device: Device) -> Array:
     if x.dtype == dtype:
         return np.asarray(x)
     with np.errstate(over="ignore"):  # a number too large becomes an infinity, as on every backend

@@ -110,22 +110,22 @@ def opaque(function: Callable[..., Any]) -> Kernel:
 
 
 @dataclass(eq=False)
-class Place:
+class Slot:
     """Where an array of the program will lie, without its numbers.
 
-    ``base`` and ``view`` say of which other place it is a view, and how to take it; ``whole``: it has all of the root's
+    ``base`` and ``view`` say of which other slot it is a view, and how to take it; ``whole``: it has all of the root's
     numbers, in their order and without gaps.
     """
 
     shape: tuple[int, ...]
     dtype: Any
-    base: Place | None = None
+    base: Slot | None = None
     view: Callable[[np.ndarray], np.ndarray] | None = None
     whole: bool = True
 
     @property
-    def root(self) -> Place:
-        """The place that owns the memory."""
+    def root(self) -> Slot:
+        """The slot that owns the memory."""
         return self if self.base is None else self.base.root
 
     @property
@@ -139,11 +139,11 @@ class Place:
 
 @dataclass(eq=False)
 class Node:
-    """One recorded call; an input that has no place is a constant."""
+    """One recorded call; an input that has no slot is a constant."""
 
     kernel: Kernel
     inputs: tuple[Any, ...]
-    outputs: tuple[Place, ...]
+    outputs: tuple[Slot, ...]
 
 
 @dataclass(eq=False)
@@ -155,18 +155,18 @@ class Tape:
     def record(self, kernel: Kernel, inputs: tuple[Any, ...], outputs: tuple[np.ndarray, ...]) -> tuple[Traced, ...]:
         """The outputs as traced arrays."""
         made = tuple(Traced(self, output) for output in outputs)
-        self.nodes.append(Node(kernel, tuple(map(place_of, inputs)), tuple(one.place for one in made)))
+        self.nodes.append(Node(kernel, tuple(map(slot_of, inputs)), tuple(one.slot for one in made)))
         return made
 
 
 class Traced:
-    """An array of the recorded step: its numbers, which live no longer than they would in the step, and its place."""
+    """An array of the recorded step: its numbers, which live no longer than they would in the step, and its slot."""
 
     __array_ufunc__ = None  # NumPy's operators give way to the ones below, its functions refuse
 
-    def __init__(self, tape: Tape, array: np.ndarray, place: Place | None = None) -> None:
+    def __init__(self, tape: Tape, array: np.ndarray, slot: Slot | None = None) -> None:
         self.tape, self.array = tape, array
-        self.place = Place(array.shape, array.dtype) if place is None else place
+        self.slot = Slot(array.shape, array.dtype) if slot is None else slot
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -198,9 +198,9 @@ class Traced:
 
     def viewed(self, view: Callable[[np.ndarray], np.ndarray]) -> Traced:
         """The view of this array that ``view`` takes of any."""
-        seen, base = view(self.array), self.place
+        seen, base = view(self.array), self.slot
         whole = base.whole and seen.size == self.size and seen.flags.c_contiguous
-        return Traced(self.tape, seen, Place(seen.shape, seen.dtype, base, view, whole))
+        return Traced(self.tape, seen, Slot(seen.shape, seen.dtype, base, view, whole))
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise RecordingError("an item of an array is assigned")
@@ -269,9 +269,9 @@ def array_of(x: Any) -> Any:
     return x.array if isinstance(x, Traced) else x
 
 
-def place_of(x: Any) -> Any:
-    """The place of a traced array; anything else is a constant."""
-    return x.place if isinstance(x, Traced) else x
+def slot_of(x: Any) -> Any:
+    """The slot of a traced array; anything else is a constant."""
+    return x.slot if isinstance(x, Traced) else x
 
 
 def _traced(values: Any) -> Iterator[Traced]:

@@ -72,9 +72,9 @@ def memory(device: Device) -> None:
     return None
 
 
-def place(x: Any, dtype: DType, device: Device) -> Array:
-    placed: Array = load().astype(x.to_device(device), dtype, copy=False)
-    return placed
+def to_device(x: Any, dtype: DType, device: Device) -> Array:
+    moved: Array = load().astype(x.to_device(device), dtype, copy=False)
+    return moved
 
 
 def from_numpy(x: np.ndarray, device: Device) -> Array:

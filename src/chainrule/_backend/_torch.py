@@ -108,7 +108,7 @@ def memory(device: Device) -> None:
     return None
 
 
-def place(x: Any, dtype: DType, device: Device) -> Array:
+def to_device(x: Any, dtype: DType, device: Device) -> Array:
     moved: Array = _with_numbers(x).detach().to(device=device, dtype=dtype)
     return moved
 

@@ -84,7 +84,7 @@ def by_network(measurements: Iterable[Measurement]) -> list[list[Measurement]]:
 
 
 def _crossing(before: str, after: str, rungs: Sequence[Mapping[str, Measurement]]) -> list[Crossover]:
-    """The last place on these rungs where ``after`` comes from behind; none if it was never measured behind."""
+    """The last rung of these where ``after`` comes from behind; none if it was never measured behind."""
     both = [(rung[before], rung[after]) for rung in rungs if before in rung and after in rung]
     behind = [i for i, (old, new) in enumerate(both) if new.seconds >= old.seconds]
     if not behind:

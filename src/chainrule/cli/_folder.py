@@ -93,7 +93,7 @@ class RunFolder:
         if self.work != self.out:
             try:
                 with _locked(self.out / "checkpoints", "lock"):
-                    standing(path for place in (self.out, *_stages(self.out)) for path in _files(place))
+                    standing(path for work in (self.out, *_stages(self.out)) for path in _files(work))
                     _exchange(self.work, self.out)
             except FileError as error:
                 left = (
@@ -156,9 +156,9 @@ def _latest(first: Path) -> Path | None:
     return max((folder for folder in times if times[folder]), key=lambda f: (_is_unfinished(f), times[f]), default=None)
 
 
-def _trained(place: Path) -> float:
+def _trained(work: Path) -> float:
     """When the newest checkpoint was written, 0 where there is none."""
-    return max((path.stat().st_mtime for path in (place / "checkpoints").glob(_CHECKPOINTS[0])), default=0.0)
+    return max((path.stat().st_mtime for path in (work / "checkpoints").glob(_CHECKPOINTS[0])), default=0.0)
 
 
 def _is_unfinished(out: Path) -> bool:
@@ -184,11 +184,11 @@ def _stages(out: Path) -> list[Path]:
 
 def _workplace(out: Path, wanted: Wanted) -> Path:
     """Where to train, if that replaces nothing that is read, somebody else's, or to be kept. Nothing is touched."""
-    places = [out, *_stages(out)]
-    refuse_inputs([place / name for place in places for name in (*_RESULTS, "checkpoints")], wanted.inputs)
-    there = standing(path for place in places for path in _files(place))
+    works = [out, *_stages(out)]
+    refuse_inputs([work / name for work in works for name in (*_RESULTS, "checkpoints")], wanted.inputs)
+    there = standing(path for work in works for path in _files(work))
     if wanted.resume:
-        return max(places, key=_trained)
+        return max(works, key=_trained)
     if not there:
         return out
     if wanted.overwrite:
@@ -202,15 +202,15 @@ def _workplace(out: Path, wanted: Wanted) -> Path:
     raise ConfigurationError(f"{out} has {what}: give another --out, or replace it with --overwrite.")
 
 
-def _files(place: Path) -> list[Path]:
+def _files(work: Path) -> list[Path]:
     """What stands in this folder under the names that a run writes, whatever it is."""
-    checkpoints = place / "checkpoints"
+    checkpoints = work / "checkpoints"
     inside = (
         [path for pattern in _CHECKPOINTS for path in checkpoints.glob(pattern)]
         if checkpoints.is_dir()
         else [checkpoints]
     )
-    return [path for path in (*(place / name for name in _RESULTS), *inside) if path.exists()]
+    return [path for path in (*(work / name for name in _RESULTS), *inside) if path.exists()]
 
 
 def _exchange(work: Path, out: Path) -> None:
@@ -255,14 +255,14 @@ def _locked(folder: Path, name: str = _LOCK) -> Iterator[None]:
         lock.release()
 
 
-def _remove_empty(place: Path) -> None:
+def _remove_empty(work: Path) -> None:
     """Take away the folder of a run that wrote nothing."""
-    checkpoints = place / "checkpoints"
-    if any(holds_something(path) for path in _files(place)):
+    checkpoints = work / "checkpoints"
+    if any(holds_something(path) for path in _files(work)):
         return
-    for path in (*_files(place), checkpoints / "lock", place / _LOCK):
+    for path in (*_files(work), checkpoints / "lock", work / _LOCK):
         with suppress(OSError):
             path.unlink()
-    for folder in (checkpoints, place):
+    for folder in (checkpoints, work):
         with suppress(OSError):
             folder.rmdir()

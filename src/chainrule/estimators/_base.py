@@ -36,7 +36,7 @@ from ..prediction import apply_link, decide
 from ..training import Problem
 from ._callbacks import SklearnCallbacks
 from ._convergence import NOTED
-from ._inputs import check_weight, check_x, check_x_y, is_sparse, place
+from ._inputs import as_batch, check_weight, check_x, check_x_y, is_sparse
 from ._lbfgs import fit_lbfgs
 from ._network import OUT_ACTIVATIONS, as_reported, initial_theta, make_network, make_optimizer
 from ._parameters import Parameters
@@ -228,7 +228,7 @@ class Perceptron(
             network=network,
             problem=problem,
             loss=loss,
-            data=place(backend, X, targets, weight),
+            data=as_batch(backend, X, targets, weight),
             rows=np.arange(X.shape[0]),
             held=None,
             flat=targets.shape[1] == 1,

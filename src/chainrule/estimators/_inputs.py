@@ -202,7 +202,7 @@ def take_rows(X: Any, index: np.ndarray) -> Any:
     return owner.load().take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
 
 
-def place(backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, of: str = "") -> Batch:
+def as_batch(backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, of: str = "") -> Batch:
     """The examples on the backend; a sparse X stays where it is. Raises DataError for numbers beyond its dtype."""
     x = X if is_sparse(X) else check_inputs(backend, X, X.shape[1], what=f"X{of}")
     dtype = dtype_name(backend.dtype)
@@ -213,11 +213,11 @@ def place(backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | No
                 f"{what}{of} reaches {largest:.3g}, too large for {dtype}: scale it, or use dtype='float64'."
             )
     y = backend.asarray(targets, backend.xp.int32 if targets.dtype.kind == "i" else None)
-    placed = None
+    weights = None
     if weight is not None:
-        placed = backend.asarray(weight.reshape(-1, 1))
+        weights = backend.asarray(weight.reshape(-1, 1))
         if weight.any():  # of rows that are held out all may be 0
-            check_weight_sum(backend, placed, "sample_weight, times class_weight,")
+            check_weight_sum(backend, weights, "sample_weight, times class_weight,")
     if targets.dtype.kind == "f":
-        check_squares(backend, y, placed)
-    return Batch(x, y, placed)
+        check_squares(backend, y, weights)
+    return Batch(x, y, weights)

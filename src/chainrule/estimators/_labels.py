@@ -101,10 +101,10 @@ class Labels:
         classes = np.concatenate([self.classes, self.classes[-1:]])  # of two outcomes where there is one class
         if owner is None or isinstance(answers, np.ndarray) or classes.dtype.kind not in "biuf":
             return classes[to_host(answers)]
-        placed = owner.from_numpy(classes, owner.device_of(answers))
-        if not np.array_equal(owner.to_numpy(placed), classes):  # JAX has 32 bits unless it is told otherwise
+        moved = owner.from_numpy(classes, owner.device_of(answers))
+        if not np.array_equal(owner.to_numpy(moved), classes):  # JAX has 32 bits unless it is told otherwise
             return classes[to_host(answers)]
-        return owner.load().take(placed, answers, axis=0)
+        return owner.load().take(moved, answers, axis=0)
 
 
 def as_labels(y: Any, what: str = "y") -> Any:

@@ -23,7 +23,7 @@ from ..network import Sequential
 from ..training import deferred_interrupt
 from ._callbacks import SklearnCallbacks
 from ._inputs import is_sparse
-from ._sparse import on_sparse, place_rows
+from ._sparse import move_rows, on_sparse
 from ._task import NON_FINITE, Task
 
 _BLOCK = 4096  # examples whose activations are in memory at a time
@@ -148,5 +148,5 @@ class Objective:
             return
         for first in range(0, rows, _BLOCK):
             part = slice(first, min(first + _BLOCK, rows))
-            x = place_rows(self._backend, data.x[part]) if self._sparse else data.x[part, :]
+            x = move_rows(self._backend, data.x[part]) if self._sparse else data.x[part, :]
             yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

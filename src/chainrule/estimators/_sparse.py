@@ -20,7 +20,7 @@ _CHUNK = 2048
 
 
 def on_sparse(backend: Backend) -> Backend:
-    """``backend`` as it can run on what ``place_rows`` gives."""
+    """``backend`` as it can run on what ``move_rows`` gives."""
     return with_sparse_providers(backend) if backend.name == "numpy" else backend
 
 
@@ -40,11 +40,11 @@ class SparseRows:
         """Nothing reads."""
 
 
-def place_rows(backend: Backend, rows: Any) -> Array:
+def move_rows(backend: Backend, rows: Any) -> Array:
     """Rows of a CSR matrix for a step: CSR on NumPy, whose first layer multiplies by it, else a dense array."""
     if backend.name == "numpy":
-        placed: Array = rows.astype(backend.dtype)
-        return placed
+        moved: Array = rows.astype(backend.dtype)
+        return moved
     return backend.asarray(rows.toarray())
 
 
@@ -66,4 +66,4 @@ def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Back
 
 def _chunks(backend: Backend, X: Any) -> Iterator[Array]:
     for first in range(0, X.shape[0], _CHUNK):
-        yield place_rows(backend, X[first : first + _CHUNK])
+        yield move_rows(backend, X[first : first + _CHUNK])

@@ -30,13 +30,13 @@ from ..training import (
     batch_sizes,
     copy_state,
     fresh_state,
-    place_state,
+    move_state,
     train,
 )
 from ._convergence import Convergence, start
 from ._inputs import is_sparse
 from ._order import Order
-from ._sparse import SparseRows, on_sparse, place_rows
+from ._sparse import SparseRows, move_rows, on_sparse
 from ._task import NON_FINITE, Task
 from ._validation import HeldForward, make_score
 
@@ -57,8 +57,8 @@ class Progress:
     feed: Resident | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        best = None if self.best is None else Snapshot(*place_state(None, self.best))
-        return {**vars(self), "state": place_state(None, self.state), "best": best, "feed": None}
+        best = None if self.best is None else Snapshot(*move_state(None, self.best))
+        return {**vars(self), "state": move_state(None, self.state), "best": best, "feed": None}
 
 
 def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, fresh: bool, incremental: bool) -> None:
@@ -182,9 +182,9 @@ def _resume(estimator: Any, backend: Backend, task: Task, incremental: bool) -> 
         seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
         return Progress(fresh(seed), task.problem, Order(len(task.rows)))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
-    state = copy_state(backend, place_state(backend, before.state))._replace(theta=theta, buffers=buffers)
+    state = copy_state(backend, move_state(backend, before.state))._replace(theta=theta, buffers=buffers)
     order = before.order.copy() if before.order.rows == len(task.rows) else Order(len(task.rows))
-    best = None if before.best is None else Snapshot(*place_state(backend, before.best))
+    best = None if before.best is None else Snapshot(*move_state(backend, before.best))
     if before.problem == task.problem:
         return replace(before, state=state, order=order, best=best, ended=False)
     # Other settings of an optimizer may ask for fewer moments, or for more (Lion's decay): those of before stay.
@@ -195,7 +195,7 @@ def _resume(estimator: Any, backend: Backend, task: Task, incremental: bool) -> 
 
 def _feed(backend: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:
     if is_sparse(task.data.x):
-        return Streamed(backend, task.problem, task.data, sizes, SparseRows(task.data.x), partial(place_rows, backend))
+        return Streamed(backend, task.problem, task.data, sizes, SparseRows(task.data.x), partial(move_rows, backend))
     if progress.feed is not None and progress.feed.takes(backend, task.data, sizes):
         return progress.feed
     return Resident(backend, task.problem, task.data, sizes)

@@ -20,7 +20,7 @@ from ..history import Record
 from ..network import Sequential
 from ..prediction import Finish, ForwardPass
 from ..training import Run
-from ._inputs import check_weight, check_x_y, is_sparse, place, take_rows
+from ._inputs import as_batch, check_weight, check_x_y, is_sparse, take_rows
 from ._sparse import forward_sparse, on_sparse
 from ._task import Held, Split, Task
 
@@ -42,7 +42,7 @@ def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
             "early stopping goes by R^2, which one row has not: expected two rows or more in X_val, or scoring='loss'."
         )
     weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
-    batch, constant = place(task.backend, X, targets, weight, "_val"), estimator._constant(targets, weight)
+    batch, constant = as_batch(task.backend, X, targets, weight, "_val"), estimator._constant(targets, weight)
     return replace(task, held=Held(*validation[:2], weight, batch, constant, _lacking(estimator, targets)))
 
 
@@ -52,7 +52,7 @@ def with_held_out(
     """The task with some of its rows held out. Their weights are the user's: ``class_weight`` is for training."""
     rows, held = split
     held_weight = None if weight is None else weight[held]
-    batch = place(task.backend, take_rows(task.data.x, held), targets[held], held_weight)
+    batch = as_batch(task.backend, take_rows(task.data.x, held), targets[held], held_weight)
     X_held, y_held = (take_rows(part, held) for part in given)
     shown = Held(
         X_held,

@@ -145,7 +145,7 @@ class Parquet:
         return values[:, 0] if values.shape[1] == 1 else values
 
     def fingerprint(self) -> bytes:
-        """What the files are told by: a hash of their footers, which have each column's sizes, bounds and place."""
+        """What the files are told by: a hash of their footers, which have each column's sizes, bounds and offset."""
         digest = hashlib.sha256(repr((self.columns, self.shape)).encode())
         for known in self._files:
             with _reading(known.path), known.path.open("rb") as file:
@@ -222,10 +222,10 @@ def _names_in(folder: Path) -> Iterator[Path]:
     def fail(error: OSError) -> None:
         raise FileError(f"cannot read the folder {error.filename}: {error.strerror}.") from error
 
-    for place, folders, names in os.walk(folder, onerror=fail):
-        here = Path(place)
-        links = [here / name for name in folders if (here / name).is_symlink()]
-        for file in (*links, *(here / name for name in names if name.lower().endswith(_NAMES))):
+    for root, folders, names in os.walk(folder, onerror=fail):
+        inside = Path(root)
+        links = [inside / name for name in folders if (inside / name).is_symlink()]
+        for file in (*links, *(inside / name for name in names if name.lower().endswith(_NAMES))):
             if not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts):
                 yield file
 

@@ -24,5 +24,5 @@ from ._step import fresh_state as fresh_state
 from ._step import initial_state as initial_state
 from ._step import make_epoch_step as make_epoch_step
 from ._step import make_step as make_step
-from ._step import place_state as place_state
+from ._step import move_state as move_state
 from ._watch import Watch as Watch

@@ -1,8 +1,8 @@
 """Checkpoints: a training's whole state, in files that are models too.
 
 A checkpoint is what ``Model.save`` writes, with the optimizer's moments, the counters, the callbacks' own state and the
-place in the epoch beside it: ``cr.load`` reads it as the model of that moment. What is random is keyed by the seed, the
-epoch and the step, so nothing of it needs to be stored.
+position in the epoch beside it: ``cr.load`` reads it as the model of that moment. What is random is keyed by the seed,
+the epoch and the step, so nothing of it needs to be stored.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def as_checkpoint(given: str | os.PathLike[str] | Checkpoint | None) -> Checkpoi
     return Checkpoint(given) if isinstance(given, str | os.PathLike) else given
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a training is: the epochs that it has finished count from 1, and the steps of the one after them."""
 
     epoch: int
@@ -89,7 +89,7 @@ class Place(NamedTuple):
 class Resumed(NamedTuple):
     """What a checkpoint holds, besides the model."""
 
-    place: Place
+    position: Position
     state: State
     history: History
     rate_scale: float
@@ -100,7 +100,7 @@ class Resumed(NamedTuple):
 
 
 def write_checkpoint(
-    path: Path, run: Run, place: Place, identity: Mapping[str, Any], callbacks: Iterable[object], *, mark: str
+    path: Path, run: Run, position: Position, identity: Mapping[str, Any], callbacks: Iterable[object], *, mark: str
 ) -> None:
     """Write the run as it is."""
     backend, state = run.backend, run.state
@@ -120,13 +120,13 @@ def write_checkpoint(
             stored.append({"type": type(callback).__name__, "index": i, **plain})
     training = {
         "identity": dict(identity),
-        "epoch": place.epoch,
-        "step": place.step,
+        "epoch": position.epoch,
+        "step": position.step,
         "rate_scale": run.rate_scale,
         "recoveries": run.recoveries,
         "good": len(run.good),
         "stopped": None if run.stopped == "interrupted" else run.stopped,
-        "finished": place == Place(run.last_epoch) or run.stopped not in (None, "interrupted"),
+        "finished": position == Position(run.last_epoch) or run.stopped not in (None, "interrupted"),
         "callbacks": stored,
     }
     description = {**run.model().description(lenient=True), "training": training}
@@ -138,11 +138,11 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarra
 
     Warns of one with a later name that cannot be read. Raises the error of the latest where none can.
     """
-    errors: list[tuple[Place, FileError]] = []
-    readable: list[tuple[Place, Place, Path]] = []
+    errors: list[tuple[Position, FileError]] = []
+    readable: list[tuple[Position, Position, Path]] = []
     for named, path in _files(Path(folder)):
         try:
-            readable.append((_place(path), named, path))
+            readable.append((_position(path), named, path))
         except FileError as error:
             errors.append((named, error))
     found, newest = None, None
@@ -161,13 +161,13 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarra
     return found
 
 
-def checkpoints_of(folder: Path, identity: Mapping[str, Any]) -> list[tuple[Place, Path]]:
+def checkpoints_of(folder: Path, identity: Mapping[str, Any]) -> list[tuple[Position, Path]]:
     """The checkpoints that a training of this identity left in the folder, oldest first; the others are not its own."""
     found = []
     for _, path in _files(folder):
         try:
             if is_of(identity, serialization.read_description(path)):
-                found.append((_place(path), path))
+                found.append((_position(path), path))
         except FileError:
             continue
     return sorted(found)
@@ -179,13 +179,13 @@ def is_of(identity: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     return isinstance(training, dict) and bool(training.get("identity") == identity)
 
 
-def _place(path: Path) -> Place:
+def _position(path: Path) -> Position:
     """Where the training was that a file is a checkpoint of. Raises FileError where it is none, or cannot be read."""
     training = serialization.read_description(path).get("training")
     epoch, step = (training.get("epoch"), training.get("step")) if isinstance(training, dict) else (None, None)
     if type(epoch) is not int or type(step) is not int:
         raise ModelFileError(f"{path} is a model, but no checkpoint of a training.")
-    return Place(epoch, step)
+    return Position(epoch, step)
 
 
 def resumed(
@@ -220,8 +220,8 @@ def _resumed(
         own = {name: value for name, value in stored.items() if name not in ("type", "index")}
         callbacks.append((str(stored["type"]), own | _snapshots(backend, arrays, stored["index"])))
     history = History(tuple(dict(record) for record in description["history"]))
-    place, scale = Place(training["epoch"], training["step"]), float(training["rate_scale"])
-    return Resumed(place, state, history, scale, int(training["recoveries"]), training["stopped"], callbacks, good)
+    position, scale = Position(training["epoch"], training["step"]), float(training["rate_scale"])
+    return Resumed(position, state, history, scale, int(training["recoveries"]), training["stopped"], callbacks, good)
 
 
 def _beside(where: str, state: State) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _state(backend: Backend, like: State, arrays: Mapping[str, np.ndarray], wher
     """The state that was written ``where``."""
 
     def read(name: str, old: Any) -> Any:
-        return _placed(backend, old, arrays.get(where + name))
+        return _moved(backend, old, arrays.get(where + name))
 
     return State(
         moments=tuple(read(f"moments.{i}", old) for i, old in enumerate(like.moments)),
@@ -265,7 +265,7 @@ def _snapshots(backend: Backend, arrays: Mapping[str, np.ndarray], index: int) -
     }
 
 
-def _placed(backend: Backend, like: Any, array: np.ndarray | None) -> Any:
+def _moved(backend: Backend, like: Any, array: np.ndarray | None) -> Any:
     if array is None or array.shape != tuple(like.shape):
         raise ModelFileError(f"the checkpoint's arrays are not those of this training: got {array!r:.60}.")
     whole = dtype_name(like.dtype).startswith("int")
@@ -286,15 +286,15 @@ def has_unfinished(folder: str | os.PathLike[str]) -> bool:
     return found is not None and not found[1]["training"].get("finished")
 
 
-def name_of(place: Place, number: int = 1) -> str:
-    """The name of the checkpoint of a place; where something has it, there is a second one."""
-    step = f"-step-{place.step:06d}" if place.step else ""
-    return f"epoch-{place.epoch:06d}{step}{'' if number == 1 else f'.{number}'}.safetensors"
+def name_of(position: Position, number: int = 1) -> str:
+    """The name of the checkpoint of a position; where something has it, there is a second one."""
+    step = f"-step-{position.step:06d}" if position.step else ""
+    return f"epoch-{position.epoch:06d}{step}{'' if number == 1 else f'.{number}'}.safetensors"
 
 
-def _files(folder: Path) -> Iterator[tuple[Place, Path]]:
-    """What has the name of a checkpoint, and the place that the name says."""
+def _files(folder: Path) -> Iterator[tuple[Position, Path]]:
+    """What has the name of a checkpoint, and the position that the name says."""
     for path in folder.iterdir() if folder.is_dir() else ():
         found = _NAME.fullmatch(path.name)
         if found:
-            yield Place(int(found[1]), int(found[2] or 0)), path
+            yield Position(int(found[1]), int(found[2] or 0)), path

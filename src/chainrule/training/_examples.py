@@ -21,7 +21,7 @@ from ..schema import Schema
 from ..streams import Batches, open_rows, read_once
 from ._feed import Feed, Passed, make_feed
 from ._staging import DEFAULT_BATCH, held_back
-from ._step import Problem, place_state
+from ._step import Problem, move_state
 
 
 class Examples(NamedTuple):
@@ -66,7 +66,7 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
     nameless = schema == Schema() and not (isinstance(first, tuple | list) and first and names_of(first[0]))
     host, own = reference_backend("numpy", dtype=dtype_name(backend.dtype)), backend.copying()
 
-    def place(number: int, batch: Any) -> Batch:
+    def to_batch(number: int, batch: Any) -> Batch:
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             shown = " ".join(repr(batch).split())[:60]
             raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
@@ -76,9 +76,9 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
             raise DataError(f"{what} has column names, and batch 1 had none: give all batches as frames, or as arrays.")
         X, y, weight = read_once(schema.inputs(X, what=what), what), schema.targets(y), schema.weights(weight)
         # What comes from the host is checked there: on a device with a memory of its own each check would wait for it.
-        here = own if backend.memory is None or backend.library.owns(X) else host
+        checked_on = own if backend.memory is None or backend.library.owns(X) else host
         with backend.active():  # in the thread that reads ahead it is not yet
-            made = prepare(here, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=what, training=False)
+            made = prepare(checked_on, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=what, training=False)
             if normalized and made.x.shape[0] == 1:
                 raise DataError(
                     f"batch {number} has one row, on which batch normalisation cannot train: leave it out, as torch's "
@@ -86,10 +86,10 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
                 )
             if isinstance(made.x, np.ndarray):  # as rows that are gathered lie: a product's last bits depend on it
                 made = made._replace(x=np.ascontiguousarray(made.x))
-            return made if here is own else place_state(backend, made)
+            return made if checked_on is own else move_state(backend, made)
 
-    rows = place(1, first).x.shape[0]
-    feed = partial(Passed, backend, start=batches.start, place=place)
+    rows = to_batch(1, first).x.shape[0]
+    feed = partial(Passed, backend, start=batches.start, to_batch=to_batch)
     return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
 
 

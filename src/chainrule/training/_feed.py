@@ -93,14 +93,14 @@ class Source(Protocol):
         """Take the rows in this order from now on; where ``stop`` becomes true, none that must be waited for."""
 
     def take(self, first: int, rows: int) -> Any | None:
-        """The ``rows`` of the order from its ``first`` one on, as ``place`` takes them; None when it is stopped."""
+        """The ``rows`` of the order from its ``first`` one on, as ``to_device`` takes them; None when it is stopped."""
 
     def close(self) -> None:
         """Let go of what reads them."""
 
 
 class Streamed:
-    """Inputs on the host: ``place`` brings a batch's to the device. Targets and weights lie there already."""
+    """Inputs on the host: ``to_device`` brings a batch's to the device. Targets and weights lie there already."""
 
     def __init__(
         self,
@@ -109,9 +109,9 @@ class Streamed:
         data: Batch,
         sizes: Sequence[int],
         source: Source,
-        place: Callable[[Any], Array],
+        to_device: Callable[[Any], Array],
     ) -> None:
-        self._backend, self.data, self._sizes, self._source, self._place = backend, data, sizes, source, place
+        self._backend, self.data, self._sizes, self._source, self._to_device = backend, data, sizes, source, to_device
         self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
@@ -142,11 +142,11 @@ class Streamed:
             return None
         xp, index = self._backend.xp, self._backend.asarray(order[first : first + rows], self._backend.xp.int32)
         weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
-        return Batch(self._place(taken), xp.take(self.data.y, index, axis=0), weight)
+        return Batch(self._to_device(taken), xp.take(self.data.y, index, axis=0), weight)
 
 
 class Passed:
-    """Batches that come one by one, in an order of their own; ``place`` copies, checks and brings them to the device.
+    """Batches one by one, in an order of their own; ``to_batch`` copies, checks and brings them to the device.
 
     It is handed the number of a batch, from 1, and the batch.
     """
@@ -157,9 +157,9 @@ class Passed:
         problem: Problem,
         *,
         start: Callable[[int], Iterator[Any]],
-        place: Callable[[int, Any], Batch],
+        to_batch: Callable[[int, Any], Batch],
     ) -> None:
-        self._start, self._place = start, place
+        self._start, self._to_batch = start, to_batch
         self._program = backend.compile(make_step, problem)
         self._ahead = ReadAhead[Batch]("the batches")
         self._batches: Generator[Batch] | None = None
@@ -167,8 +167,8 @@ class Passed:
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self.close()
         steps = done
-        place, start = self._place, self._start
-        self._batches = self._ahead.through(lambda: (place(*each) for each in enumerate(start(done), done + 1)), stop)
+        convert, start = self._to_batch, self._start
+        self._batches = self._ahead.through(lambda: (convert(*each) for each in enumerate(start(done), done + 1)), stop)
         for batch in self._batches:
             self._batch, steps = batch, steps + 1
             yield batch.x.shape[0]

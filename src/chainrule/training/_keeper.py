@@ -17,7 +17,7 @@ from .. import serialization
 from .._errors import FileError
 from ..history import Record
 from ..model import Model
-from ._checkpoint import BEST, Checkpoint, Place, checkpoints_of, is_of, name_of, write_checkpoint
+from ._checkpoint import BEST, Checkpoint, Position, checkpoints_of, is_of, name_of, write_checkpoint
 from ._divergence import is_finite
 from ._lock import FolderLock
 from ._run import Run
@@ -35,20 +35,20 @@ class Keeper:
         lock: FolderLock,
         identity: Mapping[str, Any],
         callbacks: Sequence[object],
-        start: Place | None,
+        start: Position | None,
     ) -> None:
         self._checkpoint, self._folder, self._lock = checkpoint, Path(checkpoint.folder), lock
         self._identity, self._callbacks, self._start = identity, callbacks, start
         told = json.dumps(identity, sort_keys=True).encode()
         self._mark = f"training-{hashlib.sha256(told).hexdigest()[:12]}"
         self._written_at = time.monotonic()
-        self._written: Place | None = None
+        self._written: Position | None = None
         self._failing = False
 
     def on_train_begin(self, run: Run) -> None:
         for left in self._folder.glob(f".{self._mark}-*.partial"):  # by a process that was killed while it wrote
             left.unlink(missing_ok=True)
-        start = self._start or Place(-1)
+        start = self._start or Position(-1)
         own = checkpoints_of(self._folder, self._identity)
         # Later ones than the one that was read could not be read: they are the first to go.
         self._mine = [path for _, path in sorted(own, key=lambda each: (each[0] <= start, each))]
@@ -63,7 +63,7 @@ class Keeper:
 
     def on_step_end(self, run: Run) -> None:
         if run.step != run.steps_per_epoch and self._time_is_up():
-            self._write(run, Place(run.epoch - 1, run.step))
+            self._write(run, Position(run.epoch - 1, run.step))
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         ends = run.stopped is not None or run.epoch == run.last_epoch
@@ -71,11 +71,11 @@ class Keeper:
         due = self._time_is_up() if isinstance(every, str) else (run.epoch - run.first_epoch + 1) % every == 0
         self._look(run, record)
         if due or ends:
-            self._write(run, Place(run.epoch))
+            self._write(run, Position(run.epoch))
 
     def on_break(self, run: Run) -> None:
         """Keep what there is, when a training breaks off."""
-        self._write(run, Place(run.epoch - 1, run.step) if _record(run) is None else Place(run.epoch))
+        self._write(run, Position(run.epoch - 1, run.step) if _record(run) is None else Position(run.epoch))
 
     def on_train_end(self, run: Run) -> None:
         if self._failing:
@@ -94,19 +94,19 @@ class Keeper:
         if watched(record) < self._best:
             self._best, self._best_model = watched(record), run.model()
 
-    def _write(self, run: Run, place: Place) -> None:
+    def _write(self, run: Run, position: Position) -> None:
         backend = run.backend
-        if place == self._written or (place.step and not backend.to_numpy(is_finite(backend, run.state))[0]):
+        if position == self._written or (position.step and not backend.to_numpy(is_finite(backend, run.state))[0]):
             return  # or on its way to the end of a lost epoch: the checkpoint before is a good one
-        if self._try(lambda: self._replace(run, place)):
-            self._written = place
+        if self._try(lambda: self._replace(run, position)):
+            self._written = position
         self._written_at = time.monotonic()
 
-    def _replace(self, run: Run, place: Place) -> None:
+    def _replace(self, run: Run, position: Position) -> None:
         """The best model, the checkpoint, and then the oldest ones away: in this order, or a kill could lose one."""
         self._write_best(run)
-        path = self._free_path(place)
-        write_checkpoint(path, run, place, self._identity, self._callbacks, mark=self._mark)
+        path = self._free_path(position)
+        write_checkpoint(path, run, position, self._identity, self._callbacks, mark=self._mark)
         serialization.read_description(path)  # it is there, and whole
         self._mine = [*(each for each in self._mine if each != path), path]
         self._clear()
@@ -116,9 +116,9 @@ class Keeper:
         last = self._mine[-self._checkpoint.keep :]
         self._mine = [*(each for each in self._mine[: -len(last)] if not _removed(each)), *last]
 
-    def _free_path(self, place: Place) -> Path:
-        """The place's name, where nobody else's file has it."""
-        paths = (self._folder / name_of(place, number) for number in count(1))
+    def _free_path(self, position: Position) -> Path:
+        """The position's name, where nobody else's file has it."""
+        paths = (self._folder / name_of(position, number) for number in count(1))
         return next(path for path in paths if path in self._mine or not os.path.lexists(path))
 
     def _write_best(self, run: Run) -> None:

@@ -75,7 +75,7 @@ def train_kept(
         if before is not None:
             run.state, run.history = before.state, before.history
             run.rate_scale, run.recoveries = before.rate_scale, before.recoveries
-        keeper = Keeper(checkpoint, lock, identity, listeners, None if before is None else before.place)
+        keeper = Keeper(checkpoint, lock, identity, listeners, None if before is None else before.position)
         train(run, plan, [*listeners, keeper], before)
     finally:
         lock.release()

@@ -97,10 +97,10 @@ def _start(
         begun.append(callback)
     if resumed is not None:
         resume_callbacks(callbacks, resumed.callbacks)
-        run.epoch, run.step, run.stopped = resumed.place.epoch, run.steps_per_epoch or 0, resumed.stopped
+        run.epoch, run.step, run.stopped = resumed.position.epoch, run.steps_per_epoch or 0, resumed.stopped
     if plan.on_divergence == "recover":
         run.good = (resumed.good if resumed is not None else []) or [copy_state(run.backend, run.state)]
-    return (run.first_epoch, 0) if resumed is None else (resumed.place.epoch + 1, resumed.place.step)
+    return (run.first_epoch, 0) if resumed is None else (resumed.position.epoch + 1, resumed.position.step)
 
 
 def _give_weights(run: Run, error: BaseException) -> None:

@@ -181,9 +181,9 @@ def copy_state(backend: Backend, state: State) -> State:
 
 
 def owned_state(backend: Backend, state: State, before: State) -> State:
-    """``state``, of which a step may overwrite every array: what was not in this place in ``before`` is copied.
+    """``state``, of which a step may overwrite every array: what was not here in ``before`` is copied.
 
-    It may be in another place too, or be somebody's who goes on to read it.
+    It may be elsewhere too, or be somebody's who goes on to read it.
     """
 
     def own(new: Any, old: Any) -> Any:
@@ -194,12 +194,12 @@ def owned_state(backend: Backend, state: State, before: State) -> State:
     return State(*map(own, state, before))
 
 
-def place_state(backend: Backend | None, arrays: Arrays) -> Arrays:
+def move_state(backend: Backend | None, arrays: Arrays) -> Arrays:
     """``arrays``, a state or a part of one, on another backend, integers as they are; None brings them to the host."""
 
-    def place(x: Any) -> Any:
+    def move(x: Any) -> Any:
         if isinstance(x, tuple):
-            return tuple(map(place, x))
+            return tuple(map(move, x))
         if x is None:
             return None
         if backend is None:
@@ -207,7 +207,7 @@ def place_state(backend: Backend | None, arrays: Arrays) -> Arrays:
         whole = dtype_name(x.dtype).startswith("int")
         return backend.asarray(x, backend.xp.int32 if whole else None)
 
-    return type(arrays)(*map(place, arrays))
+    return type(arrays)(*map(move, arrays))
 
 
 def _copies(backend: Backend, state: State) -> State:
