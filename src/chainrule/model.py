@@ -193,7 +193,7 @@ class Model:
         library = self.backend.name if name == "auto" else name
         found_backend = make_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
         numbers = self._numbers()
-        _check_held(self.network, numbers, dtype_name(found_backend.dtype))
+        _check_in_range(self.network, numbers, dtype_name(found_backend.dtype))
         with found_backend.active():
             theta, buffers = (found_backend.asarray(numbers[part]) for part in ("theta", "buffers"))
         return replace(self, theta=theta, buffers=buffers, backend=found_backend)
@@ -438,7 +438,7 @@ def load(
     except ModelFileError as error:
         raise serialization.refusal(path, error) from error
     found_backend = make_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
-    _check_held(described["network"], arrays, dtype_name(found_backend.dtype))
+    _check_in_range(described["network"], arrays, dtype_name(found_backend.dtype))
     for array in arrays.values():
         array.flags.writeable = False  # nobody else has it: the model takes it as it is
     return Model(theta=arrays["theta"], buffers=arrays["buffers"], backend=found_backend, **described)
@@ -447,7 +447,7 @@ def load(
 _COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")
 
 
-def _check_held(network: Sequential, numbers: dict[str, np.ndarray], dtype: str) -> None:
+def _check_in_range(network: Sequential, numbers: dict[str, np.ndarray], dtype: str) -> None:
     """What is finite must be so in the dtype too."""
     check_range(network.parts(), dtype)
     if np.finfo(dtype).max >= np.finfo(numbers["theta"].dtype).max:

@@ -190,10 +190,10 @@ def _prepare(table: Table, options: Options) -> tuple[Preprocessing, Parts]:
         raise ConfigurationError(f"say which column of {table.source} to predict: --target NAME.")
     whole = Preprocessing.learn(table, task=options.task, impute=options.impute, unseen=options.unseen)
     y, stratify = whole.targets(table), whole.kind == "classification"
-    held, seed = options.test_fraction, options.seed
-    require(0 < held < 1, f"--test-fraction must lie between 0 and 1, got {held}.")
-    rest, test = split(len(y), y, fraction=held, seed=seed, stratify=stratify)
-    train, check = split(len(rest), y[rest], fraction=held, seed=seed, stratify=stratify, part="validation")
+    fraction, seed = options.test_fraction, options.seed
+    require(0 < fraction < 1, f"--test-fraction must lie between 0 and 1, got {fraction}.")
+    rest, test = split(len(y), y, fraction=fraction, seed=seed, stratify=stratify)
+    train, check = split(len(rest), y[rest], fraction=fraction, seed=seed, stratify=stratify, part="validation")
     parts = Parts(rest[train], rest[check], test)
     prepared = Preprocessing.learn(table, parts.train, task=options.task, impute=options.impute, unseen=options.unseen)
     return prepared, parts

@@ -209,7 +209,7 @@ class Perceptron(
             elif self.early_stopping and self.solver != "lbfgs":
                 split = self._split(targets, incremental)
                 task = with_held_out(self, task, split, given, targets, weight)
-        check_score(self, task.held)
+        check_score(self, task.validation_set)
         return task
 
     def _prepare(self, backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
@@ -230,7 +230,7 @@ class Perceptron(
             loss=loss,
             data=as_batch(backend, X, targets, weight),
             rows=np.arange(X.shape[0]),
-            held=None,
+            validation_set=None,
             flat=targets.shape[1] == 1,
             constant=self._constant(targets, weight),
             classes=plain_labels(getattr(self, "classes_", np.empty(0))),

@@ -27,12 +27,17 @@ class Convergence:
         *,
         rows: int,
         constant: float,
-        held_constant: float,
+        validation_constant: float,
         score: Callable[[Run, Record], float] | None,
         incremental: bool,
         best: Snapshot | None,
     ) -> None:
-        self._estimator, self._rows, self._constant, self._held_constant = estimator, rows, constant, held_constant
+        self._estimator, self._rows, self._constant, self._validation_constant = (
+            estimator,
+            rows,
+            constant,
+            validation_constant,
+        )
         self._score, self._incremental, self.best = score, incremental, best
         self.ended = False  # whether the calls of partial_fit have come to their end
 
@@ -101,7 +106,7 @@ class Convergence:
         estimator = self._estimator
         record["val_score"] = score
         estimator.validation_scores_.append(score)
-        estimator.validation_loss_curve_.append(record["val_loss"] + self._held_constant)
+        estimator.validation_loss_curve_.append(record["val_loss"] + self._validation_constant)
         self._say(f"Validation score: {score:f}")
         if not estimator.early_stopping:
             return
@@ -152,7 +157,7 @@ NOTED = (
 )
 
 
-def start(estimator: Any, *, fresh: bool, held: bool, incremental: bool) -> None:
+def start(estimator: Any, *, fresh: bool, validates: bool, incremental: bool) -> None:
     """The attributes before the first epoch of a fit; the curves of earlier epochs stay where a fit goes on."""
     if fresh or not hasattr(estimator, "loss_curve_"):
         estimator.t_, estimator.loss_curve_, estimator._no_improvement_count = 0, [], 0
@@ -166,7 +171,7 @@ def start(estimator: Any, *, fresh: bool, held: bool, incremental: bool) -> None
     for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_"):
         curve = getattr(estimator, name)
         setattr(estimator, name, None if curve is None else list(curve))  # a call that fails leaves the one before
-    if held and estimator.validation_scores_ is None:
+    if validates and estimator.validation_scores_ is None:
         estimator.validation_scores_, estimator.validation_loss_curve_ = [], []
     if estimator.early_stopping and estimator.best_validation_score_ is None:
         estimator.best_validation_score_ = -math.inf

@@ -38,7 +38,7 @@ from ._inputs import is_sparse
 from ._order import Order
 from ._sparse import SparseRows, move_rows, on_sparse
 from ._task import NON_FINITE, Task
-from ._validation import HeldForward, make_score
+from ._validation import ValidationForward, make_score
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Progress:
 
 def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, fresh: bool, incremental: bool) -> None:
     """Train the estimator's model on the task: ``max_iter`` epochs at most, or one of ``partial_fit``."""
-    start(estimator, fresh=fresh, held=task.held is not None, incremental=incremental)
+    start(estimator, fresh=fresh, validates=task.validation_set is not None, incremental=incremental)
     rows, epochs = len(task.rows), 1 if incremental else estimator.max_iter
     sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
     backend = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
@@ -80,8 +80,8 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         estimator,
         rows=rows,
         constant=task.constant,
-        score=None if task.held is None else make_score(estimator, backend, task),
-        held_constant=0.0 if task.held is None else task.held.constant,
+        score=None if task.validation_set is None else make_score(estimator, backend, task),
+        validation_constant=0.0 if task.validation_set is None else task.validation_set.constant,
         incremental=incremental,
         best=progress.best,
     )
@@ -90,7 +90,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         backend=backend,
         problem=task.problem,
         state=progress.state,
-        columns=("loss", "val_loss", "val_score") if task.held is not None else ("loss",),
+        columns=("loss", "val_loss", "val_score") if task.validation_set is not None else ("loss",),
         first_epoch=len(history) + 1,
         epochs=epochs,
         steps_per_epoch=len(sizes),
@@ -202,14 +202,18 @@ def _feed(backend: Backend, task: Task, progress: Progress, sizes: list[int]) ->
 
 
 def _measure(backend: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
-    held = task.held
-    if held is None:
+    validation_set = task.validation_set
+    if validation_set is None:
         return lambda state: {}
-    forward = HeldForward(backend, task.problem.network, held.batch)
+    forward = ValidationForward(backend, task.problem.network, validation_set.batch)
 
     def measure(state: State) -> dict[str, Array]:
         loaded = forward.load(state.theta, state.buffers)
-        return {"val_loss": evaluate(backend, lambda x: loaded(), task.problem.loss, held.batch, {}, Schema())["loss"]}
+        return {
+            "val_loss": evaluate(backend, lambda x: loaded(), task.problem.loss, validation_set.batch, {}, Schema())[
+                "loss"
+            ]
+        }
 
     return measure
 

@@ -26,7 +26,7 @@ Split = tuple[np.ndarray, np.ndarray]  # the numbers of the rows to train on, an
 
 
 @dataclass(frozen=True)
-class Held:
+class ValidationSet:
     """The validation set: as the user gave it, for scores, and on the device, for losses."""
 
     X: Any
@@ -51,7 +51,7 @@ class Task:
     loss: LossFunction
     data: Batch
     rows: np.ndarray
-    held: Held | None
+    validation_set: ValidationSet | None
     flat: bool
     constant: float
     classes: tuple[Any, ...] = ()

@@ -22,7 +22,7 @@ from ..prediction import Finish, ForwardPass
 from ..training import Run
 from ._inputs import as_batch, check_weight, check_x_y, is_sparse, take_rows
 from ._sparse import forward_sparse, on_sparse
-from ._task import Held, Split, Task
+from ._task import Split, Task, ValidationSet
 
 Validation = tuple[Any, Any, Any]  # X, y, sample_weight, or None for each
 
@@ -43,27 +43,29 @@ def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
         )
     weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
     batch, constant = as_batch(task.backend, X, targets, weight, "_val"), estimator._constant(targets, weight)
-    return replace(task, held=Held(*validation[:2], weight, batch, constant, _lacking(estimator, targets)))
+    return replace(
+        task, validation_set=ValidationSet(*validation[:2], weight, batch, constant, _lacking(estimator, targets))
+    )
 
 
 def with_held_out(
     estimator: Any, task: Task, split: Split, given: tuple[Any, Any], targets: np.ndarray, weight: np.ndarray | None
 ) -> Task:
     """The task with some of its rows held out. Their weights are the user's: ``class_weight`` is for training."""
-    rows, held = split
-    held_weight = None if weight is None else weight[held]
-    batch = as_batch(task.backend, take_rows(task.data.x, held), targets[held], held_weight)
-    X_held, y_held = (take_rows(part, held) for part in given)
-    shown = Held(
-        X_held,
-        y_held,
-        held_weight,
+    rows, held_out = split
+    out_weight = None if weight is None else weight[held_out]
+    batch = as_batch(task.backend, take_rows(task.data.x, held_out), targets[held_out], out_weight)
+    X_out, y_out = (take_rows(part, held_out) for part in given)
+    shown = ValidationSet(
+        X_out,
+        y_out,
+        out_weight,
         batch,
-        estimator._constant(targets[held], held_weight),
-        _lacking(estimator, targets[held]),
+        estimator._constant(targets[held_out], out_weight),
+        _lacking(estimator, targets[held_out]),
     )
     trained = estimator._constant(targets[rows], None if weight is None else weight[rows])
-    return replace(task, rows=rows, held=shown, constant=trained)
+    return replace(task, rows=rows, validation_set=shown, constant=trained)
 
 
 def _lacking(estimator: Any, targets: np.ndarray) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
             "of it, give X_val and y_val, or set early_stopping=False."
         )
     try:
-        rows, held = train_test_split(
+        rows, held_out = train_test_split(
             np.arange(len(targets)), random_state=random_state, test_size=fraction, stratify=strata
         )
     except ValueError as error:  # which speaks of test_size and train_size
@@ -91,13 +93,13 @@ def draw_split(estimator: Any, targets: np.ndarray, random_state: Any) -> Split:
             f"early stopping cannot hold out {fraction:g} of {len(targets)} rows, with rows of every class on both "
             "sides: choose another validation_fraction, or give X_val and y_val."
         ) from error
-    if len(held) < 2:
+    if len(held_out) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     if estimator.scoring is not None:
         for members in estimator._groups(targets).values():
-            rows, held = _with_one_of(members, rows, held)
-            held, rows = _with_one_of(members, held, rows)
-    return rows, held
+            rows, held_out = _with_one_of(members, rows, held_out)
+            held_out, rows = _with_one_of(members, held_out, rows)
+    return rows, held_out
 
 
 def _with_one_of(members: np.ndarray, source: np.ndarray, target: np.ndarray) -> Split:
@@ -108,7 +110,7 @@ def _with_one_of(members: np.ndarray, source: np.ndarray, target: np.ndarray) ->
     return np.delete(source, moved), np.append(target, source[moved])
 
 
-class HeldForward:
+class ValidationForward:
     """The network's answers on the validation set, by the weights that were loaded last."""
 
     def __init__(self, backend: Backend, network: Sequential, batch: Batch, finish: Finish | None = None) -> None:
@@ -116,7 +118,7 @@ class HeldForward:
         self._backend = on_sparse(backend) if is_sparse(batch.x) else backend
         self._forward = ForwardPass(self._backend, network, finish)
 
-    def load(self, theta: Array, buffers: Array) -> HeldForward:
+    def load(self, theta: Array, buffers: Array) -> ValidationForward:
         """Take these weights from now on."""
         self._forward.load(theta, buffers)
         return self
@@ -126,43 +128,52 @@ class HeldForward:
         return forward_sparse(self._backend, self._forward, self._x) if is_sparse(self._x) else self._forward(self._x)
 
 
-def check_score(estimator: Any, held: Held | None) -> None:
+def check_score(estimator: Any, validation: ValidationSet | None) -> None:
     """Raise DataError, before training, where the scorer needs rows of classes that the validation set has not."""
-    if held is None or not held.lacking or estimator.scoring in (None, "loss"):
+    if validation is None or not validation.lacking or estimator.scoring in (None, "loss"):
         return
     try:
-        number = _ask_scorer(check_scoring(estimator, estimator.scoring), estimator, held)
+        number = _ask_scorer(check_scoring(estimator, estimator.scoring), estimator, validation)
         why = "the score is no number" if math.isnan(number) else ""
     except Exception as error:  # whatever a scorer raises
         why = str(error).strip().split("\n")[0]
     if why:
         raise DataError(
             f"scoring={estimator.scoring!r} cannot be computed on the validation set, which has no row of class "
-            f"{', '.join(held.lacking[:5])} ({why:.200}): give X_val and y_val with rows of every class, or two rows "
-            "of each class to train on, or choose another scoring."
+            f"{', '.join(validation.lacking[:5])} ({why:.200}): give X_val and y_val with rows of every class, or two "
+            "rows of each class to train on, or choose another scoring."
         )
 
 
-def _ask_scorer(scorer: Any, estimator: Any, held: Held) -> float:
-    return float(scorer(estimator, held.X, held.y, **({} if held.weight is None else {"sample_weight": held.weight})))
+def _ask_scorer(scorer: Any, estimator: Any, validation: ValidationSet) -> float:
+    return float(
+        scorer(
+            estimator,
+            validation.X,
+            validation.y,
+            **({} if validation.weight is None else {"sample_weight": validation.weight}),
+        )
+    )
 
 
 def make_score(estimator: Any, backend: Backend, task: Task) -> Callable[[Run, Record], float]:
     """The score of the weights as they are, by which early stopping goes: ``scoring``, or the estimator's own."""
-    held = task.held
-    assert held is not None, "there is a validation set"
+    validation = task.validation_set
+    assert validation is not None, "there is a validation set"
     if estimator.scoring == "loss":
-        return lambda run, record: -(record["val_loss"] + held.constant)
+        return lambda run, record: -(record["val_loss"] + validation.constant)
     scorer = None if estimator.scoring is None else check_scoring(estimator, estimator.scoring)
-    forward = HeldForward(backend, task.problem.network, held.batch, partial(estimator._finish(task.loss), task.loss))
+    forward = ValidationForward(
+        backend, task.problem.network, validation.batch, partial(estimator._finish(task.loss), task.loss)
+    )
 
     def score(run: Run, record: Record) -> float:
         with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
             if scorer is None:
                 answers = backend.to_numpy(forward.load(run.state.theta, run.state.buffers)())
                 answers = answers.reshape(-1) if task.flat else answers
-                return float(estimator._score_of(held.y, answers, held.weight))
+                return float(estimator._score_of(validation.y, answers, validation.weight))
             estimator.model_ = run.model()
-            return _ask_scorer(scorer, estimator, held)
+            return _ask_scorer(scorer, estimator, validation)
 
     return score

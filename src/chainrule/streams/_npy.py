@@ -157,23 +157,23 @@ def check_map(x: np.ndarray) -> None:
 
     Its class does not say that it lies in one: ``np.asarray`` of a map, a slice of that, ``np.frombuffer``.
     """
-    held: Any = x.base
-    while type(held) is np.ndarray:
-        held = held.base
-    if held is None:  # of most arrays, which is asked for each prediction
+    owner: Any = x.base
+    while type(owner) is np.ndarray:
+        owner = owner.base
+    if owner is None:  # of most arrays, which is asked for each prediction
         return
     whole = _whole(x)
-    held = whole.base
-    while isinstance(held, memoryview):
-        held = held.obj
-    if not isinstance(held, mmap.mmap):
+    owner = whole.base
+    while isinstance(owner, memoryview):
+        owner = owner.obj
+    if not isinstance(owner, mmap.mmap):
         return
     try:
-        size = held.size()
+        size = owner.size()
     except (OSError, ValueError):  # of no file
         return
     mapped = isinstance(whole, np.memmap)
-    if size < (whole.offset + whole.nbytes if mapped else len(held)):
+    if size < (whole.offset + whole.nbytes if mapped else len(owner)):
         raise has_changed(Path((whole.filename if mapped else None) or "the file of the memory map"))
 
 

@@ -27,35 +27,35 @@ def split(
     require(0 <= fraction < 1, f"the fraction of rows to hold out must be in [0, 1), got {fraction}.")
     if fraction > 0 and n < 2:
         raise DataError(f"holding out rows for the {part} part needs at least 2 rows, got {n}.")
-    held = 0 if fraction == 0 else min(max(1, math.floor(fraction * n + 0.5)), n - 1)
+    count = 0 if fraction == 0 else min(max(1, math.floor(fraction * n + 0.5)), n - 1)
     draw = host_generator(seed, "split", part, n)
-    if stratify and held:
+    if stratify and count:
         if y is None or len(y) != n:
             raise DataError(f"a stratified split needs {n:,} labels, got {'none' if y is None else f'{len(y):,}'}.")
-        chosen = _stratified(draw, np.unique(y, return_inverse=True)[1], held)
+        chosen = _stratified(draw, np.unique(y, return_inverse=True)[1], count)
     else:
-        chosen = draw.permutation(n)[:held]
+        chosen = draw.permutation(n)[:count]
     outside = np.zeros(n, bool)
     outside[chosen] = True
     return np.flatnonzero(~outside), np.flatnonzero(outside)
 
 
-def _stratified(draw: np.random.Generator, classes: np.ndarray, held: int) -> np.ndarray:
+def _stratified(draw: np.random.Generator, classes: np.ndarray, count: int) -> np.ndarray:
     sizes = np.bincount(classes)
-    shares = _largest_remainder(sizes, held)
+    shares = _largest_remainder(sizes, count)
     parts = [
         draw.permutation(np.flatnonzero(classes == c))[:share] for c, share in enumerate(shares.tolist()) if share > 0
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def _largest_remainder(sizes: np.ndarray, held: int) -> np.ndarray:
-    """How many rows each class gives: floor(held size / n), then one more where the remainder is largest.
+def _largest_remainder(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many rows each class gives: floor(count size / n), then one more where the remainder is largest.
 
-    No class gives its last row, so fewer than ``held`` can come out where many classes have one row.
+    No class gives its last row, so fewer than ``count`` can come out where many classes have one row.
     """
-    shares, remainders = np.divmod(sizes * held, sizes.sum())  # held < n, so each share is below its class's size
+    shares, remainders = np.divmod(sizes * count, sizes.sum())  # count < n, so each share is below its class's size
     for c in np.argsort(-remainders, kind="stable"):
-        if shares.sum() < held and shares[c] < sizes[c] - 1:
+        if shares.sum() < count and shares[c] < sizes[c] - 1:
             shares[c] += 1
     return shares

@@ -20,7 +20,7 @@ from ..network import Sequential
 from ..schema import Schema
 from ..streams import Batches, open_rows, read_once
 from ._feed import Feed, Passed, make_feed
-from ._staging import DEFAULT_BATCH, held_back
+from ._staging import DEFAULT_BATCH, rows_on_host
 from ._step import Problem, move_state
 
 
@@ -50,7 +50,7 @@ def whole(
     An X that is not in memory, or has no room on the device, stays where it is.
     """
     rows = open_rows(X)
-    rows = held_back(backend, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
+    rows = rows_on_host(backend, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
     if rows is None:
         data = prepare(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
     else:

@@ -13,7 +13,7 @@ from .._random import host_generator
 from .._typing import Array
 from ..data import Batch, gather, make_window
 from ..streams import ReadAhead, Windows, rows_in_window, shuffled_in_windows
-from ._staging import HeldRows, carrier
+from ._staging import HostRows, carrier
 from ._step import Problem, State, make_epoch_step, make_step
 
 
@@ -208,7 +208,7 @@ def make_feed(
         return lambda problem: Resident(backend, problem, data, sizes), order
     if in_memory:
         return lambda problem: Streamed(
-            backend, problem, data, sizes, HeldRows(np.asarray(data.x)), carrier(backend)
+            backend, problem, data, sizes, HostRows(np.asarray(data.x)), carrier(backend)
         ), order
     windows = Windows(data.x, window, dtype_name(backend.dtype))
     return lambda problem: Streamed(backend, problem, data, sizes, windows, backend.asarray), order

@@ -150,7 +150,9 @@ def fit(
             given = whole(found_backend, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
         else:
             given = in_batches(found_backend, batches, net, found_loss, schema)
-        held = None if validation is None else _validation(found_backend, validation, net, found_loss, schema)
+        found_validation = (
+            None if validation is None else _validation(found_backend, validation, net, found_loss, schema)
+        )
         found_metrics = find_metrics(metrics, found_loss)
         history, flat = History() if before is None else before.history, given.flat
         state = _start(found_backend, problem, before, seed, len(history))
@@ -158,13 +160,13 @@ def fit(
         identity = (
             {}
             if found_checkpoint is None
-            else identity_of(found_backend, net, problem, given, held, found_metrics, seed, shuffle, before)
+            else identity_of(found_backend, net, problem, given, found_validation, found_metrics, seed, shuffle, before)
         )
         run = Run(
             backend=found_backend,
             problem=problem,
             state=state,
-            columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if held is not None)),
+            columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if found_validation is not None)),
             first_epoch=len(history) + 1,
             epochs=epochs,
             steps_per_epoch=given.steps,
@@ -174,14 +176,16 @@ def fit(
             history=history,
         )
         feed = given.feed(problem)
-        plan = Plan(feed, given.order, _measure(found_backend, problem, held, found_metrics, schema), on_divergence)
+        plan = Plan(
+            feed, given.order, _measure(found_backend, problem, found_validation, found_metrics, schema), on_divergence
+        )
         with closing(feed):
             if found_checkpoint is None:
                 train(run, plan, listeners)
             else:
                 train_kept(run, plan, listeners, found_checkpoint, resume, identity)
         model = run.model()
-        del run, plan, feed, given, held, state  # or their memory would not be free yet when it is given back
+        del run, plan, feed, given, found_validation, state  # or their memory would not be free yet
     return model
 
 
@@ -228,16 +232,20 @@ def _planned(optimizer: Optimizer, epochs: int, steps_per_epoch: int | None) -> 
 
 
 def _measure(
-    backend: Backend, problem: Problem, held: Batch | None, metrics: dict[str, HostMetric | None], schema: Schema
+    backend: Backend,
+    problem: Problem,
+    validation: Batch | None,
+    metrics: dict[str, HostMetric | None],
+    schema: Schema,
 ) -> Callable[[State], dict[str, Array]]:
     """What is measured on the validation set at an epoch's end, still on the device."""
     # Steady, or a training that is resumed would measure its first epoch with other last bits than one in a go.
     forward = ForwardPass(backend, problem.network, steady=True)
 
     def measure(state: State) -> dict[str, Array]:
-        if held is None:
+        if validation is None:
             return {}
-        values = evaluate(backend, forward.load(state.theta, state.buffers), problem.loss, held, metrics, schema)
+        values = evaluate(backend, forward.load(state.theta, state.buffers), problem.loss, validation, metrics, schema)
         return {f"val_{name}": value for name, value in values.items()}
 
     return measure

@@ -147,9 +147,9 @@ class _Look:
         self._digest.update(repr(words).encode())
 
     def _all(self, kind: str, values: Iterable[Any]) -> None:
-        held = list(values)
-        self._say(kind, len(held))
-        for value in held:
+        contents = list(values)
+        self._say(kind, len(contents))
+        for value in contents:
             self._at(value)
 
     def _inside(self, value: Any) -> None:
@@ -234,13 +234,13 @@ class _Look:
         self._class(type(value))
         slots = [name for base in type(value).__mro__ for name in _as_names(vars(base).get("__slots__", ()))]
         if is_dataclass(value):
-            held = {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
+            contents = {field.name: getattr(value, field.name) for field in fields(value) if field.compare}
         else:
-            held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-            held |= getattr(value, "__dict__", {})
+            contents = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            contents |= getattr(value, "__dict__", {})
             if not slots and not hasattr(value, "__dict__"):
                 self.unknown.add(type(value).__qualname__)
-        self._at(held)
+        self._at(contents)
 
     def _apart(self, value: Any) -> str:
         """A hash of one value by itself."""

@@ -28,7 +28,7 @@ def identity_of(
     network: Sequential,
     problem: Problem,
     given: Examples,
-    held: Batch | None,
+    validation: Batch | None,
     metrics: Mapping[str, HostMetric | None],
     seed: int,
     shuffle: bool,
@@ -50,7 +50,7 @@ def identity_of(
         "dtype": dtype_name(backend.dtype),
         "precision": backend.precision,
         "data": fingerprint(backend, given.data),
-        "validation": fingerprint(backend, held),
+        "validation": fingerprint(backend, validation),
         "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),
     }
     made: dict[str, Any] = json.loads(json.dumps(parts))  # as it will be read back

@@ -44,7 +44,7 @@ def needs_of(backend: Backend, network: Sequential) -> Needs:
     return Needs(state, _PASSES * bytes_a_row(backend, network))
 
 
-def held_back(backend: Backend, network: Sequential, X: Any, batch_size: int) -> np.ndarray | None:
+def rows_on_host(backend: Backend, network: Sequential, X: Any, batch_size: int) -> np.ndarray | None:
     """X on the host, checked, where it does not fit on the device beside the training of it; None where it does."""
     if backend.memory is None:
         return None
@@ -60,7 +60,7 @@ def held_back(backend: Backend, network: Sequential, X: Any, batch_size: int) ->
     return np.asarray(check_inputs(reference_backend("numpy", dtype=dtype_name(backend.dtype)), X, network.n_in))
 
 
-class HeldRows:
+class HostRows:
     """The rows of an array on the host in an epoch's order, each batch's by what chooses them."""
 
     def __init__(self, x: np.ndarray) -> None:
@@ -77,8 +77,8 @@ class HeldRows:
 
 
 def carrier(backend: Backend) -> Callable[[tuple[np.ndarray, np.ndarray]], Array]:
-    """What takes the rows that ``HeldRows`` chooses to the device."""
-    assert backend.memory is not None, "rows are held back from a device with a memory of its own"
+    """What takes the rows that ``HostRows`` chooses to the device."""
+    assert backend.memory is not None, "rows stay on the host for a device with a memory of its own"
     carry = backend.memory.carrier()
     return lambda chosen: carry(*chosen)
 
