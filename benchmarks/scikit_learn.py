@@ -114,7 +114,7 @@ REQUESTS = (
     ("an activation of the output", 'MLPRegressor(output_activation="softplus")', "for answers > 0"),
     ("dropout #7407", "MLPClassifier(hidden_layer_sizes=(64, 32), dropout=[0.2, 0.5])", "or one rate for all"),
     ("batch normalisation", 'MLPClassifier(normalization="batch")', 'or `"layer"`'),
-    ("another initializer", 'MLPClassifier(initializer="he_normal")', "or an object, as `cr.Normal(0.1)`"),
+    ("another initializer", 'MLPClassifier(weight_init="he_normal")', "or an object, as `cr.Normal(0.1)`"),
     (
         "absolute error, Huber, quantiles #14571",
         "MLPRegressor(loss=cr.Quantile(0.9))",

@@ -22,14 +22,14 @@ ROWS = 10
 X = ((np.arange(ROWS * 4) * 7 % 13 - 6) / 8.0).reshape(ROWS, 4)
 Y = X[:, 0] - X[:, 1] * X[:, 2]
 NETWORKS = {
-    "mlp": cr.mlp([4, 5, 1], activation="tanh", weights="he_normal"),
+    "mlp": cr.mlp([4, 5, 1], activation="tanh", weight_init="he_normal"),
     "sequential": cr.Sequential(
-        cr.Dense(4, 3, weights="glorot_uniform", biases=cr.Uniform(-1.0, 1.0)),
+        cr.Dense(4, 3, weight_init="glorot_uniform", bias_init=cr.Uniform(-1.0, 1.0)),
         cr.Tanh(),
         cr.BatchNorm(3),
-        cr.Dense(3, 4, weights="lecun_normal", biases=cr.Normal(0.5)),
+        cr.Dense(3, 4, weight_init="lecun_normal", bias_init=cr.Normal(0.5)),
         cr.LayerNorm(4),
-        cr.Dense(4, 1, weights=cr.VarianceScaling(3.0, "in", "normal"), biases=cr.Constant(0.25)),
+        cr.Dense(4, 1, weight_init=cr.VarianceScaling(3.0, "in", "normal"), bias_init=cr.Constant(0.25)),
     ),
 }
 

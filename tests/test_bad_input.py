@@ -363,7 +363,7 @@ OPTIONS = {
         lambda: cr.mlp([3, 1], output="sigmoyd"), cr.ConfigurationError, r"unknown activation .*'sigmoid'\?"
     ),
     "initializer unknown": Case(
-        lambda: cr.mlp([3, 1], weights="he_norml"), cr.ConfigurationError, r"unknown initializer .*'he_normal'\?"
+        lambda: cr.mlp([3, 1], weight_init="he_norml"), cr.ConfigurationError, r"unknown initializer .*'he_normal'\?"
     ),
     "normalization unknown": Case(
         lambda: cr.mlp([3, 4, 1], normalization="bach"),  # type: ignore[arg-type]
@@ -545,7 +545,7 @@ def test_an_infinite_number_is_no_number_that_is_too_large() -> None:
 @pytest.mark.parametrize("std", [1e300, float("inf")])
 def test_first_weights_that_float32_cannot_hold_are_refused(library: str, std: float) -> None:
     find_library(library)
-    net = cr.mlp([3, 1], weights=cr.Normal(std))
+    net = cr.mlp([3, 1], weight_init=cr.Normal(std))
     check(number(lambda: fit(network=net, backend=library), r"first weights must be finite in float32.* smaller"))
 
 
@@ -573,8 +573,8 @@ ALMOST = {
     "a layer's class": number(lambda: fit(network=cr.Sequential(cr.Dense(3, 1), cr.Dropout)), r"Dropout\("),  # type: ignore[arg-type]
     "an optimizer's class": number(lambda: fit(optimizer=cr.Adam), r"Adam\("),
     "a loss's class": number(lambda: fit(loss=cr.SquaredError), r"SquaredError\("),
-    "an initializer's class": number(lambda: cr.Dense(3, 1, weights=cr.Normal), r"Normal\("),  # type: ignore[arg-type]
-    "an initializer's function": number(lambda: cr.Dense(3, 1, weights=cr.he_normal), r"he_normal"),  # type: ignore[arg-type]
+    "an initializer's class": number(lambda: cr.Dense(3, 1, weight_init=cr.Normal), r"Normal\("),  # type: ignore[arg-type]
+    "an initializer's function": number(lambda: cr.Dense(3, 1, weight_init=cr.he_normal), r"he_normal"),  # type: ignore[arg-type]
     "a callback's class": number(lambda: fit(callbacks=[cr.EarlyStopping]), r"EarlyStopping\("),
     "one callback": number(lambda: fit(callbacks=cr.EarlyStopping("loss")), r"callbacks.*list"),
     "one metric": number(lambda: fit(metrics="mse", validation=(X, Y)), r"metrics.*\['mse'\]"),

@@ -651,7 +651,7 @@ def test_a_progress_bar_without_rich_says_how_to_get_it(monkeypatch: pytest.Monk
 
 def test_a_watch_says_once_what_a_layer_suffers_from_and_keeps_every_look() -> None:
     rows = np.random.default_rng(0).normal(size=(80, 4))
-    dead = cr.Sequential(cr.Dense(4, 8, biases=cr.Constant(-50.0)), cr.ReLU(), cr.Dense(8, 1))
+    dead = cr.Sequential(cr.Dense(4, 8, bias_init=cr.Constant(-50.0)), cr.ReLU(), cr.Dense(8, 1))
     watch = cr.Watch(rows, rows[:, 0], every=3)
     with pytest.warns(UserWarning, match=r"^epoch 1: layer 1 \(dead\): Dead units learn nothing") as caught:
         cr.fit(dead, rows, rows[:, 0], loss="squared_error", epochs=8, callbacks=[watch])

@@ -1193,7 +1193,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "a penalty over nothing": lambda: penalties.Penalty(over="batch"),  # type: ignore[arg-type]
     "no inputs": lambda: layers.Dense(0, 2),
     "half an output": lambda: layers.Dense(2, 2.5),  # type: ignore[arg-type]
-    "unknown weights": lambda: layers.Dense(2, 2, weights="he"),
+    "unknown weights": lambda: layers.Dense(2, 2, weight_init="he"),
     "no features": lambda: layers.BatchNorm(0),
     "momentum 0": lambda: layers.BatchNorm(2, momentum=0.0),
     "epsilon below 0": lambda: layers.LayerNorm(2, epsilon=-1.0),

@@ -24,8 +24,8 @@ Y = generator.integers(0, 10, 300)
 LOSS = "softmax_cross_entropy"
 
 
-def deep(activation, weights=None, **options):
-    return cr.mlp([100] * 10 + [10], activation=activation, weights=weights, **options)
+def deep(activation, weight_init=None, **options):
+    return cr.mlp([100] * 10 + [10], activation=activation, weight_init=weight_init, **options)
 
 
 def verdicts(diagnosis):
@@ -74,7 +74,7 @@ def test_the_usual_networks_are_healthy(network):
 
 
 def test_biases_of_minus_100_leave_relu_units_dead():
-    diagnosis = diagnose(deep("relu", biases=cr.Constant(-100.0)), X, Y, loss=LOSS)
+    diagnosis = diagnose(deep("relu", bias_init=cr.Constant(-100.0)), X, Y, loss=LOSS)
     assert [row.dead for row in diagnosis.rows] == [100] * 9 + [None]
     assert "100 of 100 units are dead" in diagnosis.rows[0].verdict
     assert "Dead units learn nothing" in diagnosis.advice
@@ -111,11 +111,11 @@ def test_overflow_is_found_and_not_raised():
 
 
 def test_zeros_keep_every_unit_of_a_layer_equal():
-    network = cr.mlp([100, 50, 50, 10], activation="tanh", weights="zeros")
+    network = cr.mlp([100, 50, 50, 10], activation="tanh", weight_init="zeros")
     diagnosis = diagnose(network, X, Y, loss=LOSS)
     assert [row.std for row in diagnosis.rows] == [0.0, 0.0, 0.0]
     assert verdicts(diagnosis)[:-1] == ["collapsed, vanishing gradient"] * 2
-    equal = cr.mlp([4, 3, 1], activation="tanh", weights=cr.Constant(0.3))
+    equal = cr.mlp([4, 3, 1], activation="tanh", weight_init=cr.Constant(0.3))
     model = cr.fit(equal, X[:, :4], X[:, 0], loss="squared_error", epochs=3)
     W = np.asarray(equal.layout.split(model.backend, model.theta)[0][0])
     assert (W[:, :1] == W).all()

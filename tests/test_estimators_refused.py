@@ -260,10 +260,10 @@ def test_the_biases_of_a_normalised_network_can_be_assigned_to_themselves() -> N
 
 def test_an_initializer_draws_the_weights_and_biases_start_at_0() -> None:
     still = {"solver": cr.SGD(0.0), "max_iter": 1, "hidden_layer_sizes": (200, 200)}
-    estimator = regressor(initializer="he_normal", **still).fit(X, NUMBERS)
+    estimator = regressor(weight_init="he_normal", **still).fit(X, NUMBERS)
     assert abs(np.std(estimator.coefs_[1]) / np.sqrt(2 / 200) - 1.0) < 0.02
     assert not any(intercept.any() for intercept in estimator.intercepts_)
-    constant = regressor(initializer=cr.Constant(0.25), **still).fit(X, NUMBERS)
+    constant = regressor(weight_init=cr.Constant(0.25), **still).fit(X, NUMBERS)
     assert all((coefs == 0.25).all() for coefs in constant.coefs_)
 
 

@@ -95,11 +95,11 @@ def test_outliers_are_drawn_at_the_edge():
 
 
 def test_a_diagnosis_of_zeros_and_of_overflow_is_drawn(tmp_path):
-    zeros = diagnose(cr.mlp([4, 8, 1], weights="zeros"), X, X[:, 0], loss="squared_error")
+    zeros = diagnose(cr.mlp([4, 8, 1], weight_init="zeros"), X, X[:, 0], loss="squared_error")
     figure = plot_diagnosis(zeros)
     assert [axes.texts[0].get_text() for axes in figure.axes[:2]] == ["all 0", "all 0"]
     assert written(figure, tmp_path)
-    overflow = diagnose(cr.mlp([4, 8, 8, 8, 1], weights=cr.Normal(1e15)), X, X[:, 0], loss="squared_error")
+    overflow = diagnose(cr.mlp([4, 8, 8, 8, 1], weight_init=cr.Normal(1e15)), X, X[:, 0], loss="squared_error")
     assert written(plot_diagnosis(overflow), tmp_path)
 
 

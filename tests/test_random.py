@@ -218,7 +218,7 @@ GOLDEN_MEMBERS = {  # (seed, member)
 
 
 def test_golden_weights() -> None:
-    net = mlp([4, 3, 2], activation="tanh", weights="he_normal", biases="normal")
+    net = mlp([4, 3, 2], activation="tanh", weight_init="he_normal", bias_init="normal")
     drawn = [net.initial_theta(seed, member)[:4] for seed, member in GOLDEN_WEIGHTS]
     np.testing.assert_allclose(drawn, list(GOLDEN_WEIGHTS.values()), rtol=1e-15)
 

@@ -56,15 +56,15 @@ LAYERS = [
     cr.Dropout(0.3),
     cr.RandomizedLeakyReLU(0.1, 0.2),
     cr.Softmax(),
-    cr.Dense(4, 4, bias=False, weights=cr.Normal(0.5), biases=cr.Constant(0.25)),
+    cr.Dense(4, 4, bias=False, weight_init=cr.Normal(0.5), bias_init=cr.Constant(0.25)),
 ]
 SETTINGS = [cr.LeakyReLU(0.2), cr.ELU(0.5), cr.Linear(2.0, 1.0), cr.Polynomial((0.0, 1.0, 0.5))]
 NETWORKS = {
     **{f"layer {type(layer).__name__}": [layer] for layer in LAYERS},
     **{f"activation {name}": [activation] for name, activation in ACTIVATIONS.items()},
     **{f"activation {activation}": [activation] for activation in SETTINGS},
-    **{f"initializer {name}": [cr.Dense(4, 4, weights=name)] for name in INITIALIZERS},
-    **{f"initializer {name} made": [cr.Dense(4, 4, weights=make())] for name, make in INITIALIZERS.items()},
+    **{f"initializer {name}": [cr.Dense(4, 4, weight_init=name)] for name in INITIALIZERS},
+    **{f"initializer {name} made": [cr.Dense(4, 4, weight_init=make())] for name, make in INITIALIZERS.items()},
 }
 
 

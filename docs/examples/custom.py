@@ -53,7 +53,9 @@ def main(folder="."):
 
 
 def network(activation):
-    return cr.Sequential(cr.Dense(1, 20, weights=cr.Normal(1.0), biases=cr.Normal(1.0)), activation, cr.Dense(20, 1))
+    return cr.Sequential(
+        cr.Dense(1, 20, weight_init=cr.Normal(1.0), bias_init=cr.Normal(1.0)), activation, cr.Dense(20, 1)
+    )
 
 
 def check(activation, loss=LOG_COSH):

@@ -18,10 +18,10 @@ from chainrule.plots import plot_diagnosis
 SIZES = [64, *[30] * 6, 10]
 NETWORKS = {
     "sigmoid": cr.mlp(SIZES, activation="sigmoid"),
-    "ReLU, He's weights": cr.mlp(SIZES, activation="relu", weights="he_normal"),
+    "ReLU, He's weights": cr.mlp(SIZES, activation="relu", weight_init="he_normal"),
     "sigmoid, batch normalisation": cr.mlp(SIZES, activation="sigmoid", normalization="batch"),
 }
-LARGE = cr.mlp(SIZES, weights=cr.Normal(0.7))
+LARGE = cr.mlp(SIZES, weight_init=cr.Normal(0.7))
 CLIPS = {"no clipping": None, "ClipNorm(1.0)": cr.ClipNorm(1.0), "ClipValue(0.1)": cr.ClipValue(0.1)}
 
 
@@ -39,7 +39,7 @@ def main(folder="."):
     print(f"ReLU, weights from N(0, 0.7^2), about three times He's: {findings(look(LARGE))}")
     for name, clip in CLIPS.items():
         print(f"  {name:<15} {outcome(LARGE, clip)}")
-    print(f"  He's weights    {outcome(cr.mlp(SIZES, weights='he_normal'), None)}")
+    print(f"  He's weights    {outcome(cr.mlp(SIZES, weight_init='he_normal'), None)}")
 
 
 def digits(rows=1000):

@@ -37,7 +37,7 @@ def main(folder="."):
         len(CHOICES), len(SHOWN), gridspec_kw={"left": 0.16, "right": 0.98, "top": 0.96, "bottom": 0.03, "hspace": 0.6}
     )
     for row, (activation, name, weights) in zip(grid, CHOICES, strict=True):
-        network = cr.mlp([100] * 10 + [10], activation=activation, weights=weights)
+        network = cr.mlp([100] * 10 + [10], activation=activation, weight_init=weights)
         diagnosis = diagnose(network, X, y, loss="softmax_cross_entropy")
         hidden = diagnosis.rows[:-1]
         verdicts = dict.fromkeys(finding for layer in hidden for finding in layer.findings) or ["healthy"]
@@ -67,7 +67,7 @@ def equal_weights():
     """Units that start equal stay equal: their gradients are equal too."""
     X = np.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     for value in (0.0, 0.5):
-        network = cr.mlp([2, 3, 1], activation="tanh", weights=cr.Constant(value))
+        network = cr.mlp([2, 3, 1], activation="tanh", weight_init=cr.Constant(value))
         model = cr.fit(
             network, X, [0.0, 1.0, 1.0, 0.0], loss="squared_error", optimizer=cr.SGD(0.5), epochs=100, dtype="float64"
         )

@@ -191,7 +191,7 @@ def diagnose(
     Example:
         >>> import numpy as np, chainrule as cr
         >>> from chainrule.diagnostics import diagnose
-        >>> network = cr.mlp([100] * 6, activation="tanh", weights=cr.Normal(0.01))
+        >>> network = cr.mlp([100] * 6, activation="tanh", weight_init=cr.Normal(0.01))
         >>> diagnosis = diagnose(network, np.random.default_rng(0).normal(size=(200, 100)))
         >>> diagnosis.rows[3].verdict
         'collapsed'

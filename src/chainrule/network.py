@@ -213,8 +213,8 @@ def mlp(
     output: str | Elementwise | Layer | None = None,
     dropout: float | Sequence[float] = 0.0,
     normalization: Literal["batch", "layer"] | None = None,
-    weights: str | Initializer | None = None,
-    biases: str | Initializer = "zeros",
+    weight_init: str | Initializer | None = None,
+    bias_init: str | Initializer = "zeros",
 ) -> Sequential:
     """A multilayer perceptron: Dense, normalisation, activation, dropout for each hidden layer, then Dense.
 
@@ -225,8 +225,9 @@ def mlp(
         output: the last activation; None ends in pre-activations, which is what a loss with a link expects.
         dropout: the rate after each hidden activation, or a list with one for each.
         normalization: of the hidden pre-activations; Dense then has no bias, which normalisation would cancel.
-        weights: initializer; None chooses by activation: LeCun for SELU, Glorot for (hard) tanh and sigmoid, else He.
-        biases: initializer of the biases.
+        weight_init: what draws the weights, by name or object; None chooses by activation: LeCun for SELU, Glorot
+            for (hard) tanh and sigmoid, else He.
+        bias_init: what draws the biases.
 
     Raises:
         ConfigurationError: an unknown name, fewer than two sizes, a size below 1, a list of another length.
@@ -244,14 +245,21 @@ def mlp(
     rates = _one_each("dropout", dropout, len(sizes) - 2)
     layers: list[Layer] = []
     for (n_in, n_out), function, rate in zip(pairwise(sizes[:-1]), map(_as_layer, hidden), rates, strict=True):
-        chosen = _usual_weights(function) if weights is None else weights
-        layers.append(Dense(n_in, n_out, bias=normalization is None, weights=chosen, biases=biases))
+        chosen = _usual_weight_init(function) if weight_init is None else weight_init
+        layers.append(Dense(n_in, n_out, bias=normalization is None, weight_init=chosen, bias_init=bias_init))
         if normalization:
             layers.append(BatchNorm(n_out) if normalization == "batch" else LayerNorm(n_out))
         layers.append(function)
         if rate:
             layers.append(Dropout(rate))
-    layers.append(Dense(sizes[-2], sizes[-1], weights="glorot_uniform" if weights is None else weights, biases=biases))
+    layers.append(
+        Dense(
+            sizes[-2],
+            sizes[-1],
+            weight_init="glorot_uniform" if weight_init is None else weight_init,
+            bias_init=bias_init,
+        )
+    )
     if output is not None:
         layers.append(_as_layer(output))
     return Sequential(*layers)
@@ -310,7 +318,7 @@ def _as_layer(activation: str | Elementwise | Layer) -> Layer:
     return cast("Layer", activation) if is_layer else Activate(find_activation(cast("Elementwise", activation)))
 
 
-def _usual_weights(hidden: Layer) -> str:
+def _usual_weight_init(hidden: Layer) -> str:
     function = hidden.activation if isinstance(hidden, Activate) else None
     if isinstance(function, SELU):
         return "lecun_normal"

@@ -50,6 +50,10 @@ for _custom in ("Activation", "Loss"):  # they hold functions of the user's
 for _inner in ("Buffer", "Parameter"):  # a layer makes them of its own fields
     del _CLASSES[_inner]
 
+# Files keep the names that these fields had when the first ones were written.
+_IN_FILES = {"weight_init": "weights", "bias_init": "biases"}
+_IN_CODE = {old: new for new, old in _IN_FILES.items()}
+
 
 def encode(value: Any, *, lenient: bool = False) -> Any:
     """A frozen dataclass of ours, or a plain value, as JSON types; ``lenient`` makes null of anything else."""
@@ -66,7 +70,10 @@ def encode(value: Any, *, lenient: bool = False) -> Any:
             f"{value!r} is not part of chainrule, so a model file cannot name it: keep it in your code, save the "
             "arrays model.theta and model.buffers, and build the model again from them with cr.Model."
         )
-    fields = {field.name: encode(getattr(value, field.name), lenient=lenient) for field in dataclasses.fields(value)}
+    fields = {
+        _IN_FILES.get(field.name, field.name): encode(getattr(value, field.name), lenient=lenient)
+        for field in dataclasses.fields(value)
+    }
     return {"type": type(value).__name__, **fields}
 
 
@@ -86,7 +93,7 @@ def decode(value: Any) -> Any:
             if not isinstance(fields.get("layers"), list):
                 raise ModelFileError(f"{cannot}: its layers are no list.")
             return Sequential(*(decode(layer) for layer in fields["layers"]))
-        made = _CLASSES[name](**{key: decode(item) for key, item in fields.items()})
+        made = _CLASSES[name](**{_IN_CODE.get(key, key): decode(item) for key, item in fields.items()})
     except ModelFileError:
         raise
     except (ChainruleError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:

@@ -46,7 +46,7 @@ def saved_model() -> cr.Model:
     table = Table(columns={"size, m²": sizes, "city": cities}, target=answers, target_name="sold", source="houses")
     prepared = replace(Preprocessing.learn(table, impute="median", unseen="ignore"), dropped=("id",))
     n_in = len(prepared.feature_names)
-    dense = cr.Dense(n_in, 3, bias=False, weights=cr.Normal(0.5), biases=cr.Constant(0.25))
+    dense = cr.Dense(n_in, 3, bias=False, weight_init=cr.Normal(0.5), bias_init=cr.Constant(0.25))
     parts = [cr.BatchNorm(3), cr.LeakyReLU(0.2), cr.Dropout(0.25), cr.LayerNorm(3), cr.Polynomial((0.0, 1.0, 0.5))]
     network = cr.Sequential(dense, *parts, cr.RandomizedLeakyReLU(), cr.Dense(3, 2))
     on = cr.backend("numpy", dtype="float32")

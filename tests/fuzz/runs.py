@@ -151,13 +151,13 @@ def network_of(draw: Any, inputs: int, outputs: int, link: str) -> cr.Sequential
             output=output,
             dropout=[draw(numbers(0, 0.9)) for _ in hidden] if each else draw(st.sampled_from([0.0, 0.1, 0.5])),
             normalization=draw(st.sampled_from([None, None, "batch", "layer"])),
-            weights=weights,
-            biases=biases,
+            weight_init=weights,
+            bias_init=biases,
         )
     layers: list[Any] = []
     for n_in, n_out in pairwise([inputs, *hidden, outputs]):
         chosen = "glorot_uniform" if weights is None else weights
-        layers.append(cr.Dense(n_in, n_out, bias=draw(st.booleans()), weights=chosen, biases=biases))
+        layers.append(cr.Dense(n_in, n_out, bias=draw(st.booleans()), weight_init=chosen, bias_init=biases))
         between = st.sampled_from([cr.BatchNorm(n_out), cr.LayerNorm(n_out), cr.Dropout(0.25), cr.ReLU(), cr.Tanh()])
         layers += draw(st.lists(between, max_size=2))
         layers.append(activation(draw))
@@ -598,8 +598,8 @@ MISTAKES: dict[str, Mistake] = {
     "dropout 1": with_network(lambda n, m: cr.mlp([n, 2, m], dropout=1.0)),
     "dropout text": with_network(lambda n, m: cr.mlp([n, 2, m], dropout="a")),
     "step": with_network(lambda n, m: cr.mlp([n, 2, m], activation="step")),
-    "infinite weights": with_network(lambda n, m: cr.mlp([n, m], weights=cr.Normal(float("inf")))),
-    "weights all 0": with_network(lambda n, m: cr.mlp([n, 2, m], weights="zeros"), refused=False),
+    "infinite weights": with_network(lambda n, m: cr.mlp([n, m], weight_init=cr.Normal(float("inf")))),
+    "weights all 0": with_network(lambda n, m: cr.mlp([n, 2, m], weight_init="zeros"), refused=False),
     # after a training
     "predict another width": then(lambda model, call: model.predict(np.ones((2, model.network.n_in + 1)))),
     "predict one example": then(lambda model, call: model.predict(call.plain_x[0])),
@@ -672,14 +672,16 @@ MISTAKES: dict[str, Mistake] = {
     "an activation of double": Mistake(
         lambda call: on_torch(call, lambda c: hidden(c, cr.Activation(lambda xp, z: xp.astype(z, xp.float64), squared)))
     ),
-    "an initializer of wrong shape": with_network(lambda n, m: cr.mlp([n, m], weights=Draws(np.ones(3)))),
-    "an initializer of nothing": with_network(lambda n, m: cr.mlp([n, m], weights=Draws(None))),
-    "weights too large for float32": with_network(lambda n, m: cr.mlp([n, m], weights=cr.Normal(1e300)), refused=False),
+    "an initializer of wrong shape": with_network(lambda n, m: cr.mlp([n, m], weight_init=Draws(np.ones(3)))),
+    "an initializer of nothing": with_network(lambda n, m: cr.mlp([n, m], weight_init=Draws(None))),
+    "weights too large for float32": with_network(
+        lambda n, m: cr.mlp([n, m], weight_init=cr.Normal(1e300)), refused=False
+    ),
     "uniform over everything": with_network(
-        lambda n, m: cr.mlp([n, m], weights=cr.Uniform(-np.inf, np.inf)), refused=False
+        lambda n, m: cr.mlp([n, m], weight_init=cr.Uniform(-np.inf, np.inf)), refused=False
     ),
     "an infinite variance": with_network(
-        lambda n, m: cr.mlp([n, m], weights=cr.VarianceScaling(np.inf)), refused=False
+        lambda n, m: cr.mlp([n, m], weight_init=cr.VarianceScaling(np.inf)), refused=False
     ),
     "a polynomial of a number": with_network(lambda n, m: cr.mlp([n, 2, m], activation=cr.Polynomial(3))),
     "a bias that is an array": with_network(lambda n, m: cr.Sequential(cr.Dense(n, m, bias=np.ones(3)))),

@@ -254,7 +254,7 @@ class Perceptron(
         backend, network = task.backend, task.network
         if fresh:
             self.n_layers_ = sum(isinstance(layer, Dense) for layer in network.layers) + 1
-            theta = initial_theta(network, self._random_state, self.initializer)
+            theta = initial_theta(network, self._random_state, self.weight_init)
             self.model_ = task.model(backend.asarray(theta), backend.asarray(network.initial_buffers()), History())
             self.out_activation_ = self._output_name(task.loss)
             for name in ("_progress", "_split_from", *NOTED):

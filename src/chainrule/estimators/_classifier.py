@@ -63,7 +63,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         backend: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``: where training runs. None is the library of X.
         device: an index, or the library's own string; None is the device of X, or the library's choice.
         dtype: ``"float32"`` or ``"float64"``. None is float32 for X of float32, else float64.
-        initializer: of the weights, by name or object (biases then start at 0). None is scikit-learn's.
+        weight_init: what draws the weights, by name or object (biases then start at 0). None is scikit-learn's.
         dropout: the rate after each hidden layer, or a list with one for each.
         normalization: ``"batch"`` or ``"layer"``, of the hidden pre-activations.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``.

@@ -50,17 +50,17 @@ def make_network(estimator: Any, n_in: int, n_out: int, output: Any = None) -> S
         output=None if output is None else _named(output),
         dropout=list(dropout) if isinstance(dropout, list | tuple | np.ndarray) else dropout,
         normalization=estimator.normalization,
-        weights="glorot_uniform" if estimator.initializer is None else estimator.initializer,
+        weight_init="glorot_uniform" if estimator.weight_init is None else estimator.weight_init,
     )
 
 
-def initial_theta(network: Sequential, random_state: np.random.RandomState, initializer: Any) -> np.ndarray:
+def initial_theta(network: Sequential, random_state: np.random.RandomState, weight_init: Any) -> np.ndarray:
     """Theta ``(p,)`` at the start, float64.
 
-    Without an initializer these are the numbers that scikit-learn draws from the same ``random_state``: weights and
+    Without ``weight_init`` these are the numbers that scikit-learn draws from the same ``random_state``: weights and
     biases of a layer uniform within sqrt(6 / (n_in + n_out)), or sqrt(2 / (n_in + n_out)) for the sigmoid.
     """
-    if initializer is not None:
+    if weight_init is not None:
         return network.initial_theta(int(random_state.randint(2**31 - 1)))
     pieces, factor = [], 6.0
     for i, layer in enumerate(network.layers):

@@ -54,7 +54,7 @@ class Parameters:
     backend: str | None = None
     device: Any = None
     dtype: str | None = None
-    initializer: Any = None
+    weight_init: Any = None
     dropout: Any = 0.0
     normalization: str | None = None
     clip: Any = None
@@ -88,7 +88,7 @@ class Parameters:
         "backend": [str, None],
         "device": [object],
         "dtype": [StrOptions({"float32", "float64"}), None],
-        "initializer": [str, HasMethods("draw"), None],
+        "weight_init": [str, HasMethods("draw"), None],
         "dropout": [_FRACTION, "array-like"],
         "normalization": [StrOptions({"batch", "layer"}), None],
         "clip": [Clip, None],

@@ -23,7 +23,7 @@ class Dense:
     Args:
         n_in, n_out: widths.
         bias: whether b is there; in front of a normalisation it should not be.
-        weights, biases: initializers, by name or object.
+        weight_init, bias_init: what draws W and b at the start, by name or object.
 
     Example:
         >>> import chainrule as cr
@@ -34,16 +34,16 @@ class Dense:
     n_in: int
     n_out: int
     bias: bool = True
-    weights: str | Initializer = "glorot_uniform"
-    biases: str | Initializer = "zeros"
+    weight_init: str | Initializer = "glorot_uniform"
+    bias_init: str | Initializer = "zeros"
 
     def __post_init__(self) -> None:
         check_numbers(self)
         flag("Dense: bias", self.bias)
         for name in ("n_in", "n_out"):
             whole_number(f"Dense: {name}", getattr(self, name), least=1)
-        find_initializer(self.weights)
-        find_initializer(self.biases)
+        find_initializer(self.weight_init)
+        find_initializer(self.bias_init)
 
     def width(self, n_in: int) -> int:
         if n_in != self.n_in:
@@ -51,8 +51,8 @@ class Dense:
         return self.n_out
 
     def parameters(self) -> tuple[Parameter, ...]:
-        W = Parameter("W", (self.n_in, self.n_out), find_initializer(self.weights), decays=True)
-        b = Parameter("b", (1, self.n_out), find_initializer(self.biases), decays=False)
+        W = Parameter("W", (self.n_in, self.n_out), find_initializer(self.weight_init), decays=True)
+        b = Parameter("b", (1, self.n_out), find_initializer(self.bias_init), decays=False)
         return (W, b) if self.bias else (W,)
 
     def buffers(self) -> tuple[Buffer, ...]:
