@@ -144,7 +144,7 @@ def test_hooks_are_called_in_order() -> None:
             called.append(("end", run.epoch))
 
     fit(Listener(), epochs=2)
-    record = ["epoch", "loss", "rate", "seconds"]
+    record = ["epoch", "loss", "learning_rate", "seconds"]
     epochs = [[*[("step", e, s) for s in (1, 2, 3)], ("epoch", e, record)] for e in (1, 2)]
     assert called == [("begin", 0), *epochs[0], *epochs[1], ("end", 2)]
 
@@ -237,7 +237,7 @@ def test_a_callback_may_scale_the_rate() -> None:
 
     model = fit(Freeze())
     assert model == fit(epochs=1)
-    assert model.history["rate"] == [0.001, 0.0, 0.0, 0.0]
+    assert model.history["learning_rate"] == [0.001, 0.0, 0.0, 0.0]
 
 
 def test_a_snapshot_is_a_copy_that_training_does_not_touch() -> None:
@@ -358,12 +358,12 @@ def test_no_rate_is_reduced_by_what_says_nothing(held: Any, says: str) -> None:
     with pytest.warns(UserWarning, match=f"val_r2 {says} .*: the rate stays as it is. Monitor 'val_loss'") as caught:
         model = fit(cr.ReduceOnPlateau("val_r2", patience=2), validation=held, epochs=9)
     assert len(caught) == 1
-    assert set(model.history["rate"]) == {0.001}
+    assert set(model.history["learning_rate"]) == {0.001}
 
 
 def test_epochs_without_a_number_do_not_count_towards_a_reduction() -> None:
     plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.5, patience=3)
-    rates = scripted(4, NAN, 4, NAN, NAN, 4, 4, 4, callback=plateau).history["rate"]
+    rates = scripted(4, NAN, 4, NAN, NAN, 4, 4, 4, callback=plateau).history["learning_rate"]
     np.testing.assert_allclose(np.asarray(rates), 0.001 * np.asarray([1] * 7 + [0.5]))
     with pytest.warns(UserWarning, match="val_script was no number"):
         scripted(4, NAN, NAN, NAN, NAN, callback=plateau)
@@ -400,19 +400,19 @@ def test_reduce_on_plateau_multiplies_the_rate() -> None:
     plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.5, patience=2)
     model = scripted(5, 4, 4, 4, 4, 4, 3, 3, callback=plateau)
     rates = [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
-    np.testing.assert_allclose(np.asarray(model.history["rate"]), 0.001 * np.asarray(rates))
+    np.testing.assert_allclose(np.asarray(model.history["learning_rate"]), 0.001 * np.asarray(rates))
 
 
 def test_reduce_on_plateau_stops_at_its_minimum() -> None:
     plateau = cr.ReduceOnPlateau("val_script", mode="min", factor=0.1, patience=1, minimum=0.05)
     model = scripted(1, 1, 1, 1, 1, callback=plateau)
-    np.testing.assert_allclose(np.asarray(model.history["rate"]), 0.001 * np.asarray([1, 1, 0.1, 0.05, 0.05]))
+    np.testing.assert_allclose(np.asarray(model.history["learning_rate"]), 0.001 * np.asarray([1, 1, 0.1, 0.05, 0.05]))
 
 
 def test_reduce_on_plateau_ignores_improvements_below_min_delta() -> None:
     plateau = cr.ReduceOnPlateau("val_script", mode="max", factor=0.5, patience=1, min_delta=0.1)
     model = scripted(1, 1.05, 2, 3, callback=plateau)
-    np.testing.assert_allclose(np.asarray(model.history["rate"]), 0.001 * np.asarray([1, 1, 0.5, 0.5]))
+    np.testing.assert_allclose(np.asarray(model.history["learning_rate"]), 0.001 * np.asarray([1, 1, 0.5, 0.5]))
 
 
 def test_a_schedule_runs_on_underneath() -> None:
@@ -420,7 +420,7 @@ def test_a_schedule_runs_on_underneath() -> None:
     decay = {"optimizer": cr.SGD(cr.StepDecay(0.1, every=3, factor=0.1))}  # 3 steps an epoch
     script = Script(1, 1, 1)
     model = fit(plateau, metrics=[script], validation=(X, Y), epochs=3, **decay)
-    np.testing.assert_allclose(model.history["rate"], [0.1, 0.01, 0.0005])
+    np.testing.assert_allclose(model.history["learning_rate"], [0.1, 0.01, 0.0005])
 
 
 # ------------------------------------------------------------------------------------------------------------ CSVLogger

@@ -311,7 +311,7 @@ def test_a_schedule_keeps_the_length_that_it_was_planned_for(schedule: Any, tmp_
     settings["optimizer"] = cr.Adam(replace(schedule, steps=8))
     more = train(tmp_path, epochs=6, resume=True, **settings)
     assert_same(more, train(None, epochs=6, **settings))
-    assert more.history["rate"][:4] == first.history["rate"]
+    assert more.history["learning_rate"][:4] == first.history["learning_rate"]
     with pytest.raises(cr.ConfigurationError, match="the schedule's length was 8 steps, now 9"):
         train(tmp_path, epochs=6, resume=True, **{**settings, "optimizer": cr.Adam(replace(schedule, steps=9))})
 
@@ -553,7 +553,7 @@ def test_what_a_training_recovers_to_outlives_it(
         )
 
     want = run(None)
-    assert want.history["rate"][-1] < 0.04 * 40, "it had to recover"
+    assert want.history["learning_rate"][-1] < 0.04 * 40, "it had to recover"
     assert want.history["loss"][5] < 1e-6 * want.history["loss"][4], "in the sixth epoch from the end of the fourth"
     with pytest.raises(DiedError):
         run(tmp_path, Dies(*place))

@@ -226,7 +226,7 @@ def test_a_training_may_recover_at_half_the_rate(id: str, open_target: Callable[
         model = cr.fit(net, x, target.array(Y), optimizer=cr.SGD(20.0), epochs=30, on_divergence="recover", **settings)
     assert 2 <= len(caught) <= 10
     assert len(model.history) == 30
-    assert model.history["rate"][-1] == 20.0 * 0.5 ** len(caught)
+    assert model.history["learning_rate"][-1] == 20.0 * 0.5 ** len(caught)
     assert model.history["loss"][-1] < 1e-3
 
 
@@ -274,7 +274,7 @@ def test_the_rate_that_is_recorded_is_the_one_that_was_taken() -> None:
     schedule = cr.ExponentialDecay(0.05, every=100)
     settings: dict[str, Any] = {"loss": "squared_error", "epochs": 8, "batch_size": 2, "on_divergence": "recover"}
     model = cr.fit(cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(schedule), callbacks=[Looks()], **settings)
-    assert model.history["rate"] == pytest.approx(taken)
+    assert model.history["learning_rate"] == pytest.approx(taken)
     assert taken[4] < 100 * taken[3], "it had to recover"
 
 

@@ -326,11 +326,11 @@ def test_a_schedule_rules_the_rate_of_a_named_solver(solver: str) -> None:
     np.testing.assert_allclose(theta(after_three), theta(after_one), rtol=0, atol=1e-15)
     assert same(after_one, regressor(max_iter=1, learning_rate_init=0.01, **whole).fit(X, NUMBERS))
     assert not same(after_three, regressor(max_iter=3, learning_rate_init=0.01, **whole).fit(X, NUMBERS))
-    assert after_three.model_.history["rate"] == pytest.approx([0.01, 1e-302, 0.0], abs=1e-300)
+    assert after_three.model_.history["learning_rate"] == pytest.approx([0.01, 1e-302, 0.0], abs=1e-300)
 
 
 def test_a_schedule_without_a_length_lasts_for_max_iter_epochs() -> None:
-    rates = regressor(learning_rate=cr.CosineDecay(0.1)).fit(X, NUMBERS).model_.history["rate"]
+    rates = regressor(learning_rate=cr.CosineDecay(0.1)).fit(X, NUMBERS).model_.history["learning_rate"]
     np.testing.assert_allclose(rates, 0.05 * (1.0 + np.cos(np.pi * np.arange(1, 5) / 4)), atol=1e-15)
 
 

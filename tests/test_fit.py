@@ -116,7 +116,7 @@ def test_the_same_training_on_every_library(id: str, open_target: Callable[..., 
     target = open_target(id)
     (want, prediction), (got, answer) = everything(open_target("numpy")), everything(target)
     target.check(answer, prediction, rtol=1e-5, atol=1e-5)
-    for column in ("loss", "val_loss", "val_r2", "rate"):
+    for column in ("loss", "val_loss", "val_r2", "learning_rate"):
         np.testing.assert_allclose(got.history[column], want.history[column], rtol=1e-5, err_msg=column)
 
 
@@ -384,7 +384,7 @@ def test_validation_is_measured_after_each_epoch_without_the_penalty() -> None:
     net, held = cr.mlp([2, 8, 2]), (MOONS[:50], SIDE[:50])
     options = {"loss": "softmax_cross_entropy", "epochs": 2, "penalty": cr.Penalty(l2=1.0)}
     model = cr.fit(net, MOONS, SIDE, validation=held, **options)
-    assert model.history.names == ("epoch", "loss", "val_loss", "val_accuracy", "rate", "seconds")
+    assert model.history.names == ("epoch", "loss", "val_loss", "val_accuracy", "learning_rate", "seconds")
     measured = model.evaluate(*held)
     assert (model.history["val_loss"][-1], model.history["val_accuracy"][-1]) == tuple(measured.values())
 
@@ -426,9 +426,9 @@ def test_a_schedule_without_a_length_gets_that_of_the_training() -> None:
     options = {"loss": "huber", "batch_size": 16, "epochs": 5}  # 4 steps an epoch
     model = cr.fit(linear(), X, Y, optimizer=cr.Adam(cr.CosineDecay(0.1)), **options)
     steps = 4.0 * np.arange(1, 6)
-    np.testing.assert_allclose(model.history["rate"], 0.05 * (1 + np.cos(np.pi * steps / 20)), atol=1e-12)
+    np.testing.assert_allclose(model.history["learning_rate"], 0.05 * (1 + np.cos(np.pi * steps / 20)), atol=1e-12)
     further = cr.fit(model, X, Y, optimizer=cr.Adam(cr.CosineDecay(0.1)), batch_size=16, epochs=5)
-    assert further.history["rate"] == model.history["rate"] * 2  # from the start again
+    assert further.history["learning_rate"] == model.history["learning_rate"] * 2  # from the start again
 
 
 # ------------------------------------------------------------------------------------- networks and what they end in

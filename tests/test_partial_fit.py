@@ -39,7 +39,7 @@ def theta(estimator: Any) -> np.ndarray:
 
 
 def rates(estimator: Any) -> list[float]:
-    return [record["rate"] for record in estimator.model_.history.records]
+    return [record["learning_rate"] for record in estimator.model_.history.records]
 
 
 # ------------------------------------------------------------------------------------------------------------ schedules

@@ -473,7 +473,7 @@ def test_a_schedule_runs_smoothly_over_calls_of_unequal_chunks_and_says_its_end_
     reg = cr.MLPRegressor(solver=cr.Adam(cr.CosineDecay(1e-2, steps=6)), random_state=0)
 
     def rate(rows: int) -> float:
-        return reg.partial_fit(A[:rows], NUMBERS[:rows]).model_.history["rate"][-1]
+        return reg.partial_fit(A[:rows], NUMBERS[:rows]).model_.history["learning_rate"][-1]
 
     with pytest.warns(UserWarning, match="end of its 6 steps") as said:
         rates = [rate(rows) for rows in (20, 7, 33, 1, 12, 20, 20, 20)]
@@ -519,7 +519,7 @@ def test_r2_is_scikit_learns_for_weights_that_leave_one_row_or_one_number() -> N
         assert model.evaluate(A, y, weights)["r2"] == pytest.approx(right, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["lss", "Loss", "loss ", None, 1.0, ("loss", "rate"), 3, -4, np.int64(9)])
+@pytest.mark.parametrize("name", ["lss", "Loss", "loss ", None, 1.0, ("loss", "learning_rate"), 3, -4, np.int64(9)])
 def test_a_history_answers_no_name_and_no_epoch_that_it_has_not(name: Any) -> None:
     with pytest.raises(cr.MissingEntryError):
         regressor(epochs=3).history[name]

@@ -88,7 +88,7 @@ def plateau(steps=STEPS):
         cr.mlp([1, 1]), x, np.sin(6.0 * x), loss="squared_error", optimizer=cr.SGD(0.1), batch_size=20, epochs=steps,
         callbacks=[cr.ReduceOnPlateau("loss", factor=0.5, patience=20, min_delta=0.001)],
     )  # fmt: skip
-    return np.asarray(model.history["rate"])
+    return np.asarray(model.history["learning_rate"])
 
 
 def draw(curves, across, up, *, log):

@@ -33,7 +33,7 @@ def read_fields(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> d
         "network": network,
         "loss": loss,
         "flat": description["flat"],
-        "history": History(tuple(description["history"])),
+        "history": History.from_json(description["history"]),
         "preprocessing": prepared,
         "classes": classes,
         "feature_names": names,

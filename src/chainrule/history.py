@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import SupportsIndex, overload
 
@@ -13,10 +13,12 @@ from ._errors import MissingEntryError, missing_column
 
 Record = dict[str, float]
 
+_RENAMED = {"rate": "learning_rate"}
+
 
 @dataclass(frozen=True)
 class History:
-    """One record an epoch: ``epoch``, ``loss``, ``rate``, ``seconds``, and ``val_...`` where validation was asked for.
+    """One record an epoch: ``epoch``, ``loss``, ``learning_rate``, ``seconds``, and ``val_...`` with a validation set.
 
     ``history["loss"]`` is a column, ``history[-1]`` the last record. ``loss`` is the mean over the epoch's batches
     while they were trained, penalty included; ``val_loss`` is measured after the epoch, without it.
@@ -28,6 +30,11 @@ class History:
     """
 
     records: tuple[Record, ...] = ()
+
+    @staticmethod
+    def from_json(records: Iterable[Record]) -> History:
+        """What a file has: the first ones called the learning rate ``rate``."""
+        return History(tuple({_RENAMED.get(name, name): x for name, x in record.items()} for record in records))
 
     def __len__(self) -> int:
         return len(self.records)

@@ -29,16 +29,16 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class ConstantRate:
-    """eta(t) = eta."""
+    """eta(t) = learning_rate."""
 
-    eta: float
+    learning_rate: float
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _check_rate(self.eta)
+        _check_rate(self.learning_rate)
 
     def rate(self, xp: Namespace, t: Array) -> Array:
-        return xp.full_like(t, self.eta)
+        return xp.full_like(t, self.learning_rate)
 
     def planned(self, steps: int) -> ConstantRate:
         return self
@@ -46,20 +46,20 @@ class ConstantRate:
 
 @dataclass(frozen=True)
 class StepDecay:
-    """eta(t) = eta factor^floor((t - 1) / every)."""
+    """eta(t) = learning_rate factor^floor((t - 1) / every)."""
 
-    eta: float
+    learning_rate: float
     every: int
     factor: float = 0.1
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _check_rate(self.eta)
+        _check_rate(self.learning_rate)
         require(self.every >= 1, f"every must be at least 1 step, got {self.every}.")
         _check_factor(self.factor)
 
     def rate(self, xp: Namespace, t: Array) -> Array:
-        return self.eta * xp.exp(math.log(self.factor) * xp.floor((t - 1.0) / self.every))
+        return self.learning_rate * xp.exp(math.log(self.factor) * xp.floor((t - 1.0) / self.every))
 
     def planned(self, steps: int) -> StepDecay:
         return self
@@ -67,20 +67,20 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class ExponentialDecay:
-    """eta(t) = eta factor^((t - 1) / every): smooth, a ``factor`` smaller each ``every`` steps."""
+    """eta(t) = learning_rate factor^((t - 1) / every): smooth, a ``factor`` smaller each ``every`` steps."""
 
-    eta: float
+    learning_rate: float
     every: int
     factor: float = 0.1
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _check_rate(self.eta)
+        _check_rate(self.learning_rate)
         require(self.every >= 1, f"every must be at least 1 step, got {self.every}.")
         _check_factor(self.factor)
 
     def rate(self, xp: Namespace, t: Array) -> Array:
-        return self.eta * xp.exp((math.log(self.factor) / self.every) * (t - 1.0))
+        return self.learning_rate * xp.exp((math.log(self.factor) / self.every) * (t - 1.0))
 
     def planned(self, steps: int) -> ExponentialDecay:
         return self
@@ -88,18 +88,18 @@ class ExponentialDecay:
 
 @dataclass(frozen=True)
 class InverseScaling:
-    """eta(t) = eta / t^power."""
+    """eta(t) = learning_rate / t^power."""
 
-    eta: float
+    learning_rate: float
     power: float = 0.5
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _check_rate(self.eta)
+        _check_rate(self.learning_rate)
         require(self.power >= 0, f"power must be >= 0, got {self.power}.")
 
     def rate(self, xp: Namespace, t: Array) -> Array:
-        return self.eta * xp.exp(-self.power * xp.log(t))
+        return self.learning_rate * xp.exp(-self.power * xp.log(t))
 
     def planned(self, steps: int) -> InverseScaling:
         return self
@@ -107,28 +107,28 @@ class InverseScaling:
 
 @dataclass(frozen=True)
 class CosineDecay:
-    """Linear warm-up to eta over ``warmup`` steps, then half a cosine down to ``final``: SGDR's one cycle.
+    """Linear warm-up to ``learning_rate`` in ``warmup`` steps, then half a cosine down to ``final``: SGDR's one cycle.
 
-    eta(t) = eta t / warmup for t <= warmup, else final + (eta - final)/2 (1 + cos(pi s)),
+    eta(t) = learning_rate t / warmup for t <= warmup, else final + (learning_rate - final)/2 (1 + cos(pi s)),
     s = (t - warmup) / (steps - warmup), held at 1 (Loshchilov & Hutter, 2017).
     """
 
-    eta: float
+    learning_rate: float
     warmup: int = 0
     steps: int | None = None
     final: float = 0.0
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _check_rate(self.eta)
+        _check_rate(self.learning_rate)
         _check_rate(self.final)
         require(self.warmup >= 0, f"warmup must be >= 0 steps, got {self.warmup}.")
         _check_length(self.steps, self.warmup)
 
     def rate(self, xp: Namespace, t: Array) -> Array:
         s = _progress(xp, t, self.warmup, self.steps)
-        down = self.final + 0.5 * (self.eta - self.final) * (1.0 + xp.cos(math.pi * s))
-        return xp.where(t <= self.warmup, t * (self.eta / max(self.warmup, 1)), down)
+        down = self.final + 0.5 * (self.learning_rate - self.final) * (1.0 + xp.cos(math.pi * s))
+        return xp.where(t <= self.warmup, t * (self.learning_rate / max(self.warmup, 1)), down)
 
     def planned(self, steps: int) -> CosineDecay:
         return self if self.steps is not None else replace(self, steps=max(steps, self.warmup + 1))
@@ -136,13 +136,13 @@ class CosineDecay:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Half a cosine up from eta/start to eta over the first ``rise`` of the steps, then down to eta/end.
+    """Half a cosine up from eta/start to eta, the ``learning_rate``, over the first ``rise`` of the steps, then down.
 
     For u = t / steps: up while u <= rise, eta/start + (eta - eta/start)/2 (1 - cos(pi u / rise)); then
     eta/end + (eta - eta/end)/2 (1 + cos(pi (u - rise)/(1 - rise))) (Smith & Topin, 2019).
     """
 
-    eta: float
+    learning_rate: float
     steps: int | None = None
     rise: float = 0.3
     start: float = 25.0
@@ -150,16 +150,18 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _check_rate(self.eta)
+        _check_rate(self.learning_rate)
         require(0 < self.rise < 1, f"rise must lie between 0 and 1, got {self.rise}.")
         require(self.start >= 1 and self.end >= 1, f"start and end must be >= 1, got {self.start} and {self.end}.")
         _check_length(self.steps, 0)
 
     def rate(self, xp: Namespace, t: Array) -> Array:
         u = _progress(xp, t, 0, self.steps)
-        low, last = self.eta / self.start, self.eta / self.end
-        up = low + 0.5 * (self.eta - low) * (1.0 - xp.cos((math.pi / self.rise) * u))
-        down = last + 0.5 * (self.eta - last) * (1.0 + xp.cos((math.pi / (1.0 - self.rise)) * (u - self.rise)))
+        low, last = self.learning_rate / self.start, self.learning_rate / self.end
+        up = low + 0.5 * (self.learning_rate - low) * (1.0 - xp.cos((math.pi / self.rise) * u))
+        down = last + 0.5 * (self.learning_rate - last) * (
+            1.0 + xp.cos((math.pi / (1.0 - self.rise)) * (u - self.rise))
+        )
         return xp.where(u <= self.rise, up, down)
 
     def planned(self, steps: int) -> OneCycle:
@@ -183,8 +185,8 @@ def _progress(xp: Namespace, t: Array, warmup: int, steps: int | None) -> Array:
     return xp.clip((t - float(warmup)) / float(steps - warmup), min=0.0, max=1.0)
 
 
-def _check_rate(eta: float) -> None:
-    require(0 <= eta < math.inf, f"a learning rate must be a finite number >= 0, got {eta}.")
+def _check_rate(learning_rate: float) -> None:
+    require(0 <= learning_rate < math.inf, f"a learning rate must be a finite number >= 0, got {learning_rate}.")
 
 
 def _check_factor(factor: float) -> None:

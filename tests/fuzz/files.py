@@ -52,7 +52,7 @@ def saved_model() -> cr.Model:
     on = cr.backend("numpy", dtype="float32")
     theta = np.linspace(-1.0, 1.0, network.size)
     buffers = np.linspace(0.5, 1.5, network.buffer_layout.size)
-    records = ({"epoch": 1, "loss": 0.75, "val_loss": float("nan")}, {"epoch": 2, "loss": 0.5, "rate": 0.001})
+    records = ({"epoch": 1, "loss": 0.75, "val_loss": float("nan")}, {"epoch": 2, "loss": 0.5, "learning_rate": 0.001})
     return cr.Model(
         network,
         on.asarray(theta),

@@ -10,8 +10,8 @@ from .._errors import FileError
 
 SOFTWARE = "chainrule"  # what a picture says that drew it
 _MODEL = (b'"chainrule":"{\\"format\\":', b'\\"preprocessing\\": {')  # no model is without one that a table taught
-_HISTORY = {"epoch", "loss", "val_loss", "rate", "seconds"}
-_METRICS = {"val_accuracy", "val_r2"}
+_HISTORY = {"epoch", "loss", "val_loss", "seconds"}
+_MORE = {"learning_rate", "rate", "val_accuracy", "val_r2"}  # rate: of the first files
 
 
 def standing(paths: Iterable[Path]) -> list[Path]:
@@ -43,7 +43,7 @@ def _is_ours(path: Path) -> bool:
                 return all(part in header for part in _MODEL)
             case ".csv":
                 columns = set(file.readline(1000).decode("utf-8", "replace").rstrip().split(","))
-                return columns >= _HISTORY and columns <= _HISTORY | _METRICS
+                return columns >= _HISTORY and columns <= _HISTORY | _MORE
             case ".json":
                 return file.read(20).startswith(b'{\n  "machine": {')
             case _:

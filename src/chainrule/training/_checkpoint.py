@@ -219,7 +219,7 @@ def _resumed(
     for stored in training["callbacks"]:
         own = {name: value for name, value in stored.items() if name not in ("type", "index")}
         callbacks.append((str(stored["type"]), own | _snapshots(backend, arrays, stored["index"])))
-    history = History(tuple(dict(record) for record in description["history"]))
+    history = History.from_json(description["history"])
     position, scale = Position(training["epoch"], training["step"]), float(training["rate_scale"])
     return Resumed(position, state, history, scale, int(training["recoveries"]), training["stopped"], callbacks, good)
 

@@ -145,7 +145,7 @@ def _epoch(run: Run, plan: Plan, callbacks: Sequence[object], interrupt: Interru
     run.steps_per_epoch = run.step
     seconds = time.perf_counter() - started
     rate = _rate(run, measured.pop("step"))
-    record: Record = {"epoch": run.epoch, **measured, "rate": rate, "seconds": seconds}
+    record: Record = {"epoch": run.epoch, **measured, "learning_rate": rate, "seconds": seconds}
     if plan.on_divergence == "recover" and record["loss"] <= min(run.history["loss"], default=math.inf):
         run.good = [run.good[0], copy_state(run.backend, run.state)]
     run.history = History((*run.history.records, record))
