@@ -315,7 +315,7 @@ def test_a_model_whose_numbers_are_not_finite_does_not_answer(
         lost = replace(model, **{part: numbers}).to(on)
         lost.save(tmp_path / "lost.safetensors")
         for one in (lost, cr.load(tmp_path / "lost.safetensors", backend=on), pickle.loads(pickle.dumps(lost))):
-            says = rf"cannot answer: 1 of the \d+ numbers of its {part} are NaN or infinite"
+            says = rf"cannot predict: 1 of the \d+ numbers of its {part} are NaN or infinite"
             for ask in (one.predict, lambda X, one=one: one.evaluate(X, LABELS % 2)):
                 for _ in range(2):
                     with pytest.raises(cr.DataError, match=says):

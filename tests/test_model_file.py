@@ -345,7 +345,7 @@ def test_a_file_of_format_1_is_the_model_that_it_was(tmp_path: Path) -> None:
     assert X.tolist() == was["X"]
     for given, asked in ((X, behind), (table, model)):
         np.testing.assert_allclose(asked.predict_proba(given), was["probabilities"], rtol=1e-5, atol=1e-7)
-    assert prepared.answers(behind.predict(X)).tolist() == model.predict(table).tolist() == was["answers"]
+    assert prepared.decode(behind.predict(X)).tolist() == model.predict(table).tolist() == was["answers"]
 
     model.save(tmp_path / "again.safetensors")
     assert cr.load(tmp_path / "again.safetensors") == model

@@ -131,4 +131,4 @@ def test_each_way_to_finish_a_pass_has_a_pass_of_its_own():
     X = np.random.default_rng(0).normal(size=(8, 3)).astype("f4")
     model = cr.fit(cr.mlp([3, 2]), X, np.arange(8) % 2, loss="softmax_cross_entropy", epochs=1)
     twice, half = (lambda loss, backend, z: 2.0 * z), (lambda loss, backend, z: z / 2.0)
-    np.testing.assert_allclose(model.ask(twice, X), 4.0 * model.ask(half, X), rtol=1e-6)
+    np.testing.assert_allclose(model.predict_with(twice, X), 4.0 * model.predict_with(half, X), rtol=1e-6)

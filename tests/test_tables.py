@@ -182,7 +182,7 @@ def test_arrays_of_the_wrong_shape_or_type_are_refused(tmp_path):
         ({"X": np.ones((4, 2, 2))}, ("(n, features)", "(4, 2, 2)")),
         ({"X": np.ones(4)}, ("(n, features)", "(4,)")),
         ({"X": np.asarray([["a", "b"]])}, ("numbers", "CSV")),
-        ({"X": np.eye(2), "y": np.eye(2)}, ("one answer a row", "(2, 2)")),
+        ({"X": np.eye(2), "y": np.eye(2)}, ("one target a row", "(2, 2)")),
         ({"X": np.eye(2), "y": np.arange(3)}, ("2 rows", "3 answers")),
         ({"X": np.eye(2), "y": np.ones(2, complex)}, ("complex",)),
     ]:
@@ -652,7 +652,7 @@ def test_labels_become_indices_and_come_back_as_they_were(target, classes):
     assert list(map(type, learned.classes)) == list(map(type, classes))
     y = learned.targets(made)
     assert (y.tolist(), y.dtype) == ([1, 0, 1, 0], np.int64)
-    assert learned.answers(y.reshape(-1, 1)).tolist() == target
+    assert learned.decode(y.reshape(-1, 1)).tolist() == target
 
 
 def test_a_quantity_is_standardised_with_the_training_rows_and_comes_back():
@@ -660,15 +660,15 @@ def test_a_quantity_is_standardised_with_the_training_rows_and_comes_back():
     learned = Preprocessing.learn(made, np.arange(2))
     y = learned.targets(made)
     np.testing.assert_allclose(y, [-1.0, 1.0, 197.0])  # mean 2, standard deviation 1/2
-    np.testing.assert_allclose(learned.answers(y.astype(np.float32)), [1.5, 2.5, 100.5], rtol=1e-6)
+    np.testing.assert_allclose(learned.decode(y.astype(np.float32)), [1.5, 2.5, 100.5], rtol=1e-6)
     assert (learned.kind, learned.target_name, learned.target_std, learned.classes) == ("regression", "y", 0.5, ())
 
 
 def test_labels_that_training_never_saw_are_named():
     learned = Preprocessing.learn(table(["u", "v"] * 2, a=[1, 2, 3, 4]))
     refusal(DataError, lambda: learned.targets(table(["u", "w"], a=[1, 2])), "'w' (1 row)", "'u', 'v'")
-    refusal(DataError, lambda: learned.answers(np.asarray([0, 2])), "0..1", "2")
-    refusal(DataError, lambda: learned.answers(np.asarray([0.5])), "integers")
+    refusal(DataError, lambda: learned.decode(np.asarray([0, 2])), "0..1", "2")
+    refusal(DataError, lambda: learned.decode(np.asarray([0.5])), "integers")
 
 
 def test_a_class_of_one_row_is_said():

@@ -80,7 +80,7 @@ class LayerDiagnosis:
     Attributes:
         number: counted from 1.
         name: its parts in words.
-        units: how many numbers it answers for an example.
+        units: how many numbers it gives for an example.
         mean, std: of all its activations a, over examples and units.
         spread: the standard deviation over the examples, root mean square over the units: how far the examples are
             still told apart.
@@ -250,7 +250,7 @@ def _diagnose(
     seen = _Pass(outputs, residuals, deltas, gradients)
     blocks = _blocks(network)
     rows = [_measure(backend, network, seen, block, k + 1, seed) for k, block in enumerate(blocks)]
-    bounded = [_flat_on_both_sides(backend, network.layers[_answers(network.layers, block)]) for block in blocks]
+    bounded = [_flat_on_both_sides(backend, network.layers[_shown(network.layers, block)]) for block in blocks]
     return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0], _look_at_inputs(network.layers, _host(backend, x)))
 
 
@@ -329,9 +329,9 @@ def _measure(
 ) -> LayerDiagnosis:
     layers = network.layers
     weighted = next(i for i in block if _has_weights(layers[i]))
-    answers = _answers(layers, block)
-    a = _host(backend, seen.outputs[answers])
-    slopes = _slopes(backend, layers[answers], seen.residuals[answers])
+    shown = _shown(layers, block)
+    a = _host(backend, seen.outputs[shown])
+    slopes = _slopes(backend, layers[shown], seen.residuals[shown])
     delta, norm, dW = seen.deltas[weighted], None, None
     if delta is not None:
         decays = [p.decays for p in layers[weighted].parameters()]
@@ -411,7 +411,7 @@ def _flat_on_both_sides(backend: Backend, layer: Layer) -> bool:
     return slopes is not None and bool(np.all(np.abs(slopes) < FLAT))
 
 
-def _answers(layers: Sequence[Layer], block: range) -> int:
+def _shown(layers: Sequence[Layer], block: range) -> int:
     """The layer of a block whose outputs are looked at: the last, but no dropout, whose zeros are no activations."""
     return max(i for i in block if i == block[0] or not isinstance(layers[i], Dropout))
 

@@ -37,21 +37,21 @@ def are_labels(value: object) -> TypeGuard[list[Label]]:
     return len(set(value)) == len(value)
 
 
-def name_classes(classes: Sequence[Label], answers: Any) -> Any:
-    """The labels of class indices ``(rows,)``: in the library of the answers where it can hold them, else in NumPy.
+def name_classes(classes: Sequence[Label], predictions: Any) -> Any:
+    """The labels of class indices ``(rows,)``: in the library of the predictions where it can hold them, else in NumPy.
 
     What has a column for each class is given back as it is.
     """
-    if not classes or answers.ndim != 1:
-        return answers
+    if not classes or predictions.ndim != 1:
+        return predictions
     labels = _label_array([*classes, classes[-1]])  # of two outcomes where there is one class
-    owner = library_of(answers)
-    if owner is None or isinstance(answers, np.ndarray) or labels.dtype.kind not in "biuf":
-        return labels[to_host(answers).astype(np.int64, copy=False)]
-    moved = owner.from_numpy(labels, owner.device_of(answers))
+    owner = library_of(predictions)
+    if owner is None or isinstance(predictions, np.ndarray) or labels.dtype.kind not in "biuf":
+        return labels[to_host(predictions).astype(np.int64, copy=False)]
+    moved = owner.from_numpy(labels, owner.device_of(predictions))
     if not np.array_equal(owner.to_numpy(moved), labels):  # JAX has 32 bits unless it is told otherwise
-        return labels[to_host(answers)]
-    return owner.load().take(moved, answers, axis=0)
+        return labels[to_host(predictions)]
+    return owner.load().take(moved, predictions, axis=0)
 
 
 def number_classes(classes: Sequence[Label], y: Any) -> Any:

@@ -25,7 +25,7 @@ HostMetric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
 
 
 def accuracy(backend: Backend, prediction: Array, y: Array, weight: Array | None) -> Array:
-    """The share of right answers: the largest output's class, or for each output which side of 1/2 it is on."""
+    """The share of right predictions: the largest output's class, or for each output which side of 1/2 it is on."""
     xp = backend.xp
     if xp.isdtype(y.dtype, "integral"):
         right = xp.astype(xp.argmax(prediction, axis=-1, keepdims=True), y.dtype) == y
@@ -97,7 +97,7 @@ def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction)
                 raise unknown_name("metric", metric, METRICS)
             if metric != "accuracy" and loss.link == "softmax":
                 raise ConfigurationError(
-                    f"{metric!r} compares numbers, and this network answers classes: use accuracy."
+                    f"{metric!r} compares numbers, and this network predicts classes: use accuracy."
                 )
             found[metric] = None
         elif callable(metric):

@@ -48,7 +48,7 @@ class Model:
         history: one record an epoch.
         preprocessing: how a table becomes the network's inputs, and predictions become labels or numbers in the
             target's unit, where it was trained on one (``chainrule train``, ``cr.fit(..., preprocessing=...)``).
-        classes: the labels of the classes, in order, where they are known; ``predict`` then answers in them.
+        classes: the labels of the classes, in order, where they are known; ``predict`` then gives these.
         feature_names: the columns that it was trained on, where they had names; a frame must have these.
 
     A model takes what it was trained on. With ``preprocessing`` X is a table, by column name: a pandas, polars or Arrow
@@ -117,7 +117,7 @@ class Model:
 
         Raises DataError for columns that it was not trained on.
         """
-        return self.schema.answers(self.ask(decide, X))
+        return self.schema.decode(self.predict_with(decide, X))
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
@@ -131,7 +131,7 @@ class Model:
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        p = self.ask(apply_link, X)
+        p = self.predict_with(apply_link, X)
         if (len(self.classes), self.network.n_out) != (2, 1):
             return p
         owner = library_of(p)
@@ -170,7 +170,7 @@ class Model:
         return {name: float(value) for name, value in zip(arrays, values, strict=True)}
 
     def without_preprocessing(self) -> Model:
-        """The network behind: it takes arrays of the numbers that the network is given, and answers in its own.
+        """The network behind: it takes arrays of the numbers that the network is given, and predicts in its own.
 
         Classes are then numbers from 0, and a standardised target stays standardised.
         """
@@ -178,7 +178,7 @@ class Model:
 
     @cached_property
     def schema(self) -> Schema:
-        """What it was trained on: how X and y become numbers, and predictions become answers."""
+        """What it was trained on: how X and y become numbers, and predictions become labels and units."""
         return Schema(self.preprocessing, self.classes, self.feature_names)
 
     def summary(self) -> str:
@@ -246,61 +246,61 @@ class Model:
     def _numbers(self) -> dict[str, np.ndarray]:
         return {name: self.backend.to_numpy(array) for name, array in self._arrays().items()}
 
-    def ask(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
+    def predict_with(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
         """``finish(loss, backend, z)`` of the last pre-activations z of X, in the library of X.
 
         Rows that are not in memory are asked a window at a time.
         """
         if are_batches(X):
-            return self._ask_each(finish, X() if callable(X) else X)
+            return self._predict_batches(finish, X() if callable(X) else X)
         owner = follower(X)
         if owner is not None:
-            return self._ask_followed(owner, finish, X)
+            return self._predict_traced(owner, finish, X)
         schema, rows = self.schema, self.schema.open_rows(X)
         if rows is None:
-            return self._ask_numbers(finish, schema.inputs(X), X)
-        answers, first = [], 0
+            return self._predict_numbers(finish, schema.inputs(X), X)
+        predictions, first = [], 0
         for window in in_windows(rows):
             try:
                 x = schema.window(rows, window)
-                answers.append(self._ask_numbers(finish, x, x))
+                predictions.append(self._predict_numbers(finish, x, x))
             except DataError as error:
                 if first == 0:
                     raise
                 raise DataError(f"counted from row {first:,}: {error}") from error
             first += len(window)
-        return np.concatenate(answers)
+        return np.concatenate(predictions)
 
-    def _ask_numbers(self, finish: Callable[[LossFunction, Backend, Array], Array], x: Any, X: Any) -> Any:
+    def _predict_numbers(self, finish: Callable[[LossFunction, Backend, Array], Array], x: Any, X: Any) -> Any:
         """The same of the network's inputs x, in the library of X."""
         host = self._left_on_host(x)
         if host is not None:
-            return np.concatenate([self._ask_numbers(finish, part, part) for part in in_windows(host)])
+            return np.concatenate([self._predict_numbers(finish, part, part) for part in in_windows(host)])
         try:
             with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
-                answers = self._forward(finish)(self._inputs(x))
+                predictions = self._forward(finish)(self._inputs(x))
                 if finish is decide:
-                    self.check_decided(answers, x)
-                return self._answer(answers, X)
+                    self.check_decided(predictions, x)
+                return self._as_given(predictions, X)
         except MemoryError as error:
             self._ran_out(error, x)
 
-    def _ask_each(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Any) -> Any:
-        """The answers for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
+    def _predict_batches(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Any) -> Any:
+        """The predictions for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
         if not hasattr(batches, "__iter__"):
             raise DataError(f"expected X or an iterable of batches, got a {type(batches).__name__}.")
-        first, answers = None, []
+        first, predictions = None, []
         for batch in batches:
-            answer = self.ask(finish, batch[0] if isinstance(batch, tuple | list) else batch)
-            first = answer if first is None else first
-            answers.append(to_host(answer))  # now: the next batch may be made in the memory of this one
+            prediction = self.predict_with(finish, batch[0] if isinstance(batch, tuple | list) else batch)
+            first = prediction if first is None else first
+            predictions.append(to_host(prediction))  # now: the next batch may be made in the memory of this one
         if first is None:
             raise DataError("there is no batch: expected an iterable of batches of rows.")
-        owner, whole = library_of(first), np.concatenate(answers)
+        owner, whole = library_of(first), np.concatenate(predictions)
         return whole if owner is None else owner.from_numpy(whole, owner.device_of(first))
 
-    def _ask_followed(self, owner: Library, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
-        """The answers as a function of X that jax.jit, jax.grad, torch.func.grad and the like can follow."""
+    def _predict_traced(self, owner: Library, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
+        """The predictions as a function of X that jax.jit, jax.grad, torch.func.grad and the like can follow."""
         backend = self.backend
         if owner is not backend.library:
             raise DataError(
@@ -318,7 +318,7 @@ class Model:
             return self._shaped(finish(self.loss, backend, z))
 
     def _left_on_host(self, X: Any) -> np.ndarray | None:
-        """X, where the device has no room for it and for its answers; it is then asked a window at a time."""
+        """X, where the device has no room for it and for its predictions; it is then asked a window at a time."""
         memory = self.backend.memory
         size = 0 if memory is None else self.backend.bytes_to_move(X)
         if memory is None or size == 0 or len(X) <= rows_in_window(X, 1) or 2 * size <= memory.free():
@@ -338,19 +338,19 @@ class Model:
             f"{max(1, free // each):,} rows at a time."
         ) from error
 
-    def check_decided(self, answers: Array, X: Any) -> None:
-        """Raise DataError where ``answers``, classes by number, have none for some rows: the outputs overflowed."""
+    def check_decided(self, predictions: Array, X: Any) -> None:
+        """Raise DataError where ``predictions``, classes by number, have none for some rows: the outputs overflowed."""
         if self.loss.link not in CLASSES:
             return
         backend = self.backend
         lowest = (
-            np.minimum.reduce(answers, None)
-            if isinstance(answers, np.ndarray)
-            else backend.to_numpy(backend.xp.min(answers))
+            np.minimum.reduce(predictions, None)
+            if isinstance(predictions, np.ndarray)
+            else backend.to_numpy(backend.xp.min(predictions))
         )
         if lowest >= 0:
             return
-        host, rows = to_host(answers), X if hasattr(X, "toarray") else to_host(X)
+        host, rows = to_host(predictions), X if hasattr(X, "toarray") else to_host(X)
         lost = np.flatnonzero(~(host >= 0).reshape(len(host), -1).all(axis=1))
         raise DataError(
             f"the network's outputs are not finite in {dtype_name(backend.dtype)} for {len(lost)} of {len(host)} rows "
@@ -359,12 +359,12 @@ class Model:
         )
 
     def _check_finite(self) -> None:
-        """Raise DataError for weights that are NaN or infinite: all answers would be, and the classes the first."""
+        """Raise DataError for weights that are NaN or infinite: all predictions would be, and the classes the first."""
         for name, numbers in self._numbers().items():
             bad = np.sum(~np.isfinite(numbers))
             if bad:
                 raise DataError(
-                    f"this model cannot answer: {bad:,} of the {numbers.size:,} numbers of its {name} are NaN or "
+                    f"this model cannot predict: {bad:,} of the {numbers.size:,} numbers of its {name} are NaN or "
                     "infinite. Train it anew, or load another file of its training, as best.safetensors."
                 )
 
@@ -385,7 +385,7 @@ class Model:
     def _cache(self) -> threading.local:
         return threading.local()
 
-    def _answer(self, prediction: Array, X: Any) -> Any:
+    def _as_given(self, prediction: Array, X: Any) -> Any:
         """``prediction`` in the shape of the targets, in the library and on the device of X."""
         prediction = self._shaped(prediction)
         owner = library_of(X)
@@ -400,7 +400,7 @@ class Model:
 
 
 def _owned(backend: Backend, array: Array) -> Array:
-    """``array`` on the backend; copied, or somebody who writes to it would change some answers and not others."""
+    """``array`` on the backend; copied, or somebody who writes to it would change some predictions and not others."""
     moved = backend.asarray(array)
     base = getattr(moved, "base", None)
     root = moved if base is None else base
@@ -410,7 +410,7 @@ def _owned(backend: Backend, array: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Own:
-    """A field of a model whose array does not leave it: what is written into what it gives changes no answer."""
+    """A field of a model whose array does not leave it: what is written into what it gives changes no prediction."""
 
     name: str
 

@@ -55,7 +55,7 @@ class Sequential:
 
     layers: tuple[Layer, ...]
     n_in: int = field(compare=False)  # numbers in an example
-    n_out: int = field(compare=False)  # numbers in an answer
+    n_out: int = field(compare=False)  # numbers in a prediction
     layout: Layout = field(compare=False)  # where each parameter lies in theta
     buffer_layout: Layout = field(compare=False)  # where each running statistic lies in the buffers
     lowest_trained: int = field(compare=False)  # the first layer with parameters: no gradient is carried below it

@@ -1,4 +1,4 @@
-"""From inputs to answers: the forward pass for any number of rows, the link, and the decision."""
+"""From inputs to predictions: the forward pass for any number of rows, the link, and the decision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .network import LINKS, Sequential
 
 Finish = Callable[[Backend, Array], Array]
 
-CLASSES = ("softmax", "sigmoid")  # the links of losses whose answers are classes
+CLASSES = ("softmax", "sigmoid")  # the links of losses whose predictions are classes
 _CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
 
 
@@ -95,7 +95,7 @@ def apply_link(loss: LossFunction, backend: Backend, z: Array) -> Array:
 
 
 def decide(loss: LossFunction, backend: Backend, z: Array) -> Array:
-    """Answers from pre-activations: class indices, 0 or 1 for each output, or numbers; -1 where there is no class."""
+    """Predictions from pre-activations: class indices, 0 or 1 for each output, or numbers; -1 where there is none."""
     if loss.link == "softmax":
         return backend.run(largest, z)
     if loss.link == "sigmoid":

@@ -1,4 +1,4 @@
-"""What a model was trained on: how columns and labels become the network's numbers, and how answers come back."""
+"""What a model was trained on: how columns and labels become the network's numbers, and how predictions come back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tables import Preprocessing, Quantity, Unseen, as_table, as_target, is_tab
 
 @dataclass(frozen=True)
 class Schema:
-    """Between the user's data and the network: ``inputs`` and ``targets`` go in, ``answers`` come out.
+    """Between the user's data and the network: ``inputs`` and ``targets`` go in, ``decode`` brings predictions back.
 
     With ``preprocessing`` a table becomes X column by column, found by name, and an array is the raw columns by
     position; labels, and numbers in the target's own unit, become y. Without it ``feature_names`` are the columns that
@@ -87,12 +87,12 @@ class Schema:
         weights = read_targets(sample_weight, what)
         return weights if self.preprocessing is None or weights is None else to_host(weights)
 
-    def answers(self, predictions: Any) -> Any:
+    def decode(self, predictions: Any) -> Any:
         """Labels for class indices, the target's own unit for numbers, in the library of the predictions."""
         if self.preprocessing is None or not isinstance(self.preprocessing.target, Quantity):
             return name_classes(self.classes, predictions)
         if isinstance(predictions, np.ndarray):
-            return self.preprocessing.answers(predictions)  # in float64
+            return self.preprocessing.decode(predictions)  # in float64
         target = self.preprocessing.target
         return target.mean + target.std * predictions
 

@@ -1,4 +1,4 @@
-"""``chainrule predict``: a table in, a CSV of answers out."""
+"""``chainrule predict``: a table in, a CSV of predictions out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ._streams import Stream
 def predict_table(
     model: Model, table: Table, out: Path | None, screen: Screen, *, proba: bool, unseen: Any, overwrite: bool
 ) -> int:
-    """Write the model's answers for ``table``, one a row, to ``out`` or to standard output."""
+    """Write the model's predictions for ``table``, one a row, to ``out`` or to standard output."""
     if unseen not in (None, "error", "ignore"):
         raise unknown_name("treatment of unseen categories", unseen, ("error", "ignore"))
-    names, columns = _answers(model, table, proba, unseen)
+    names, columns = _predictions(model, table, proba, unseen)
     if out is None or leads_to(out, 1):
         with cast("Stream", sys.stdout).content() as file:
             _write(file, names, columns)
@@ -39,7 +39,7 @@ def predict_table(
     return 0
 
 
-def _answers(model: Model, table: Table, proba: bool, unseen: Any) -> tuple[list[str], list[np.ndarray]]:
+def _predictions(model: Model, table: Table, proba: bool, unseen: Any) -> tuple[list[str], list[np.ndarray]]:
     prepared = model.preprocessing
     assert prepared is not None
     if unseen is not None:

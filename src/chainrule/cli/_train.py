@@ -252,8 +252,8 @@ def _report(screen: Screen, model: Model, test: Table) -> None:
     matrix = confusion_matrix(y, predicted, len(classes))
     np.fill_diagonal(matrix, 0)
     worst = [(int(n), *divmod(int(i), len(classes))) for i, n in enumerate(matrix.ravel()) if n]
-    for n, true, answered in sorted(worst, reverse=True)[:3]:
-        screen.print(f"  {classes[true]} taken for {classes[answered]}: {n} of {int(np.sum(y == true))}")
+    for n, true, taken_for in sorted(worst, reverse=True)[:3]:
+        screen.print(f"  {classes[true]} taken for {classes[taken_for]}: {n} of {int(np.sum(y == true))}")
 
 
 def _save(model: Model, path: Path) -> None:

@@ -40,7 +40,7 @@ from ._inputs import as_batch, check_weight, check_x, check_x_y, is_sparse
 from ._lbfgs import fit_lbfgs
 from ._network import OUT_ACTIVATIONS, as_reported, initial_theta, make_network, make_optimizer
 from ._parameters import Parameters
-from ._sparse import answers_of_sparse
+from ._sparse import predict_sparse
 from ._stochastic import Progress, fit_stochastic
 from ._task import Split, Task
 from ._validation import Validation, check_score, check_validation, draw_split, with_held_out, with_own
@@ -79,7 +79,7 @@ class Perceptron(
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float: ...
 
     @abstractmethod
-    def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
+    def _score_of(self, y: Any, predictions: np.ndarray, weight: np.ndarray | None) -> float:
         """``score``, from what the network said."""
 
     def _plain(self, y: Any, what: str = "y") -> Any:
@@ -87,7 +87,7 @@ class Perceptron(
         return y
 
     def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
-        """What makes answers of pre-activations."""
+        """What makes predictions of pre-activations."""
         return decide
 
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
@@ -324,17 +324,17 @@ class Perceptron(
         widths = [layer.n_in for layer in self._model.network.layers if isinstance(layer, Dense)]
         return widths[-1]
 
-    # Answering.
+    # Predictions.
 
-    def _answers(self, X: Any, finish: Callable[[LossFunction, Backend, Array], Array], method: str) -> Any:
+    def _predictions(self, X: Any, finish: Callable[[LossFunction, Backend, Array], Array], method: str) -> Any:
         """What the network says of X, in X's library: ``decide``d, or with its link applied."""
         check_is_fitted(self)
         X = check_x(self, X, reset=False)
         if self.backend is None:
             check_same_namespace(X, self, attribute="_theta", method=method)
         if is_sparse(X):
-            return answers_of_sparse(self.model_, X, finish)
-        return self.model_.ask(finish, X)
+            return predict_sparse(self.model_, X, finish)
+        return self.model_.predict_with(finish, X)
 
     def transform(self, X: Any, layer: int = -1) -> Any:
         """What a hidden layer makes of X: its activations ``(rows, width)``; -1 is the last hidden layer.
@@ -358,7 +358,7 @@ class Perceptron(
         with model.backend.active():
             theta, buffers = model.theta[: part.size], model.buffers[: part.buffer_layout.size]
         features = Model(part, theta, buffers, SquaredError(), model.backend, flat=False)
-        return answers_of_sparse(features, X, apply_link) if is_sparse(X) else features.predict(X)
+        return predict_sparse(features, X, apply_link) if is_sparse(X) else features.predict(X)
 
     def check_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> GradientCheck:
         """The fitted network's gradient on X and y, against central differences, in float64 on NumPy.

@@ -139,8 +139,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict(self, X: Any) -> Any:
         """Labels ``(rows,)``, or zeros and ones ``(rows, labels)``, in the library of X where they are numbers."""
-        answers = self._answers(X, decide, "predict")
-        return self._labels.decode(answers)
+        predictions = self._predictions(X, decide, "predict")
+        return self._labels.decode(predictions)
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities ``(rows, classes)``, columns in the order of ``classes_``, in the library of X.
@@ -150,7 +150,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return self._probabilities(X, "predict_proba")
 
     def _probabilities(self, X: Any, method: str) -> Any:
-        p = self._answers(X, apply_link, method)
+        p = self._predictions(X, apply_link, method)
         if self._labels.kind != "binary":
             return p
         owner = library_of(p)
@@ -165,12 +165,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             return (np if owner is None else owner.load()).log(p)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of right answers; with several labels a row, of rows that are right in all."""
-        y, answers = as_labels(y), as_host(self.predict(X))
-        return float(accuracy_score(as_host(y), answers, sample_weight=check_weight(sample_weight, answers.shape[0])))
+        """The share of right predictions; with several labels a row, of rows that are right in all."""
+        y, predictions = as_labels(y), as_host(self.predict(X))
+        return float(
+            accuracy_score(as_host(y), predictions, sample_weight=check_weight(sample_weight, predictions.shape[0]))
+        )
 
-    def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
-        return float(accuracy_score(as_host(y), self._labels.decode(answers), sample_weight=weight))
+    def _score_of(self, y: Any, predictions: np.ndarray, weight: np.ndarray | None) -> float:
+        return float(accuracy_score(as_host(y), self._labels.decode(predictions), sample_weight=weight))
 
     def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
         y = check_labels(y)

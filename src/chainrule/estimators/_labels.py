@@ -24,7 +24,7 @@ Kind = Literal["binary", "multiclass", "multilabel"]
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes ``(k,)`` in order, what kind of answer is asked for, and whether it is given as a sparse matrix.
+    """The classes ``(k,)`` in order, what kind of prediction is asked for, and whether it is given as a sparse matrix.
 
     ``binary``: one output, the second class's probability. ``multiclass``: k outputs that exclude each other.
     ``multilabel``: k outputs by themselves, and y is an indicator matrix ``(rows, k)``.
@@ -93,18 +93,18 @@ class Labels:
             f"{_some(_classes_in(y))}."
         )
 
-    def decode(self, answers: Any) -> Any:
-        """Labels for a model's answers (class indices, or zeros and ones), in the answers' library where numbers."""
+    def decode(self, predictions: Any) -> Any:
+        """Labels for a model's predictions (class indices, or zeros and ones), in their library where numbers."""
         if self.kind == "multilabel":
-            return _indicators(answers, self.sparse)
-        owner = library_of(answers)
+            return _indicators(predictions, self.sparse)
+        owner = library_of(predictions)
         classes = np.concatenate([self.classes, self.classes[-1:]])  # of two outcomes where there is one class
-        if owner is None or isinstance(answers, np.ndarray) or classes.dtype.kind not in "biuf":
-            return classes[to_host(answers)]
-        moved = owner.from_numpy(classes, owner.device_of(answers))
+        if owner is None or isinstance(predictions, np.ndarray) or classes.dtype.kind not in "biuf":
+            return classes[to_host(predictions)]
+        moved = owner.from_numpy(classes, owner.device_of(predictions))
         if not np.array_equal(owner.to_numpy(moved), classes):  # JAX has 32 bits unless it is told otherwise
-            return classes[to_host(answers)]
-        return owner.load().take(moved, answers, axis=0)
+            return classes[to_host(predictions)]
+        return owner.load().take(moved, predictions, axis=0)
 
 
 def as_labels(y: Any, what: str = "y") -> Any:
@@ -227,15 +227,15 @@ def _weights_of(given: Mapping[Any, float], names: list[Any]) -> np.ndarray:
 _BOUNDS = "class_weight must be finite, >= 0 and not all 0"
 
 
-def _indicators(answers: Any, sparse: bool) -> Any:
+def _indicators(predictions: Any, sparse: bool) -> Any:
     """Zeros and ones as scikit-learn gives them: integers, sparse where y was."""
-    owner = library_of(answers)
-    if owner is None or isinstance(answers, np.ndarray):
-        whole = np.asarray(answers).astype(np.int64)
+    owner = library_of(predictions)
+    if owner is None or isinstance(predictions, np.ndarray):
+        whole = np.asarray(predictions).astype(np.int64)
         if not sparse:
             return whole
         from scipy.sparse import csr_matrix
 
         return csr_matrix(whole)
     xp = owner.load()
-    return xp.astype(answers, xp.__array_namespace_info__().default_dtypes()["integral"])
+    return xp.astype(predictions, xp.__array_namespace_info__().default_dtypes()["integral"])

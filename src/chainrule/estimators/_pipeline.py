@@ -35,7 +35,7 @@ _SCALERS: Mapping[type, Callable[[Any], tuple[Any, Any]]] = MappingProxyType(
 
 
 def from_pipeline(pipeline: Any) -> Model:
-    """The model that answers for a fitted pipeline as a whole: its scalers are folded into the network's first layer.
+    """The model that predicts for a fitted pipeline as a whole: its scalers are folded into the network's first layer.
 
     ``pipeline[-1].model_`` is the network alone, which has never seen a number that is not scaled. What this gives
     takes the pipeline's own X, knows the names of its columns, and is saved as one file.
@@ -155,7 +155,7 @@ def _with_inputs(model: Model, scalers: Sequence[tuple[Any, Any]], names: Sequen
 
 
 def _with_targets(model: Model, factor: Any, offset: Any) -> Model:
-    """The model that answers y in place of ``factor y + offset``."""
+    """The model that predicts y in place of ``factor y + offset``."""
     require(
         model.loss.link == "linear" and isinstance(model.network.layers[-1], Dense),
         f"targets that are scaled can be folded into an output that is linear, and this one is not: {_WHOLE}.",

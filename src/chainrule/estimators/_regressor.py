@@ -41,8 +41,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     Args:
         loss: ``"squared_error"``, ``"poisson"`` (counts; predicts exp z), ``"absolute_error"``, ``"huber"``,
             ``"quantile"`` (the median), or an object: ``cr.Quantile(0.9)``, ``cr.Loss(f)`` for your own.
-        output_activation: of the output layer, by name or object: ``"softplus"`` for answers > 0, ``"sigmoid"`` for
-            answers between 0 and 1. None is none, or the loss's own link.
+        output_activation: of the output layer, by name or object: ``"softplus"`` for predictions > 0, ``"sigmoid"`` for
+            predictions between 0 and 1. None is none, or the loss's own link.
 
     Attributes:
         out_activation_: ``"identity"``, ``"exp"`` for ``"poisson"``, or ``output_activation``.
@@ -86,25 +86,25 @@ class MLPRegressor(RegressorMixin, Perceptron):
     def predict(self, X: Any) -> Any:
         """Numbers ``(rows,)`` or ``(rows, outputs)``, in the library of X."""
         check_is_fitted(self)
-        return self._answers(X, self._finish(self.model_.loss), "predict")
+        return self._predictions(X, self._finish(self.model_.loss), "predict")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs.
 
-        NaN where an answer is not finite, and of one row, with scikit-learn's warning.
+        NaN where a prediction is not finite, and of one row, with scikit-learn's warning.
         """
         y = self._plain(y)
         check_numbers(y, "y")
-        answers = as_host(self.predict(X))
-        weight = check_weight(sample_weight, len(answers))
-        if len(answers) < 2:
+        predictions = as_host(self.predict(X))
+        weight = check_weight(sample_weight, len(predictions))
+        if len(predictions) < 2:
             warnings.warn("R^2 is not defined for less than two rows.", UndefinedMetricWarning, stacklevel=2)
-        return self._score_of(y, answers, weight)
+        return self._score_of(y, predictions, weight)
 
-    def _score_of(self, y: Any, answers: np.ndarray, weight: np.ndarray | None) -> float:
-        if not np.isfinite(answers).all() or len(answers) < 2:
+    def _score_of(self, y: Any, predictions: np.ndarray, weight: np.ndarray | None) -> float:
+        if not np.isfinite(predictions).all() or len(predictions) < 2:
             return float("nan")
-        return float(r2_score(as_host(y), answers, sample_weight=weight))
+        return float(r2_score(as_host(y), predictions, sample_weight=weight))
 
     def _plain(self, y: Any, what: str = "y") -> Any:
         return in_memory(y, what)

@@ -53,15 +53,15 @@ def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) 
     return backend.xp.concat([forward(rows) for rows in _chunks(backend, X)], axis=0)
 
 
-def answers_of_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Backend, Array], Array]) -> np.ndarray:
-    """The model's answers for a CSR matrix, on the host like it."""
+def predict_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Backend, Array], Array]) -> np.ndarray:
+    """The model's predictions for a CSR matrix, on the host like it."""
     backend = on_sparse(model.backend)
     forward = ForwardPass(backend, logits_part(model.network, model.loss), partial(finish, model.loss))
     with backend.active():
-        answers = backend.to_numpy(forward_sparse(backend, forward.load(model.theta, model.buffers), X))
+        predictions = backend.to_numpy(forward_sparse(backend, forward.load(model.theta, model.buffers), X))
     if finish is decide:
-        model.check_decided(answers, X)
-    return answers[:, 0] if model.flat and answers.ndim == 2 and answers.shape[1] == 1 else answers
+        model.check_decided(predictions, X)
+    return predictions[:, 0] if model.flat and predictions.ndim == 2 and predictions.shape[1] == 1 else predictions
 
 
 def _chunks(backend: Backend, X: Any) -> Iterator[Array]:

@@ -111,7 +111,7 @@ def _with_one_of(members: np.ndarray, source: np.ndarray, target: np.ndarray) ->
 
 
 class ValidationForward:
-    """The network's answers on the validation set, by the weights that were loaded last."""
+    """The network's predictions on the validation set, by the weights that were loaded last."""
 
     def __init__(self, backend: Backend, network: Sequential, batch: Batch, finish: Finish | None = None) -> None:
         self._x = batch.x
@@ -133,7 +133,7 @@ def check_score(estimator: Any, validation: ValidationSet | None) -> None:
     if validation is None or not validation.lacking or estimator.scoring in (None, "loss"):
         return
     try:
-        number = _ask_scorer(check_scoring(estimator, estimator.scoring), estimator, validation)
+        number = _call_scorer(check_scoring(estimator, estimator.scoring), estimator, validation)
         why = "the score is no number" if math.isnan(number) else ""
     except Exception as error:  # whatever a scorer raises
         why = str(error).strip().split("\n")[0]
@@ -145,7 +145,7 @@ def check_score(estimator: Any, validation: ValidationSet | None) -> None:
         )
 
 
-def _ask_scorer(scorer: Any, estimator: Any, validation: ValidationSet) -> float:
+def _call_scorer(scorer: Any, estimator: Any, validation: ValidationSet) -> float:
     return float(
         scorer(
             estimator,
@@ -170,10 +170,10 @@ def make_score(estimator: Any, backend: Backend, task: Task) -> Callable[[Run, R
     def score(run: Run, record: Record) -> float:
         with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
             if scorer is None:
-                answers = backend.to_numpy(forward.load(run.state.theta, run.state.buffers)())
-                answers = answers.reshape(-1) if task.flat else answers
-                return float(estimator._score_of(validation.y, answers, validation.weight))
+                predictions = backend.to_numpy(forward.load(run.state.theta, run.state.buffers)())
+                predictions = predictions.reshape(-1) if task.flat else predictions
+                return float(estimator._score_of(validation.y, predictions, validation.weight))
             estimator.model_ = run.model()
-            return _ask_scorer(scorer, estimator, validation)
+            return _call_scorer(scorer, estimator, validation)
 
     return score

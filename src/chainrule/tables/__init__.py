@@ -1,4 +1,4 @@
-"""Tables: a file of named columns becomes X and y, and predictions become answers in the table's own words.
+"""Tables: a file of named columns becomes X and y, and predictions become labels and units in the table's own words.
 
 ``read_table`` reads a file, ``split`` holds rows out, ``Preprocessing.learn`` says from the training rows how each
 column is encoded, and travels in the model file. Needs ``pip install 'chainrule[cli]'`` for CSV and Parquet.

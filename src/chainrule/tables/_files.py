@@ -34,8 +34,8 @@ def read_table(
     Args:
         path: the file. A ``.npz`` holds ``X`` (n, features) and perhaps ``y`` (n,); a ``.npy`` is such an X. Their
             columns are called x0, x1, ...
-        target: the column to predict; or a ``.npy`` file of n answers; or, for a ``.npz``, the name of its array of
-            answers (None takes ``y`` where there is one).
+        target: the column to predict; or a ``.npy`` file of n targets; or, for a ``.npz``, the name of its array of
+            targets (None takes ``y`` where there is one).
         drop: columns to leave out; a model trained without them passes over them in other tables too.
         categorical: columns to read as text even where they look like numbers: codes, post codes, "3+".
         separator: between the cells of a CSV: one character, or comma, semicolon, tab, bar. None is a comma, or a tab
@@ -60,9 +60,9 @@ def read_table(
             columns = _numbered(file, "the array", _read_npy(file))
         case _:
             raise FileError(f"{file}: expected .csv, .tsv, .parquet, .npz or .npy, got {kind or 'no ending'!r}.")
-    answers, target_name = _take_target(file, columns, target, categorical)
+    targets, target_name = _take_target(file, columns, target, categorical)
     features = {name: as_text(x) if name in categorical else as_feature(x) for name, x in columns.items()}
-    table = Table(features, answers, target_name, str(path), frozenset(categorical))
+    table = Table(features, targets, target_name, str(path), frozenset(categorical))
     if table.n == 0:
         raise DataError(f"{file} has columns but no rows: there is nothing to learn from or to predict.")
     return table.without(drop)
@@ -90,11 +90,11 @@ def _take_target(
         values, name = _vector(Path(target), "the array", _read_npy(_existing(target))), Path(target).stem
         n = len(next(iter(columns.values())))
         if len(values) != n:
-            raise DataError(f"{file} has {n:,} rows and {target} has {len(values):,} answers: expected one a row.")
+            raise DataError(f"{file} has {n:,} rows and {target} has {len(values):,} targets: expected one a row.")
     elif file.suffix.lower() == ".npy":
         raise ConfigurationError(
             f"{file} is an array without column names, so {target!r} cannot be found in it: "
-            "give a file of answers, --target y.npy."
+            "give a file of predictions, --target y.npy."
         )
     else:
         raise no_column(str(file), target, columns)
@@ -206,11 +206,11 @@ def _read_npz(file: Path, target: str | None) -> tuple[dict[str, np.ndarray], st
             return columns, name
         if name not in archive.files:
             raise no_column(str(file), name, [other for other in archive.files if other != "X"] or ["X"])
-        answers = _vector(file, name, archive[name])
+        targets = _vector(file, name, archive[name])
     n = len(next(iter(columns.values())))
-    if len(answers) != n:
-        raise DataError(f"{file}: X has {n:,} rows and {name} has {len(answers):,} answers: expected one a row.")
-    return columns | {name: answers}, name
+    if len(targets) != n:
+        raise DataError(f"{file}: X has {n:,} rows and {name} has {len(targets):,} targets: expected one a row.")
+    return columns | {name: targets}, name
 
 
 def _read_npy(file: Path) -> np.ndarray:
@@ -249,9 +249,9 @@ def _numbered(file: Path, name: str, array: np.ndarray) -> dict[str, np.ndarray]
 
 
 def _vector(file: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Answers ``(n,)`` or ``(n, 1)``, one a row."""
+    """Targets ``(n,)`` or ``(n, 1)``, one a row."""
     if array.ndim == 0 or array.size != len(array):
-        raise DataError(f"{file}: {name} must hold one answer a row, (n,), got {array.shape}.")
+        raise DataError(f"{file}: {name} must hold one target a row, (n,), got {array.shape}.")
     values = array.reshape(-1)
     match values.dtype.kind:
         case "U":

@@ -1,4 +1,4 @@
-"""How a table becomes X and y, and predictions become answers: learned once, and kept in the model file."""
+"""How a table becomes X and y, and predictions become labels and units: learned once, and kept in the model file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Unseen = Literal["error", "ignore", "warn"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """X = [each column encoded, side by side]; answer = decode(prediction).
+    """X = [each column encoded, side by side]; decode(prediction) = label or unit.
 
     Columns are found by name, in any order. ``unseen`` says what a category that training never saw is: an error, or
     all zeros. With ``impute="median"`` missing numbers become the column's median and missing text its most frequent
@@ -127,10 +127,10 @@ class Preprocessing:
         return np.concatenate([column.encode(table.columns[column.name]) for column in self.columns], axis=1)
 
     def targets(self, table: Table) -> np.ndarray:
-        """The answers as y ``(n,)``: class indices, int64, or standardised numbers, float64."""
+        """The predictions as y ``(n,)``: class indices, int64, or standardised numbers, float64."""
         return self.target.encode(checked_target(table)[1])
 
-    def answers(self, raw: Any) -> np.ndarray:
+    def decode(self, raw: Any) -> np.ndarray:
         """Labels for class indices, or the target's own units for standardised numbers: ``(n,)``."""
         return self.target.decode(np.asarray(raw).reshape(-1))
 

@@ -123,7 +123,7 @@ def infer_task(table: Table, task: Task | None = None) -> tuple[Task, str]:
     ``task`` overrides this.
 
     Raises:
-        DataError: missing or infinite answers, one answer only, or nearly as many labels as rows.
+        DataError: missing or infinite targets, one target only, or nearly as many labels as rows.
         ConfigurationError: a task that the target cannot be for.
     """
     if task is not None and task not in get_args(Task):
@@ -159,7 +159,7 @@ def checked_target(table: Table) -> tuple[str, np.ndarray]:
     if gone:
         raise DataError(
             f"target {name!r} has {gone:,} missing values in {len(values):,} rows of {table.source}: "
-            "a row without an answer teaches nothing; remove these rows."
+            "a row without a target teaches nothing; remove these rows."
         )
     infinite = int(np.isinf(values).sum()) if values.dtype.kind == "f" else 0
     if infinite:

@@ -53,7 +53,7 @@ def locate(
     # As it was trained, to the last bit; but a compilation that takes long is for the training alone.
     compiles = backend.library.COMPILES
     step = backend.compile(make_step, problem) if compiles else make_step(backend, problem)
-    state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be the answer
+    state = copy_state(backend, start)  # a step owns what it is given, and ``start`` may be what is returned
     for number, rows in enumerate(islice(feed.begin(order, done), steps - done), done + 1):
         good = copy_state(backend, state)
         batch = feed.batch(rows)

@@ -119,7 +119,7 @@ class _Look:
         while self._waiting:
             self._inside(self._waiting.popleft())
             if not self._waiting:
-                self._ask_modules()
+                self._add_modules()
         return self._digest.hexdigest()
 
     def _at(self, value: Any) -> None:
@@ -134,7 +134,7 @@ class _Look:
             self._seen[id(value)] = len(self._seen), value
             self._waiting.append(value)
 
-    def _ask_modules(self) -> None:
+    def _add_modules(self) -> None:
         """What the code that was seen finds in the modules that it names."""
         found = {(module, name) for module in self._modules for name in self._attributes} - self._done
         for module, name in sorted(found):
