@@ -167,7 +167,7 @@ def test_a_step_that_fails_half_way_leaves_the_epochs_start(
     library: str, open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     on, error, sees = open_target(library).backend, MemoryError("half way"), Sees()
-    step, calls = _feed.Resident.step, iter(range(1000))
+    step, calls = _feed.DeviceFeed.step, iter(range(1000))
 
     def fails(self: Any, state: Any, rows: int) -> Any:
         if next(calls) == 5 * 2 + 3:
@@ -176,7 +176,7 @@ def test_a_step_that_fails_half_way_leaves_the_epochs_start(
         return step(self, state, rows)
 
     want = fit(sees, backend=on)
-    monkeypatch.setattr(_feed.Resident, "step", fails)
+    monkeypatch.setattr(_feed.DeviceFeed, "step", fails)
     model = raised(error, lambda: fit(backend=on, checkpoint=tmp_path))
     np.testing.assert_array_equal(weights(model), sees.after[2, 5])
     np.testing.assert_array_equal(weights(fit(backend=on, checkpoint=tmp_path, resume=True)), weights(want))

@@ -606,7 +606,7 @@ def test_the_numbers_are_the_headers(tmp_path: Path) -> None:
         _cublaslt.ComputeType: "CUBLAS_",
         _cublaslt.Epilogue: "CUBLASLT_EPILOGUE_",
         _cublaslt.Desc: "CUBLASLT_MATMUL_DESC_",
-        _cublaslt.Layout: "CUBLASLT_MATRIX_LAYOUT_",
+        _cublaslt.MatrixLayout: "CUBLASLT_MATRIX_LAYOUT_",
         _cublaslt.Preference: "CUBLASLT_MATMUL_PREF_",
     }
     claims = [f"{prefix}{one.name} == {one.value}" for kind, prefix in prefixes.items() for one in kind]

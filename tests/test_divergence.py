@@ -15,7 +15,7 @@ import chainrule as cr
 from chainrule.data import Batch
 from chainrule.training import Problem, Run, initial_state
 from chainrule.training._divergence import locate
-from chainrule.training._feed import Resident
+from chainrule.training._feed import DeviceFeed
 
 LIBRARY_TARGETS = ("numpy", "torch", "jax-jit", "strictest-float32")
 RNG = np.random.default_rng(13)
@@ -197,7 +197,7 @@ def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_target: Cal
     start = initial_state(on, problem, seed=0)
     theta = np.array(start.theta)
     data = Batch(on.asarray(X), on.asarray(np.reshape(Y, (-1, 1))))
-    feed = Resident(on, problem, data, [len(X)])
+    feed = DeviceFeed(on, problem, data, [len(X)])
     found = locate(on, problem, start, feed, np.arange(len(X)), 1)
     assert found.layer == "no layer: the replay stayed finite"
     np.testing.assert_array_equal(found.good.theta, theta)

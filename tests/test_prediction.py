@@ -14,7 +14,7 @@ from conftest import Target
 import chainrule as cr
 from chainrule import prediction
 from chainrule._backend import Backend
-from chainrule.network import logits_part
+from chainrule.network import without_link
 from chainrule.prediction import ForwardPass
 
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def model_on(on: Backend) -> cr.Model:
 @pytest.mark.parametrize("rows", [1, 2047, 2048, 2049, 4096, 5000])
 def test_chunks_give_what_rows_give(rows: int) -> None:
     model = model_on(cr.backend("numpy"))
-    theta, network = model.theta.copy(), logits_part(model.network, model.loss)
+    theta, network = model.theta.copy(), without_link(model.network, model.loss)
     for _ in range(2):  # the second call finds what the first one kept
         probabilities = model.predict_proba(X[:rows])
         z = network.apply(model.backend, model.theta, model.buffers, X[:rows])
@@ -43,7 +43,7 @@ def test_chunks_give_what_rows_give(rows: int) -> None:
 @pytest.mark.parametrize("name", ["numpy", "numpy-fast", "providers-off", "strictest-float32", "torch", "jax-jit"])
 def test_every_library_predicts_many_rows(name: str, open_target: Callable[..., Target]) -> None:
     target = open_target(name, dtype="float32")
-    network = logits_part(NET, cr.SoftmaxCrossEntropy())
+    network = without_link(NET, cr.SoftmaxCrossEntropy())
     theta, buffers = network.initial_theta(0).astype(np.float32), network.initial_buffers().astype(np.float32)
     placed, x = (target.owned(theta), target.owned(buffers)), target.array(X)
     forward = ForwardPass(target.backend, network).load(*placed)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import chainrule as cr
 from chainrule.data import Batch
-from chainrule.network import logits_part
+from chainrule.network import without_link
 from chainrule.training import Problem, initial_state, make_step
 
 X, Y = np.asarray([[1.0]]), np.asarray([[0.0]])
@@ -35,7 +35,7 @@ def train(loss, *, w=2.0, b=2.0, rate=0.15, epochs=300):
     backend = cr.backend("numpy", dtype="float64")
     neuron = cr.Sequential(cr.Dense(1, 1), cr.Sigmoid())
     # a last sigmoid is left to the cross-entropy, which is computed from z
-    problem = Problem(logits_part(neuron, loss), loss, cr.SGD(rate))
+    problem = Problem(without_link(neuron, loss), loss, cr.SGD(rate))
     # theta in order: W, b
     state = initial_state(backend, problem, seed=0)._replace(theta=backend.asarray([w, b]))
     step, outputs, costs = make_step(backend, problem), [], []

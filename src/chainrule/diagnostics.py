@@ -25,7 +25,7 @@ from ._typing import Array
 from .data import check_inputs, prepare
 from .layers import Activate, BatchNorm, Dropout, Layer, LayerNorm, Residual
 from .losses import LossFunction, cost, find_loss
-from .network import Sequential, layer_name, logits_part
+from .network import Sequential, layer_name, without_link
 from .schema import Schema
 from .streams import read_once, read_targets
 
@@ -209,7 +209,7 @@ def diagnose(
     seed = whole_number("seed", seed, least=0)
     require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
     found = None if loss is None else find_loss(loss)
-    network = network if found is None else logits_part(network, found)
+    network = network if found is None else without_link(network, found)
     found_backend = make_backend(backend, like=X)
     with found_backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
         return _diagnose(found_backend, network, found, X, y, theta, buffers, seed)

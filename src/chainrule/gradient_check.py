@@ -22,7 +22,7 @@ from .backpropagation import value_and_gradient
 from .data import Batch, prepare
 from .layers import Layer
 from .losses import LossFunction, cost, find_loss
-from .network import Sequential, layer_name, logits_part
+from .network import Sequential, layer_name, without_link
 from .penalties import Penalty
 from .streams import read_once, read_targets
 
@@ -148,7 +148,7 @@ def check_gradients(
     if penalty is not None:
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     loss, X, y = find_loss(loss), read_once(X), read_targets(y)
-    network = logits_part(network, loss)
+    network = without_link(network, loss)
     backend = make_backend("numpy", dtype="float64")
     point = _Point(
         backend,

@@ -27,7 +27,7 @@ from ._typing import Array, Namespace
 
 Link = Literal["linear", "softmax", "sigmoid", "exponential"]
 # What y must be: class indices or rows of probabilities; numbers in [0, 1]; numbers; numbers >= 0.
-Target = Literal["classes", "fractions", "numbers", "counts"]
+TargetKind = Literal["classes", "fractions", "numbers", "counts"]
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class LossFunction(Protocol):
     @property
     def link(self) -> Link: ...
     @property
-    def target(self) -> Target: ...
+    def target(self) -> TargetKind: ...
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
         """(L_i as ``(..., B, 1)``, dL_i/dz as ``(..., B, n)``)."""
@@ -70,7 +70,7 @@ class SquaredError:
     """L = 1/2 ||z - y||^2; dL/dz = z - y."""
 
     link: ClassVar[Link] = "linear"
-    target: ClassVar[Target] = "numbers"
+    target: ClassVar[TargetKind] = "numbers"
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
         e = z - y
@@ -82,7 +82,7 @@ class AbsoluteError:
     """L = sum_j |z_j - y_j|; dL/dz = sign(z - y). Its minimum is the median."""
 
     link: ClassVar[Link] = "linear"
-    target: ClassVar[Target] = "numbers"
+    target: ClassVar[TargetKind] = "numbers"
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
         e = z - y
@@ -98,7 +98,7 @@ class Huber:
 
     delta: float = 1.0
     link: ClassVar[Link] = "linear"
-    target: ClassVar[Target] = "numbers"
+    target: ClassVar[TargetKind] = "numbers"
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -119,7 +119,7 @@ class Quantile:
 
     q: float = 0.5
     link: ClassVar[Link] = "linear"
-    target: ClassVar[Target] = "numbers"
+    target: ClassVar[TargetKind] = "numbers"
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -137,7 +137,7 @@ class Poisson:
     """L = sum_j exp(z_j) - y_j z_j; dL/dz = exp(z) - y: counts y >= 0 with mean exp(z)."""
 
     link: ClassVar[Link] = "exponential"
-    target: ClassVar[Target] = "counts"
+    target: ClassVar[TargetKind] = "counts"
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
         mean = xp.exp(z)
@@ -155,7 +155,7 @@ class SigmoidCrossEntropy:
 
     label_smoothing: float = 0.0
     link: ClassVar[Link] = "sigmoid"
-    target: ClassVar[Target] = "fractions"
+    target: ClassVar[TargetKind] = "fractions"
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -180,7 +180,7 @@ class SoftmaxCrossEntropy:
 
     label_smoothing: float = 0.0
     link: ClassVar[Link] = "softmax"
-    target: ClassVar[Target] = "classes"
+    target: ClassVar[TargetKind] = "classes"
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -211,11 +211,11 @@ class Loss:
 
     f: Callable[[Namespace, Array, Array], tuple[Array, Array]]
     link: Link = "linear"
-    target: Target = "numbers"
+    target: TargetKind = "numbers"
 
     def __post_init__(self) -> None:
         require(callable(self.f), f"Loss: expected a function f(xp, z, y), got {self.f!r}.")
-        for name, known in (("link", get_args(Link)), ("target", get_args(Target))):
+        for name, known in (("link", get_args(Link)), ("target", get_args(TargetKind))):
             if getattr(self, name) not in known:
                 raise unknown_name(f"{name} of a loss", getattr(self, name), known)
 

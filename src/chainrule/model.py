@@ -26,7 +26,7 @@ from .history import History
 from .labels import Label, are_labels
 from .losses import LossFunction
 from .metrics import HostMetric, find_metrics
-from .network import Sequential, logits_part
+from .network import Sequential, without_link
 from .prediction import CLASSES, ForwardPass, apply_link, decide
 from .schema import Schema
 from .streams import are_batches, in_windows, read_once, rows_in_window
@@ -313,7 +313,7 @@ class Model:
                 "what the network is given."
             )
         with backend.active():
-            network, x = logits_part(self.network, self.loss), check_matrix(X, self.network.n_in)
+            network, x = without_link(self.network, self.loss), check_matrix(X, self.network.n_in)
             z = network.apply(backend, vars(self)["theta"], vars(self)["buffers"], backend.xp.astype(x, backend.dtype))
             return self._shaped(finish(self.loss, backend, z))
 
@@ -377,7 +377,7 @@ class Model:
         if finish not in passes:
             self._check_finite()
             last = None if finish is None else partial(finish, self.loss)
-            made = ForwardPass(self.backend, logits_part(self.network, self.loss), last)
+            made = ForwardPass(self.backend, without_link(self.network, self.loss), last)
             passes[finish] = made.load(**self._arrays())
         return passes[finish]
 

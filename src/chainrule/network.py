@@ -265,7 +265,7 @@ def mlp(
     return Sequential(*layers)
 
 
-def logits_part(network: Sequential, loss: LossFunction) -> Sequential:
+def without_link(network: Sequential, loss: LossFunction) -> Sequential:
     """The network up to the pre-activations that ``loss`` is computed from.
 
     A last activation equal to the loss's link is left to the loss, where the two are fused. Raises ConfigurationError

@@ -41,15 +41,15 @@ class Schema:
         names = names_of(X if rows is None else rows)
         if len(names) != n_in:
             return self
-        twins = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < n_in else []
-        if twins:
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < n_in else []
+        if twice:
             warnings.warn(
-                f"X has several columns of the name {twins[0]!r}: the model does not remember its names, and takes the "
+                f"X has several columns of the name {twice[0]!r}: the model does not remember its names, and takes the "
                 "columns of every frame by position. Rename them apart.",
                 UserWarning,
                 stacklevel=4,
             )
-        return self if twins else replace(self, feature_names=names)
+        return self if twice else replace(self, feature_names=names)
 
     def open_rows(self, X: Any) -> Any | None:
         """X as rows that are read a window at a time; None for what is in memory, or is read as a table."""

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from ._functions import JOIN
-from ._record import Node, RecordingError, Slot, Tape, Traced, array_of, opaque, slot_of
+from ._record import Node, RecordingError, Register, Tape, Traced, array_of, opaque, register_of
 from ._trees import leaves, rebuild, shapes
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _CACHED = 8  # programs of one step; a training has one a batch size
 _PATIENCE = 32  # steps of other shapes in a row, after which these get a program in the place of the oldest
 
-Arrays = dict[Slot, np.ndarray]
+Assigned = dict[Register, np.ndarray]
 
 
 class Replayed:
@@ -136,9 +136,13 @@ def _record(
     made = recorded(rebuild(own, iter(before)), *rebuild(inputs, iter(given)))
     after, *results = (made,) if type(made) is type(own) else made
     ends = list(leaves(after))
-    arrays = {old.slot: new for old, new in zip(before, leaves(own), strict=True)}
+    arrays = {old.register: new for old, new in zip(before, leaves(own), strict=True)}
     program = Program(
-        tape.nodes, arrays, [one.slot for one in given], list(map(slot_of, ends)), list(map(slot_of, results))
+        tape.nodes,
+        arrays,
+        [one.register for one in given],
+        list(map(register_of, ends)),
+        list(map(register_of, results)),
     )
     return program, list(map(array_of, ends)), list(map(array_of, results))
 
@@ -157,8 +161,8 @@ class Program:
     def __init__(
         self,
         nodes: Sequence[Node],
-        state: Arrays,
-        inputs: Sequence[Slot],
+        state: Assigned,
+        inputs: Sequence[Register],
         after: Sequence[Any],
         results: Sequence[Any],
     ) -> None:
@@ -166,7 +170,7 @@ class Program:
         if _roots([new for _, new in moved]) & (state.keys() | set(inputs)):
             raise RecordingError("an array of the state becomes another one, or an argument")
         needed = [*(new for _, new in moved), *results]
-        self._inputs: dict[Slot, Any] = dict.fromkeys(inputs)
+        self._inputs: dict[Register, Any] = dict.fromkeys(inputs)
         self._arrays = dict(state)
         nodes = _assign(_live(nodes, needed), self._arrays, self._inputs.keys(), needed)
         self._late = {i: node for i, node in enumerate(nodes) if _roots(node.inputs) & self._inputs.keys()}
@@ -185,7 +189,7 @@ class Program:
 
     def _find(self, x: Any) -> Any:
         """The array of the program that ``x`` was recorded as; what was not traced is a constant."""
-        if not isinstance(x, Slot):
+        if not isinstance(x, Register):
             return x
         if x.base is not None and x.view is not None:
             return x.view(self._find(x.base))
@@ -206,13 +210,13 @@ def _live(nodes: Sequence[Node], needed: Sequence[Any]) -> list[Node]:
     return live[::-1]
 
 
-def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, needed: Sequence[Any]) -> list[Node]:
+def _assign(nodes: Sequence[Node], arrays: Assigned, inputs: Any, needed: Sequence[Any]) -> list[Node]:
     """Put an array for each output into ``arrays``; return the calls that are left to make."""
     last = {root: i for i, node in enumerate(nodes) for root in _roots((*node.inputs, *node.outputs))}
     last |= dict.fromkeys(_roots(needed), len(nodes))
     taken = arrays.keys() | inputs
     pieces = {i: _join_in_place(node, i, last, taken, arrays) for i, node in enumerate(nodes) if node.kernel is JOIN}
-    owned: Arrays = {}  # the memory of what is still read
+    owned: Assigned = {}  # the memory of what is still read
     free: dict[int, list[np.ndarray]] = {}  # by its size in bytes
     for i, node in enumerate(nodes):
         for output in node.outputs:
@@ -228,23 +232,23 @@ def _assign(nodes: Sequence[Node], arrays: Arrays, inputs: Any, needed: Sequence
     return [part for i, node in enumerate(nodes) for part in pieces.get(i, [node])]
 
 
-def _heir(output: Slot, node: Node, i: int, last: dict[Slot, int], owned: Arrays) -> Slot | None:
+def _heir(output: Register, node: Node, i: int, last: dict[Register, int], owned: Assigned) -> Register | None:
     """An input of the call that nothing reads later, and whose memory ``output`` may lie in."""
     if not node.kernel.elementwise:
         return None
     for x in node.inputs:
         if (
-            isinstance(x, Slot)
+            isinstance(x, Register)
             and x in owned
             and last[x] == i
             and (x.shape, x.dtype) == (output.shape, output.dtype)
-            and not any(y is not x and isinstance(y, Slot) and y.root is x for y in node.inputs)
+            and not any(y is not x and isinstance(y, Register) and y.root is x for y in node.inputs)
         ):
             return x
     return None
 
 
-def _join_in_place(node: Node, i: int, last: dict[Slot, int], taken: Any, arrays: Arrays) -> list[Node]:
+def _join_in_place(node: Node, i: int, last: dict[Register, int], taken: Any, arrays: Assigned) -> list[Node]:
     """Let what is joined into a flat vector be made in its slice of it; return the copies that are still needed."""
     (joined,) = node.outputs
     if len(joined.shape) != 1:
@@ -254,14 +258,14 @@ def _join_in_place(node: Node, i: int, last: dict[Slot, int], taken: Any, arrays
     for piece, stop in zip(node.inputs, accumulate(piece.size for piece in node.inputs), strict=True):
         part = slice(stop - piece.size, stop)
         if (
-            isinstance(piece, Slot)
+            isinstance(piece, Register)
             and piece.whole
             and piece.root not in taken | arrays.keys()
             and last[piece.root] == i
         ):
             arrays[piece.root] = flat[part].reshape(piece.root.shape)
         else:
-            target = Slot((piece.size,), joined.dtype, joined, itemgetter(part), whole=False)
+            target = Register((piece.size,), joined.dtype, joined, itemgetter(part), whole=False)
             copies.append(Node(opaque(_same), (piece,), (target,)))
     return copies
 
@@ -289,5 +293,5 @@ def _read_only(x: np.ndarray) -> np.ndarray:
     return view
 
 
-def _roots(values: Sequence[Any]) -> set[Slot]:
-    return {value.root for value in values if isinstance(value, Slot)}
+def _roots(values: Sequence[Any]) -> set[Register]:
+    return {value.root for value in values if isinstance(value, Register)}

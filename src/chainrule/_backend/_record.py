@@ -110,22 +110,22 @@ def opaque(function: Callable[..., Any]) -> Kernel:
 
 
 @dataclass(eq=False)
-class Slot:
+class Register:
     """Where an array of the program will lie, without its numbers.
 
-    ``base`` and ``view`` say of which other slot it is a view, and how to take it; ``whole``: it has all of the root's
-    numbers, in their order and without gaps.
+    ``base`` and ``view`` say of which other register it is a view, and how to take it; ``whole``: it has all of the
+    root's numbers, in their order and without gaps.
     """
 
     shape: tuple[int, ...]
     dtype: Any
-    base: Slot | None = None
+    base: Register | None = None
     view: Callable[[np.ndarray], np.ndarray] | None = None
     whole: bool = True
 
     @property
-    def root(self) -> Slot:
-        """The slot that owns the memory."""
+    def root(self) -> Register:
+        """The register that owns the memory."""
         return self if self.base is None else self.base.root
 
     @property
@@ -139,11 +139,11 @@ class Slot:
 
 @dataclass(eq=False)
 class Node:
-    """One recorded call; an input that has no slot is a constant."""
+    """One recorded call; an input that has no register is a constant."""
 
     kernel: Kernel
     inputs: tuple[Any, ...]
-    outputs: tuple[Slot, ...]
+    outputs: tuple[Register, ...]
 
 
 @dataclass(eq=False)
@@ -155,18 +155,18 @@ class Tape:
     def record(self, kernel: Kernel, inputs: tuple[Any, ...], outputs: tuple[np.ndarray, ...]) -> tuple[Traced, ...]:
         """The outputs as traced arrays."""
         made = tuple(Traced(self, output) for output in outputs)
-        self.nodes.append(Node(kernel, tuple(map(slot_of, inputs)), tuple(one.slot for one in made)))
+        self.nodes.append(Node(kernel, tuple(map(register_of, inputs)), tuple(one.register for one in made)))
         return made
 
 
 class Traced:
-    """An array of the recorded step: its numbers, which live no longer than they would in the step, and its slot."""
+    """An array of the recorded step: its numbers, which live no longer than in the step, and its register."""
 
     __array_ufunc__ = None  # NumPy's operators give way to the ones below, its functions refuse
 
-    def __init__(self, tape: Tape, array: np.ndarray, slot: Slot | None = None) -> None:
+    def __init__(self, tape: Tape, array: np.ndarray, register: Register | None = None) -> None:
         self.tape, self.array = tape, array
-        self.slot = Slot(array.shape, array.dtype) if slot is None else slot
+        self.register = Register(array.shape, array.dtype) if register is None else register
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -198,9 +198,9 @@ class Traced:
 
     def viewed(self, view: Callable[[np.ndarray], np.ndarray]) -> Traced:
         """The view of this array that ``view`` takes of any."""
-        seen, base = view(self.array), self.slot
+        seen, base = view(self.array), self.register
         whole = base.whole and seen.size == self.size and seen.flags.c_contiguous
-        return Traced(self.tape, seen, Slot(seen.shape, seen.dtype, base, view, whole))
+        return Traced(self.tape, seen, Register(seen.shape, seen.dtype, base, view, whole))
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise RecordingError("an item of an array is assigned")
@@ -269,9 +269,9 @@ def array_of(x: Any) -> Any:
     return x.array if isinstance(x, Traced) else x
 
 
-def slot_of(x: Any) -> Any:
-    """The slot of a traced array; anything else is a constant."""
-    return x.slot if isinstance(x, Traced) else x
+def register_of(x: Any) -> Any:
+    """The register of a traced array; anything else is a constant."""
+    return x.register if isinstance(x, Traced) else x
 
 
 def _traced(values: Any) -> Iterator[Traced]:

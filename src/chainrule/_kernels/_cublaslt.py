@@ -67,7 +67,7 @@ class Desc(IntEnum):  # CUBLASLT_MATMUL_DESC_
     EPILOGUE_AUX_BATCH_STRIDE = 13
 
 
-class Layout(IntEnum):  # CUBLASLT_MATRIX_LAYOUT_
+class MatrixLayout(IntEnum):  # CUBLASLT_MATRIX_LAYOUT_
     BATCH_COUNT = 5
     STRIDED_BATCH_OFFSET = 6
 

@@ -26,7 +26,7 @@ from ._cublaslt import (
     Desc,
     Epilogue,
     HeuristicResult,
-    Layout,
+    MatrixLayout,
     Owned,
     Preference,
     Status,
@@ -101,7 +101,7 @@ class Product(NamedTuple):
         return Operands(self.x.alignment, self.y.alignment, self.out.alignment, self.bias, self.mask)
 
 
-class Plan(NamedTuple):
+class ProductPlan(NamedTuple):
     """A product's descriptors, and the algorithms that the library proposes for it, its favourite first."""
 
     product: Product
@@ -139,29 +139,29 @@ class Products:
     def __init__(self, library: CublasLt, workspace: Workspace) -> None:
         self._library, self._workspace = library, workspace
         self._handle = Owned(library, "")
-        self._plans: dict[Product, Plan | None] = {}
+        self._plans: dict[Product, ProductPlan | None] = {}
         self._lock = threading.Lock()
 
-    def plan(self, product: Product) -> Plan | None:
+    def plan(self, product: Product) -> ProductPlan | None:
         """The plan of products of this shape and alignment; None where the device has no algorithm for it."""
         with self._lock:
             if product not in self._plans:
                 self._plans[product] = self._made(product)
             return self._plans[product]
 
-    def run(self, plan: Plan, operands: Operands, stream: int = 0) -> None:
+    def run(self, plan: ProductPlan, operands: Operands, stream: int = 0) -> None:
         """Compute ``out`` on ``stream``, by the first of the plan's candidates."""
         self._launch(plan, plan.candidates[0], operands, stream)
 
     def choose(
-        self, plan: Plan, time: Callable[[Callable[[], None]], float], operands: Operands, stream: int = 0
+        self, plan: ProductPlan, time: Callable[[Callable[[], None]], float], operands: Operands, stream: int = 0
     ) -> None:
         """Put the candidate first that takes the least ``time(launch)``. Another one rounds differently."""
         times = [time(partial(self._launch, plan, one, operands, stream)) for one in plan.candidates]
         best = times.index(min(times))
         plan.candidates[0], plan.candidates[best] = plan.candidates[best], plan.candidates[0]
 
-    def _made(self, product: Product) -> Plan | None:
+    def _made(self, product: Product) -> ProductPlan | None:
         _check_shapes(product)
         types = PRECISIONS[product.precision]
         x, y, out = (
@@ -170,7 +170,7 @@ class Products:
         )
         desc = _desc(self._library, product)
         candidates = self._candidates(product, desc, x, y, out)
-        return Plan(product, desc, x, y, out, candidates) if candidates else None
+        return ProductPlan(product, desc, x, y, out, candidates) if candidates else None
 
     def _candidates(self, product: Product, desc: Owned, x: Owned, y: Owned, out: Owned) -> list[Algorithm]:
         preference = Owned(self._library, "MatmulPreference")
@@ -187,7 +187,7 @@ class Products:
         self._library.check(name, code)
         return [result.algo for result in results[: count.value] if result.state == Status.SUCCESS]
 
-    def _launch(self, plan: Plan, algorithm: Algorithm, operands: Operands, stream: int) -> None:
+    def _launch(self, plan: ProductPlan, algorithm: Algorithm, operands: Operands, stream: int) -> None:
         number = PRECISIONS[plan.product.precision].number
         _check_addresses(plan.product.alignments, operands)
         x, y, out, bias, mask = operands
@@ -205,8 +205,8 @@ class Products:
 def _layout(library: CublasLt, matrix: Matrix, kind: DataType, stack: int) -> Owned:
     """``matrix`` read by columns: its rows are the library's columns."""
     layout = Owned(library, "MatrixLayout", kind, matrix.columns, matrix.rows, matrix.ld)
-    layout.set(Layout.BATCH_COUNT, c_int32(stack))
-    layout.set(Layout.STRIDED_BATCH_OFFSET, c_int64(matrix.step))
+    layout.set(MatrixLayout.BATCH_COUNT, c_int32(stack))
+    layout.set(MatrixLayout.STRIDED_BATCH_OFFSET, c_int64(matrix.step))
     return layout
 
 

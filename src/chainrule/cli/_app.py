@@ -16,18 +16,17 @@ from .._backend import available_backends
 from .._errors import ConfigurationError
 from ..model import load
 from ..tables import read_table
-from ._bench import Options as BenchOptions
-from ._bench import bench_networks
+from ._bench import BenchOptions, bench_networks
 from ._blas import describe_blas
 from ._outputs import refuse_inputs, refuse_to_replace
 from ._predict import predict_table
 from ._screen import Screen
 from ._streams import printable
-from ._train import Options, digits, train_table
+from ._train import TrainOptions, digits, train_table
 
 # What a command is to do, once its options are read. Done outside of typer, which has its own mind about errors,
 # Ctrl-C and broken pipes.
-Task = Callable[[], int]
+Command = Callable[[], int]
 
 app = typer.Typer(
     help="The multilayer perceptron for any array: train, predict, look inside.",
@@ -98,7 +97,7 @@ def train(
         bool, typer.Option("--overwrite", help="Replace the run in --out when this one is finished.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-) -> Task:
+) -> Command:
     """Train on a table, and write the model, its history and its curves.
 
     Ctrl-C, or SIGTERM, ends after the step in flight and keeps the model so far; a second one ends at once.
@@ -106,7 +105,7 @@ def train(
     return partial(
         train_table,
         data,
-        Options(
+        TrainOptions(
             target=target,
             task=task,
             hidden=hidden,
@@ -161,7 +160,7 @@ def predict(
     separator: Annotated[str | None, typer.Option(help="Of a CSV: comma, semicolon, tab, bar.")] = None,
     backend: BackendName = "numpy",
     device: DeviceName = None,
-) -> Task:
+) -> Command:
     """Predict a table with a trained model; labels come back as they were."""
 
     def task() -> int:
@@ -182,7 +181,7 @@ def predict(
 
 
 @app.command(epilog="Example:\n\n  chainrule summary runs/digits/model.safetensors")
-def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")]) -> Task:
+def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule train' wrote.")]) -> Command:
     """Print a model's layers, shapes and parameters."""
 
     def task() -> int:
@@ -196,7 +195,7 @@ def summary(model: Annotated[Path, typer.Argument(help="A file that 'chainrule t
 
 
 @app.command(epilog="Example:\n\n  chainrule backends")
-def backends() -> Task:
+def backends() -> Command:
     """List every backend: version, devices, or why it cannot run here; and what multiplies NumPy's matrices."""
     return _print_backends
 
@@ -234,7 +233,7 @@ def bench(
         Path | None, typer.Option(help="Folder for the results; default runs/bench, or runs/bench-2, ...")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in --out.")] = False,
-) -> Task:
+) -> Command:
     """Say which backend trains a network like yours fastest here, and from what size on."""
     options = BenchOptions(
         hidden=hidden,

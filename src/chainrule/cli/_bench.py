@@ -34,7 +34,7 @@ _RESULTS = ("bench.json", "bench.png")
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchOptions:
     """The options of ``chainrule bench``, as its help states them."""
 
     hidden: str
@@ -55,7 +55,7 @@ class Options:
         return [self.features, *hidden_widths(self.hidden), self.classes]
 
 
-def bench_networks(options: Options, screen: Screen) -> int:
+def bench_networks(options: BenchOptions, screen: Screen) -> int:
     """Measure, write bench.json and bench.png to ``options.out``, and print the table and the answer."""
     widths = options.widths
     first = Path("runs/bench")
@@ -94,7 +94,7 @@ def bench_networks(options: Options, screen: Screen) -> int:
     return 130 if any(issubclass(warning.category, InterruptedTraining) for warning in caught) else 0
 
 
-def _report(screen: Screen, measured: Sequence[Measurement], options: Options) -> None:
+def _report(screen: Screen, measured: Sequence[Measurement], options: BenchOptions) -> None:
     """The table and its caption, what failed, the answer, the crossovers."""
     if measured:
         shape = f"{options.features} features, {options.classes} classes, batch {options.batch_size}, {options.dtype}"
@@ -164,7 +164,7 @@ def _failures(measured: Sequence[Measurement]) -> list[str]:
     ]
 
 
-def _write(screen: Screen, measured: Sequence[Measurement], options: Options, out: Path) -> list[Path]:
+def _write(screen: Screen, measured: Sequence[Measurement], options: BenchOptions, out: Path) -> list[Path]:
     """Write the results; the files. A picture that cannot be written is said, and costs no number."""
     data, picture = (out / name for name in _RESULTS)
     write_file(data, json.dumps(_record(measured, options), indent=2, allow_nan=False).encode() + b"\n")
@@ -177,7 +177,7 @@ def _write(screen: Screen, measured: Sequence[Measurement], options: Options, ou
     return [data]
 
 
-def _record(measured: Sequence[Measurement], options: Options) -> dict[str, Any]:
+def _record(measured: Sequence[Measurement], options: BenchOptions) -> dict[str, Any]:
     """All that bench.json says."""
     return {
         "machine": machine(),

@@ -42,7 +42,7 @@ _OPTIONS = {" The error's .model has the last good weights.": "", "clip=cr.ClipN
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainOptions:
     """The options of ``chainrule train``, as its help states them."""
 
     target: str | None
@@ -83,7 +83,7 @@ class Parts:
     test: np.ndarray
 
 
-def train_table(data: str, options: Options, screen: Screen, *, quiet: bool) -> int:
+def train_table(data: str, options: TrainOptions, screen: Screen, *, quiet: bool) -> int:
     """Train on ``data`` and write model.safetensors, history.csv and curves.png; the exit code."""
     wanted = Wanted(options.out, Path(data).stem, (data, options.target), options.resume, options.overwrite)
     wanted.check()
@@ -162,7 +162,7 @@ def _saying_what_is_left(checkpoints: Path) -> Iterator[None]:
         raise
 
 
-def load_table(data: str, options: Options) -> Table:
+def load_table(data: str, options: TrainOptions) -> Table:
     """The table named on the command line; ``digits`` is scikit-learn's bundled set of 1,797 handwritten digits."""
     if data == "digits":
         return digits()
@@ -184,7 +184,7 @@ def digits() -> Table:
     return Table(columns=columns, target=y, target_name="digit", source="digits")
 
 
-def _prepare(table: Table, options: Options) -> tuple[Preprocessing, Parts]:
+def _prepare(table: Table, options: TrainOptions) -> tuple[Preprocessing, Parts]:
     """What the training part teaches about the columns, and the three parts."""
     if table.target is None:
         raise ConfigurationError(f"say which column of {table.source} to predict: --target NAME.")
@@ -199,7 +199,7 @@ def _prepare(table: Table, options: Options) -> tuple[Preprocessing, Parts]:
     return prepared, parts
 
 
-def _network(n_in: int, n_out: int, options: Options) -> Sequential:
+def _network(n_in: int, n_out: int, options: TrainOptions) -> Sequential:
     return mlp(
         [n_in, *hidden_widths(options.hidden), n_out],
         activation=options.activation,
@@ -214,7 +214,7 @@ def _blas_threads(network: Sequential, batch_size: int) -> AbstractContextManage
     return threadpool_limits(1, user_api="blas") if largest < _THREADED else nullcontext()
 
 
-def _optimizer(options: Options) -> Optimizer:
+def _optimizer(options: TrainOptions) -> Optimizer:
     if options.learning_rate is None:
         return find_optimizer(options.optimizer)
     find_optimizer(options.optimizer)

@@ -29,20 +29,20 @@ from ..labels import plain_labels
 from ..layers import Dense
 from ..losses import LossFunction, SquaredError
 from ..model import Model
-from ..network import Sequential, logits_part
+from ..network import Sequential, without_link
 from ..optimizers import SGD
 from ..penalties import Penalty
 from ..prediction import apply_link, decide
 from ..training import Problem
-from ._callbacks import SklearnCallbacks
 from ._convergence import NOTED
 from ._inputs import as_batch, check_weight, check_x, check_x_y, is_sparse
 from ._lbfgs import fit_lbfgs
 from ._network import OUT_ACTIVATIONS, as_reported, initial_theta, make_network, make_optimizer
 from ._parameters import Parameters
+from ._prepared import PreparedFit, Split
+from ._sklearn_callbacks import SklearnCallbacks
 from ._sparse import predict_sparse
 from ._stochastic import Progress, fit_stochastic
-from ._task import Split, Task
 from ._validation import Validation, check_score, check_validation, draw_split, with_held_out, with_own
 from ._weights import biases_of, weights_of, with_biases, with_weights
 
@@ -153,19 +153,19 @@ class Perceptron(
         fresh = not (hasattr(self, "model_") and (self.warm_start or incremental))
         before = dict(vars(self))
         try:
-            task = self._make_ready(X, y, sample_weight, validation, fresh=fresh, incremental=incremental)
+            fit = self._make_ready(X, y, sample_weight, validation, fresh=fresh, incremental=incremental)
         except BaseException:
             self.__dict__ = before  # what is refused leaves the fit before as it was
             raise
-        with task.backend.active():
-            return self._train(task, (X, y, sample_weight), before if incremental else None, fresh)
+        with fit.backend.active():
+            return self._train(fit, (X, y, sample_weight), before if incremental else None, fresh)
 
-    def _train(self, task: Task, given: tuple[Any, Any, Any], before: dict[str, Any] | None, fresh: bool) -> Any:
+    def _train(self, fit: PreparedFit, given: tuple[Any, Any, Any], before: dict[str, Any] | None, fresh: bool) -> Any:
         """Run the solver; one epoch from ``before``, where that is given."""
         if before is not None:
             generator, drawn = self._random_state, self._random_state.get_state(legacy=False)
             try:
-                fit_stochastic(self, task, self.callbacks or (), fresh=fresh, incremental=True)
+                fit_stochastic(self, fit, self.callbacks or (), fresh=fresh, incremental=True)
             except BaseException:
                 self.__dict__ = before  # so that the call can be made again
                 generator.set_state(drawn)
@@ -173,17 +173,17 @@ class Perceptron(
             return self
         told = SklearnCallbacks(self, *given, self.max_iter) if hasattr(self, "_skl_callbacks") else None
         if self.solver == "lbfgs":
-            fit_lbfgs(self, task, told)
+            fit_lbfgs(self, fit, told)
         else:
             listeners = [*(self.callbacks or ()), *([] if told is None else [told])]
-            fit_stochastic(self, task, listeners, fresh=fresh, incremental=False)
+            fit_stochastic(self, fit, listeners, fresh=fresh, incremental=False)
         if told is not None:
             told.end_fit()
         return self
 
     def _make_ready(
         self, X: Any, y: Any, sample_weight: Any, validation: Validation, *, fresh: bool, incremental: bool
-    ) -> Task:
+    ) -> PreparedFit:
         """Check everything, and put the model that training starts from in its place."""
         self._validate_params()
         self._check_parts()
@@ -202,28 +202,28 @@ class Perceptron(
             raise DataError("class_weight leaves every row the weight 0: expected one at least with more.")
         backend = self._make_backend(X)
         with backend.active():
-            task = self._prepare(backend, X, targets, weighed)
-            self._start(task, fresh)
+            fit = self._prepare(backend, X, targets, weighed)
+            self._start(fit, fresh)
             if validation[0] is not None:
-                task = with_own(self, task, validation)
+                fit = with_own(self, fit, validation)
             elif self.early_stopping and self.solver != "lbfgs":
                 split = self._split(targets, incremental)
-                task = with_held_out(self, task, split, given, targets, weight)
-        check_score(self, task.validation_set)
-        return task
+                fit = with_held_out(self, fit, split, given, targets, weight)
+        check_score(self, fit.validation_set)
+        return fit
 
-    def _prepare(self, backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> Task:
+    def _prepare(self, backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> PreparedFit:
         loss = self._find_loss()
         network = make_network(self, X.shape[1], self.n_outputs_, self._output_layer())
         problem = Problem(
-            logits_part(network, loss),
+            without_link(network, loss),
             as_reported(loss, self.n_outputs_),
             SGD() if self.solver == "lbfgs" else make_optimizer(self),  # SciPy's is no update of a step
             Penalty(l2=self.alpha, over="examples") if self.alpha else None,
             self.clip,
             epoch_mean="rows",
         )
-        return Task(
+        return PreparedFit(
             backend=backend,
             network=network,
             problem=problem,
@@ -249,14 +249,14 @@ class Perceptron(
             warnings.warn(f"float32 is used: {error}", stacklevel=4)
             return make_backend(self.backend or "auto", dtype="float32", **choice)
 
-    def _start(self, task: Task, fresh: bool) -> None:
+    def _start(self, fit: PreparedFit, fresh: bool) -> None:
         """The model that training starts from: scikit-learn's initial weights, or those of the fit before."""
-        backend, network = task.backend, task.network
+        backend, network = fit.backend, fit.network
         if fresh:
             self.n_layers_ = sum(isinstance(layer, Dense) for layer in network.layers) + 1
             theta = initial_theta(network, self._random_state, self.weight_init)
-            self.model_ = task.model(backend.asarray(theta), backend.asarray(network.initial_buffers()), History())
-            self.out_activation_ = self._output_name(task.loss)
+            self.model_ = fit.model(backend.asarray(theta), backend.asarray(network.initial_buffers()), History())
+            self.out_activation_ = self._output_name(fit.loss)
             for name in ("_progress", "_split_from", *NOTED):
                 self.__dict__.pop(name, None)
             self.n_iter_, self.t_, self.stopped_ = 0, 0, None
@@ -267,7 +267,7 @@ class Perceptron(
                 f"this estimator goes on from {model.network!r}, and its parameters now ask for {network!r}: "
                 "set warm_start=False and call fit to start again."
             )
-        self.model_ = task.model(backend.asarray(model.theta), backend.asarray(model.buffers), model.history)
+        self.model_ = fit.model(backend.asarray(model.theta), backend.asarray(model.buffers), model.history)
 
     def _output_name(self, loss: LossFunction) -> str:
         output = self._output_layer()

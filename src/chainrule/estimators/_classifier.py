@@ -19,7 +19,7 @@ from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, fin
 from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
 from ._inputs import as_host, check_weight
-from ._labels import Labels, as_labels, check_labels, check_same_classes, class_weights
+from ._labels import ClassLabels, as_labels, check_labels, check_same_classes, class_weights
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -176,9 +176,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
         y = check_labels(y)
-        known: Labels | None = vars(self).get("_labels")
+        known: ClassLabels | None = vars(self).get("_labels")
         if fresh or known is None:
-            self._labels = Labels.of(y, self.__dict__.pop("_named_classes", None))
+            self._labels = ClassLabels.of(y, self.__dict__.pop("_named_classes", None))
         elif not incremental:
             check_same_classes(y, known)
         self.classes_ = self._labels.classes

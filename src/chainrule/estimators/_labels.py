@@ -23,7 +23,7 @@ Kind = Literal["binary", "multiclass", "multilabel"]
 
 
 @dataclass(frozen=True)
-class Labels:
+class ClassLabels:
     """The classes ``(k,)`` in order, what kind of prediction is asked for, and whether it is given as a sparse matrix.
 
     ``binary``: one output, the second class's probability. ``multiclass``: k outputs that exclude each other.
@@ -35,7 +35,7 @@ class Labels:
     sparse: bool = False
 
     @staticmethod
-    def of(y: Any, classes: Sequence[Any] | None = None) -> Labels:
+    def of(y: Any, classes: Sequence[Any] | None = None) -> ClassLabels:
         """The labels in y; ``classes`` names those that are to come as well. Raises ValueError for what is no label."""
         if type_of_target(y if classes is None else classes, input_name="y") in ("continuous", "unknown"):
             raise DataError(  # scikit-learn's prints all of y
@@ -45,7 +45,7 @@ class Labels:
         several = type_of_target(y, input_name="y").startswith("multilabel")
         found = LabelBinarizer().fit(y if several or classes is None else classes)
         kind: Kind = "multilabel" if several else "multiclass" if len(found.classes_) > 2 else "binary"
-        return Labels(found.classes_, kind, bool(found.sparse_input_))
+        return ClassLabels(found.classes_, kind, bool(found.sparse_input_))
 
     @property
     def outputs(self) -> int:
@@ -174,7 +174,7 @@ def check_labels(y: Any) -> Any:
     return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
-def check_same_classes(y: Any, labels: Labels) -> None:
+def check_same_classes(y: Any, labels: ClassLabels) -> None:
     """Raise ValueError unless y has just the classes of the fit before it."""
     classes = _classes_in(y)
     if set(classes) != set(labels.classes):
@@ -193,7 +193,7 @@ def _some(classes: np.ndarray) -> str:
     return np.array2string(classes, threshold=40)
 
 
-def class_weights(given: Any, labels: Labels, y: Any) -> np.ndarray:
+def class_weights(given: Any, labels: ClassLabels, y: Any) -> np.ndarray:
     """What each example weighs by its labels, ``(rows,)``: ``given`` is a dict by label, 1 for those not in it.
 
     Several labels a row have a dict of 0 and 1 each, whose weights are multiplied. Raises ConfigurationError for labels

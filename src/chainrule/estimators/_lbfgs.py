@@ -21,15 +21,15 @@ from ..losses import LossFunction
 from ..model import Model
 from ..network import Sequential
 from ..training import deferred_interrupt
-from ._callbacks import SklearnCallbacks
 from ._inputs import is_sparse
+from ._prepared import NON_FINITE, PreparedFit
+from ._sklearn_callbacks import SklearnCallbacks
 from ._sparse import move_rows, on_sparse
-from ._task import NON_FINITE, Task
 
 _BLOCK = 4096  # examples whose activations are in memory at a time
 
 
-def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None:
+def fit_lbfgs(estimator: Any, fit: PreparedFit, told: SklearnCallbacks | None) -> None:
     """Minimise the cost over all examples, starting at the estimator's weights.
 
     C = sum_i w_i L_i / sum_i w_i + alpha/(2 sum_i w_i) sum w^2, and its gradient, summed a block of examples at a time.
@@ -38,13 +38,13 @@ def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None
     from scipy.optimize import minimize
 
     model = estimator.model_
-    start = np.asarray(task.backend.to_numpy(model.theta), dtype=np.float64)
-    objective = Objective(task, model.buffers)
+    start = np.asarray(fit.backend.to_numpy(model.theta), dtype=np.float64)
+    objective = Objective(fit, model.buffers)
 
     def report(intermediate_result: Any) -> None:
         iteration = next(iterations)
         if estimator.verbose and estimator.verbose != "bar":
-            print(f"Iteration {iteration}, loss = {intermediate_result.fun + task.constant:.8f}")
+            print(f"Iteration {iteration}, loss = {intermediate_result.fun + fit.constant:.8f}")
         if told is not None:
             told.begin_epoch()
             if told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
@@ -53,7 +53,7 @@ def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None
             raise StopIteration
 
     def fitted(x: np.ndarray) -> Model:
-        return task.model(task.backend.copy(task.backend.asarray(x)), model.buffers, History())
+        return fit.model(fit.backend.copy(fit.backend.asarray(x)), model.buffers, History())
 
     iterations = count(1)
     with deferred_interrupt() as interrupt:
@@ -79,7 +79,7 @@ def fit_lbfgs(estimator: Any, task: Task, told: SklearnCallbacks | None) -> None
     if not np.isfinite(found.x).all():
         raise DataError(f"{NON_FINITE} Scale X to mean 0 and standard deviation 1.")
     estimator.n_iter_ = min(int(found.nit), estimator.max_iter)
-    estimator.loss_ = objective.as_reported(found.x, float(found.fun)) + task.constant
+    estimator.loss_ = objective.as_reported(found.x, float(found.fun)) + fit.constant
     estimator.model_ = fitted(found.x)
 
 
@@ -108,20 +108,18 @@ def make_adding(
 class Objective:
     """The cost and its gradient at theta, float64 on the host, over all examples."""
 
-    def __init__(self, task: Task, buffers: Array) -> None:
-        self._sparse = is_sparse(task.data.x)
-        self._backend = backend = (
-            on_sparse(task.backend) if self._sparse else task.backend.compiling(task.problem.parts())
-        )
-        self._task = task
-        self._add = backend.compile(make_adding, task.problem.network, task.loss, buffers)
+    def __init__(self, fit: PreparedFit, buffers: Array) -> None:
+        self._sparse = is_sparse(fit.data.x)
+        self._backend = backend = on_sparse(fit.backend) if self._sparse else fit.backend.compiling(fit.problem.parts())
+        self._prepared = fit
+        self._add = backend.compile(make_adding, fit.problem.network, fit.loss, buffers)
         weights = [
             b.x.shape[0] if b.weight is None else float(backend.to_numpy(backend.xp.sum(b.weight)))
             for b in self._blocks()
         ]
         self._total = sum(weights)
         self._shares = [backend.asarray(np.asarray([weight / self._total])) for weight in weights]
-        self._decays, penalty = task.problem.network.decays(), task.problem.penalty
+        self._decays, penalty = fit.problem.network.decays(), fit.problem.penalty
         self._alpha = 0.0 if penalty is None else penalty.l2
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -137,11 +135,11 @@ class Objective:
     def as_reported(self, theta: np.ndarray, value: float) -> float:
         """The cost with the mean over the outputs in place of their sum, where that is what is shown."""
         penalty = 0.5 * self._alpha / self._total * float(self._decays * theta @ theta)
-        outputs = self._task.problem.network.n_out if self._task.problem.loss != self._task.loss else 1
+        outputs = self._prepared.problem.network.n_out if self._prepared.problem.loss != self._prepared.loss else 1
         return (value - penalty) / outputs + penalty
 
     def _blocks(self) -> Iterator[Batch]:
-        data = self._task.data
+        data = self._prepared.data
         rows = data.x.shape[0]
         if rows <= _BLOCK and not self._sparse:
             yield data

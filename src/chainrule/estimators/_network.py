@@ -15,7 +15,7 @@ from .._options import whole_number
 from .._typing import Array, Namespace
 from ..activations import ACTIVATIONS, Elementwise, Sigmoid
 from ..layers import Activate, Dense, Layer
-from ..losses import AbsoluteError, Huber, Link, LossFunction, Quantile, SquaredError, Target
+from ..losses import AbsoluteError, Huber, Link, LossFunction, Quantile, SquaredError, TargetKind
 from ..network import Sequential, mlp
 from ..optimizers import OPTIMIZERS, Adam, Optimizer, VelocityMomentum, find_optimizer
 from ..schedules import Schedule
@@ -112,7 +112,7 @@ class MeanOverOutputs:
         return self.loss.link
 
     @property
-    def target(self) -> Target:
+    def target(self) -> TargetKind:
         return self.loss.target
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:

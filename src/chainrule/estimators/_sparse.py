@@ -13,7 +13,7 @@ from .._kernels import with_sparse_providers
 from .._typing import Array
 from ..losses import LossFunction
 from ..model import Model
-from ..network import logits_part
+from ..network import without_link
 from ..prediction import ForwardPass, decide
 
 _CHUNK = 2048
@@ -56,7 +56,7 @@ def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) 
 def predict_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Backend, Array], Array]) -> np.ndarray:
     """The model's predictions for a CSR matrix, on the host like it."""
     backend = on_sparse(model.backend)
-    forward = ForwardPass(backend, logits_part(model.network, model.loss), partial(finish, model.loss))
+    forward = ForwardPass(backend, without_link(model.network, model.loss), partial(finish, model.loss))
     with backend.active():
         predictions = backend.to_numpy(forward_sparse(backend, forward.load(model.theta, model.buffers), X))
     if finish is decide:

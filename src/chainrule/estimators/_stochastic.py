@@ -19,14 +19,14 @@ from ..optimizers import Optimizer, planned
 from ..schedules import as_schedule
 from ..schema import Schema
 from ..training import (
+    DeviceFeed,
+    HostFeed,
     Plan,
     Problem,
     ProgressBar,
-    Resident,
     Run,
     Snapshot,
     State,
-    Streamed,
     batch_sizes,
     copy_state,
     fresh_state,
@@ -36,8 +36,8 @@ from ..training import (
 from ._convergence import Convergence, start
 from ._inputs import is_sparse
 from ._order import Order
+from ._prepared import NON_FINITE, PreparedFit
 from ._sparse import SparseRows, move_rows, on_sparse
-from ._task import NON_FINITE, Task
 from ._validation import ValidationForward, make_score
 
 
@@ -54,47 +54,49 @@ class Progress:
     best: Snapshot | None = None
     ended: bool = False  # whether early stopping has ended the calls of partial_fit
     past_end: bool = False  # whether it was said that the schedule is over
-    feed: Resident | None = field(default=None, repr=False)
+    feed: DeviceFeed | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         best = None if self.best is None else Snapshot(*move_state(None, self.best))
         return {**vars(self), "state": move_state(None, self.state), "best": best, "feed": None}
 
 
-def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, fresh: bool, incremental: bool) -> None:
-    """Train the estimator's model on the task: ``max_iter`` epochs at most, or one of ``partial_fit``."""
-    start(estimator, fresh=fresh, validates=task.validation_set is not None, incremental=incremental)
-    rows, epochs = len(task.rows), 1 if incremental else estimator.max_iter
-    sizes = batch_sizes(rows, _batch_size(estimator, rows), task.network)
-    backend = on_sparse(task.backend) if is_sparse(task.data.x) else task.backend
-    backend = backend.compiling(task.problem.parts())
+def fit_stochastic(
+    estimator: Any, fit: PreparedFit, callbacks: Iterable[object], *, fresh: bool, incremental: bool
+) -> None:
+    """Train the estimator's model: ``max_iter`` epochs at most, or one of ``partial_fit``."""
+    start(estimator, fresh=fresh, validates=fit.validation_set is not None, incremental=incremental)
+    rows, epochs = len(fit.rows), 1 if incremental else estimator.max_iter
+    sizes = batch_sizes(rows, _batch_size(estimator, rows), fit.network)
+    backend = on_sparse(fit.backend) if is_sparse(fit.data.x) else fit.backend
+    backend = backend.compiling(fit.problem.parts())
     if incremental:
-        _check_length(task.problem.optimizer)
-    optimizer = planned(task.problem.optimizer, estimator.max_iter * len(sizes))
-    task = replace(task, problem=replace(task.problem, optimizer=optimizer))
-    progress = _resume(estimator, backend, task, incremental)
+        _check_length(fit.problem.optimizer)
+    optimizer = planned(fit.problem.optimizer, estimator.max_iter * len(sizes))
+    fit = replace(fit, problem=replace(fit.problem, optimizer=optimizer))
+    progress = _resume(estimator, backend, fit, incremental)
     if incremental:
         _tell_end(backend, progress, len(sizes))
-    feed = _feed(backend, task, progress, sizes)
+    feed = _feed(backend, fit, progress, sizes)
     convergence = Convergence(
         estimator,
         rows=rows,
-        constant=task.constant,
-        score=None if task.validation_set is None else make_score(estimator, backend, task),
-        validation_constant=0.0 if task.validation_set is None else task.validation_set.constant,
+        constant=fit.constant,
+        score=None if fit.validation_set is None else make_score(estimator, backend, fit),
+        validation_constant=0.0 if fit.validation_set is None else fit.validation_set.constant,
         incremental=incremental,
         best=progress.best,
     )
     history = estimator.model_.history
     run = Run(
         backend=backend,
-        problem=task.problem,
+        problem=fit.problem,
         state=progress.state,
-        columns=("loss", "val_loss", "val_score") if task.validation_set is not None else ("loss",),
+        columns=("loss", "val_loss", "val_score") if fit.validation_set is not None else ("loss",),
         first_epoch=len(history) + 1,
         epochs=epochs,
         steps_per_epoch=len(sizes),
-        build=task.model,
+        build=fit.model,
         history=history,
         rate_scale=progress.rate_scale,
     )
@@ -102,9 +104,9 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
     def order(epoch: int) -> np.ndarray:
         if estimator.shuffle:
             progress.order.shuffle(estimator._random_state)
-        return task.rows[progress.order.index()]
+        return fit.rows[progress.order.index()]
 
-    measure = _measure(backend, task)
+    measure = _measure(backend, fit)
     if estimator.early_stopping and not (fresh or incremental):
         convergence.beat(run, {name: float(backend.to_numpy(value)[0]) for name, value in measure(run.state).items()})
     listeners = [convergence, *callbacks, *([ProgressBar()] if estimator.verbose == "bar" else [])]
@@ -119,7 +121,7 @@ def fit_stochastic(estimator: Any, task: Task, callbacks: Iterable[object], *, f
         progress.order.end(estimator._random_state)
         # Copied, since the program's own arrays are the next call's too.
         progress.state = copy_state(backend, run.state) if incremental else run.state
-        progress.problem, progress.rate_scale = task.problem, run.rate_scale
+        progress.problem, progress.rate_scale = fit.problem, run.rate_scale
         progress.best, progress.ended = convergence.best, convergence.ended
         progress.feed = _program_of(feed, incremental)
         estimator.model_, estimator.stopped_, estimator._progress = run.model(), run.stopped, progress
@@ -150,9 +152,9 @@ def _tell_end(backend: Backend, progress: Progress, steps: int) -> None:
     )
 
 
-def _program_of(feed: Resident | Streamed, incremental: bool) -> Resident | None:
+def _program_of(feed: DeviceFeed | HostFeed, incremental: bool) -> DeviceFeed | None:
     """What compiled the steps, for the next call of ``partial_fit``, without the examples."""
-    if not incremental or not isinstance(feed, Resident):
+    if not incremental or not isinstance(feed, DeviceFeed):
         return None
     feed.release()
     return feed
@@ -168,49 +170,49 @@ def _batch_size(estimator: Any, rows: int) -> int:
     return int(np.clip(estimator.batch_size, 1, rows))
 
 
-def _resume(estimator: Any, backend: Backend, task: Task, incremental: bool) -> Progress:
+def _resume(estimator: Any, backend: Backend, fit: PreparedFit, incremental: bool) -> Progress:
     """The state to start from: the model's weights, and for ``partial_fit`` the optimizer as it was left."""
     model = estimator.model_
     theta, buffers = backend.copy(backend.asarray(model.theta)), backend.copy(backend.asarray(model.buffers))
-    random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in task.network.layers)
+    random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in fit.network.layers)
 
     def fresh(seed: int) -> State:
-        return fresh_state(backend, task.problem, theta, buffers, seed)
+        return fresh_state(backend, fit.problem, theta, buffers, seed)
 
     before: Progress | None = getattr(estimator, "_progress", None) if incremental else None
-    if before is None or type(before.problem.optimizer) is not type(task.problem.optimizer):
+    if before is None or type(before.problem.optimizer) is not type(fit.problem.optimizer):
         seed = int(estimator._random_state.randint(2**31 - 1)) if random else 0
-        return Progress(fresh(seed), task.problem, Order(len(task.rows)))
+        return Progress(fresh(seed), fit.problem, Order(len(fit.rows)))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
     state = copy_state(backend, move_state(backend, before.state))._replace(theta=theta, buffers=buffers)
-    order = before.order.copy() if before.order.rows == len(task.rows) else Order(len(task.rows))
+    order = before.order.copy() if before.order.rows == len(fit.rows) else Order(len(fit.rows))
     best = None if before.best is None else Snapshot(*move_state(backend, before.best))
-    if before.problem == task.problem:
+    if before.problem == fit.problem:
         return replace(before, state=state, order=order, best=best, ended=False)
     # Other settings of an optimizer may ask for fewer moments, or for more (Lion's decay): those of before stay.
     moments = fresh(0).moments
     state = state._replace(moments=state.moments[: len(moments)] + moments[len(state.moments) :])
-    return Progress(state, task.problem, order, before.rate_scale, best)
+    return Progress(state, fit.problem, order, before.rate_scale, best)
 
 
-def _feed(backend: Backend, task: Task, progress: Progress, sizes: list[int]) -> Resident | Streamed:
-    if is_sparse(task.data.x):
-        return Streamed(backend, task.problem, task.data, sizes, SparseRows(task.data.x), partial(move_rows, backend))
-    if progress.feed is not None and progress.feed.takes(backend, task.data, sizes):
+def _feed(backend: Backend, fit: PreparedFit, progress: Progress, sizes: list[int]) -> DeviceFeed | HostFeed:
+    if is_sparse(fit.data.x):
+        return HostFeed(backend, fit.problem, fit.data, sizes, SparseRows(fit.data.x), partial(move_rows, backend))
+    if progress.feed is not None and progress.feed.takes(backend, fit.data, sizes):
         return progress.feed
-    return Resident(backend, task.problem, task.data, sizes)
+    return DeviceFeed(backend, fit.problem, fit.data, sizes)
 
 
-def _measure(backend: Backend, task: Task) -> Callable[[State], dict[str, Array]]:
-    validation_set = task.validation_set
+def _measure(backend: Backend, fit: PreparedFit) -> Callable[[State], dict[str, Array]]:
+    validation_set = fit.validation_set
     if validation_set is None:
         return lambda state: {}
-    forward = ValidationForward(backend, task.problem.network, validation_set.batch)
+    forward = ValidationForward(backend, fit.problem.network, validation_set.batch)
 
     def measure(state: State) -> dict[str, Array]:
         loaded = forward.load(state.theta, state.buffers)
         return {
-            "val_loss": evaluate(backend, lambda x: loaded(), task.problem.loss, validation_set.batch, {}, Schema())[
+            "val_loss": evaluate(backend, lambda x: loaded(), fit.problem.loss, validation_set.batch, {}, Schema())[
                 "loss"
             ]
         }

@@ -21,8 +21,8 @@ from ..network import Sequential
 from ..prediction import Finish, ForwardPass
 from ..training import Run
 from ._inputs import as_batch, check_weight, check_x_y, is_sparse, take_rows
+from ._prepared import PreparedFit, Split, ValidationSet
 from ._sparse import forward_sparse, on_sparse
-from ._task import Split, Task, ValidationSet
 
 Validation = tuple[Any, Any, Any]  # X, y, sample_weight, or None for each
 
@@ -34,27 +34,32 @@ def check_validation(validation: Validation) -> None:
         raise DataError("a validation set is X_val and y_val, with or without sample_weight_val: give both or none.")
 
 
-def with_own(estimator: Any, task: Task, validation: Validation) -> Task:
-    """The task with the user's validation set."""
+def with_own(estimator: Any, fit: PreparedFit, validation: Validation) -> PreparedFit:
+    """The fit with the user's validation set."""
     X, y = check_x_y(estimator, *validation[:2], reset=False, numeric=estimator._numeric, of="_val")
     if len(y) < 2 and estimator._numeric and estimator.early_stopping and estimator.scoring is None:
         raise DataError(
             "early stopping goes by R^2, which one row has not: expected two rows or more in X_val, or scoring='loss'."
         )
     weight, targets = check_weight(validation[2], X.shape[0], "_val"), estimator._encode(y)
-    batch, constant = as_batch(task.backend, X, targets, weight, "_val"), estimator._constant(targets, weight)
+    batch, constant = as_batch(fit.backend, X, targets, weight, "_val"), estimator._constant(targets, weight)
     return replace(
-        task, validation_set=ValidationSet(*validation[:2], weight, batch, constant, _lacking(estimator, targets))
+        fit, validation_set=ValidationSet(*validation[:2], weight, batch, constant, _lacking(estimator, targets))
     )
 
 
 def with_held_out(
-    estimator: Any, task: Task, split: Split, given: tuple[Any, Any], targets: np.ndarray, weight: np.ndarray | None
-) -> Task:
-    """The task with some of its rows held out. Their weights are the user's: ``class_weight`` is for training."""
+    estimator: Any,
+    fit: PreparedFit,
+    split: Split,
+    given: tuple[Any, Any],
+    targets: np.ndarray,
+    weight: np.ndarray | None,
+) -> PreparedFit:
+    """The fit with some of its rows held out. Their weights are the user's: ``class_weight`` is for training."""
     rows, held_out = split
     out_weight = None if weight is None else weight[held_out]
-    batch = as_batch(task.backend, take_rows(task.data.x, held_out), targets[held_out], out_weight)
+    batch = as_batch(fit.backend, take_rows(fit.data.x, held_out), targets[held_out], out_weight)
     X_out, y_out = (take_rows(part, held_out) for part in given)
     shown = ValidationSet(
         X_out,
@@ -65,7 +70,7 @@ def with_held_out(
         _lacking(estimator, targets[held_out]),
     )
     trained = estimator._constant(targets[rows], None if weight is None else weight[rows])
-    return replace(task, rows=rows, validation_set=shown, constant=trained)
+    return replace(fit, rows=rows, validation_set=shown, constant=trained)
 
 
 def _lacking(estimator: Any, targets: np.ndarray) -> tuple[str, ...]:
@@ -156,22 +161,22 @@ def _call_scorer(scorer: Any, estimator: Any, validation: ValidationSet) -> floa
     )
 
 
-def make_score(estimator: Any, backend: Backend, task: Task) -> Callable[[Run, Record], float]:
+def make_score(estimator: Any, backend: Backend, fit: PreparedFit) -> Callable[[Run, Record], float]:
     """The score of the weights as they are, by which early stopping goes: ``scoring``, or the estimator's own."""
-    validation = task.validation_set
+    validation = fit.validation_set
     assert validation is not None, "there is a validation set"
     if estimator.scoring == "loss":
         return lambda run, record: -(record["val_loss"] + validation.constant)
     scorer = None if estimator.scoring is None else check_scoring(estimator, estimator.scoring)
     forward = ValidationForward(
-        backend, task.problem.network, validation.batch, partial(estimator._finish(task.loss), task.loss)
+        backend, fit.problem.network, validation.batch, partial(estimator._finish(fit.loss), fit.loss)
     )
 
     def score(run: Run, record: Record) -> float:
         with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
             if scorer is None:
                 predictions = backend.to_numpy(forward.load(run.state.theta, run.state.buffers)())
-                predictions = predictions.reshape(-1) if task.flat else predictions
+                predictions = predictions.reshape(-1) if fit.flat else predictions
                 return float(estimator._score_of(validation.y, predictions, validation.weight))
             estimator.model_ = run.model()
             return _call_scorer(scorer, estimator, validation)

@@ -18,8 +18,8 @@ from ._dense import affine as affine
 from ._dense import bias_gradient as bias_gradient
 from ._dense import input_gradient as input_gradient
 from ._dense import weight_gradient as weight_gradient
+from ._dropout import Dropout as Dropout
+from ._dropout import RandomizedLeakyReLU as RandomizedLeakyReLU
+from ._dropout import dropout_mask as dropout_mask
 from ._normalize import BatchNorm as BatchNorm
 from ._normalize import LayerNorm as LayerNorm
-from ._random import Dropout as Dropout
-from ._random import RandomizedLeakyReLU as RandomizedLeakyReLU
-from ._random import dropout_mask as dropout_mask

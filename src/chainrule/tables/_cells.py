@@ -31,10 +31,10 @@ def as_column(name: str, values: np.ndarray) -> np.ndarray:
     kinds = set(map(type, values)) - {type(None)}
     if kinds == {int}:  # whole numbers that float64 cannot hold; what is infinite there is refused as such
         return floats if np.isinf(floats := as_floats(values)).any() else values
-    strange = [kind for kind in kinds if not issubclass(kind, _TEXT_LIKE)]
-    if strange:
+    other = [kind for kind in kinds if not issubclass(kind, _TEXT_LIKE)]
+    if other:
         raise DataError(
-            f"column {name!r} holds {strange[0].__name__} objects: expected one number or text a cell. "
+            f"column {name!r} holds {other[0].__name__} objects: expected one number or text a cell. "
             "Make columns of its parts, or save the file without it."
         )
     return objects(None if v is None else _text(v) for v in values)

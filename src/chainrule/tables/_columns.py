@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._stored import Stored
+from ._json import JsonFields
 from ._table import as_text, missing
 
 
@@ -53,7 +53,7 @@ class NumericColumn:
         return {"kind": "numeric", "name": self.name, "mean": self.mean, "std": self.std, "median": self.median}
 
     @staticmethod
-    def from_json(stored: Stored) -> NumericColumn:
+    def from_json(stored: JsonFields) -> NumericColumn:
         """The inverse of ``to_json``, checked."""
         median = None if stored.fields.get("median") is None else stored.number("median")
         return NumericColumn(stored.text("name"), stored.number("mean"), stored.scale("std"), median)
@@ -111,7 +111,7 @@ class CategoricalColumn:
         }
 
     @staticmethod
-    def from_json(stored: Stored) -> CategoricalColumn:
+    def from_json(stored: JsonFields) -> CategoricalColumn:
         """The inverse of ``to_json``, checked."""
         categories = stored.texts("categories")
         stored.expect(
@@ -123,7 +123,7 @@ class CategoricalColumn:
 Column = NumericColumn | CategoricalColumn
 
 
-def column_from_json(stored: Stored) -> Column:
+def column_from_json(stored: JsonFields) -> Column:
     """The column of the kind that the record names."""
     numeric = stored.choice("kind", "numeric", "categorical") == "numeric"
     return NumericColumn.from_json(stored) if numeric else CategoricalColumn.from_json(stored)

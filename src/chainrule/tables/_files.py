@@ -187,9 +187,9 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
 
 
 def _refuse_twins(file: Path, names: list[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twins:
-        raise DataError(f"{file} has more than one column of the name {listed(twins)}: rename them apart.")
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(f"{file} has more than one column of the name {listed(repeated)}: rename them apart.")
 
 
 def _read_npz(file: Path, target: str | None) -> tuple[dict[str, np.ndarray], str | None]:

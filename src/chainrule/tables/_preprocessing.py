@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from .._errors import ConfigurationError, DataError, unknown_name
-from ._ailments import mixture, refuse, refuse_infinite, refuse_missing, refuse_texts
+from ._checks import check_finite, check_not_missing, check_texts, mixture, refuse
 from ._columns import CategoricalColumn, Column, NumericColumn, column_from_json
-from ._notes import notes
-from ._stored import Stored
+from ._json import JsonFields
+from ._report import notes
 from ._table import Table, counted, drop_options, first_text, is_text, listed, missing
 from ._targets import Labels, Quantity, Target, Task, checked_target, infer_task, target_from_json
 
@@ -120,8 +120,8 @@ class Preprocessing:
             "has text where the model was trained on numbers: {}. Correct those cells",
         )
         unfilled = [column.name for column in self.columns if not column.fills]
-        refuse_missing(table, unfilled, "This model was trained without --impute median: fill them")
-        refuse_infinite(table, [column.name for column in self.columns])
+        check_not_missing(table, unfilled, "This model was trained without --impute median: fill them")
+        check_finite(table, [column.name for column in self.columns])
         if (treatment := unseen or self.unseen) != "ignore":
             self._meet_unseen(table, warn=treatment == "warn")
         return np.concatenate([column.encode(table.columns[column.name]) for column in self.columns], axis=1)
@@ -152,9 +152,9 @@ class Preprocessing:
     @staticmethod
     def from_json(value: Any) -> Preprocessing:
         """The inverse of ``to_json``. Raises ModelFileError for anything that ``to_json`` cannot have written."""
-        stored = Stored.of(value, "preprocessing")
+        stored = JsonFields.of(value, "preprocessing")
         items = stored.items("columns")
-        columns = tuple(column_from_json(Stored.of(c, f"preprocessing.columns[{i}]")) for i, c in enumerate(items))
+        columns = tuple(column_from_json(JsonFields.of(c, f"preprocessing.columns[{i}]")) for i, c in enumerate(items))
         target = target_from_json(stored.inner("target"))
         names = [*(column.name for column in columns), target.name]
         stored.expect(1 < len(names) == len(set(names)), "columns", "one or more columns, no two of one name")
@@ -168,16 +168,16 @@ class Preprocessing:
     def _meet_unseen(self, table: Table, *, warn: bool) -> None:
         """Warn of categories that training never saw, or refuse them."""
         counts = {column.name: column.unseen(table.columns[column.name]) for column in self.columns}
-        strange = {name: counted(found) for name, found in counts.items() if found}
-        if warn and strange:
-            named = ", ".join(f"{name!r}: {texts}" for name, texts in strange.items())
+        unseen = {name: counted(found) for name, found in counts.items() if found}
+        if warn and unseen:
+            named = ", ".join(f"{name!r}: {texts}" for name, texts in unseen.items())
             warnings.warn(
                 f"{table.source} has categories that training never saw, taken as none: {named}.", UserWarning, 4
             )
         if not warn:
             refuse(
                 table,
-                strange,
+                unseen,
                 "has categories that training never saw: {}. Correct them, or pass over them (--unseen ignore)",
             )
 
@@ -227,7 +227,7 @@ def _check_columns(table: Table, rows: np.ndarray, impute: str | None) -> None:
     names = list(table.columns)
     empty = {name: "no value" for name in names if missing(table.columns[name][rows]).all()}
     refuse(table, empty, f"has columns without a value in the {len(rows):,} training rows: {{}}. Fill them", drop=True)
-    refuse_texts(table)
-    refuse_infinite(table, names)
+    check_texts(table)
+    check_finite(table, names)
     if impute is None:
-        refuse_missing(table, names, "Fill them, give --impute median", drop=True)
+        check_not_missing(table, names, "Fill them, give --impute median", drop=True)

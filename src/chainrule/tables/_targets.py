@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from .._errors import ConfigurationError, DataError, unknown_name
-from ._ailments import mixture
+from ._checks import mixture
 from ._columns import mean_and_std
-from ._stored import Stored
+from ._json import JsonFields
 from ._table import Table, as_floats, as_text, counted, is_text, listed, missing
 
 Task = Literal["classification", "regression"]
@@ -60,7 +60,7 @@ class Labels:
         return {"kind": self.kind, "name": self.name, "classes": list(self.classes)}
 
     @staticmethod
-    def from_json(stored: Stored) -> Labels:
+    def from_json(stored: JsonFields) -> Labels:
         """The inverse of ``to_json``, checked."""
         classes = stored.items("classes")
         kinds = set(map(type, classes))
@@ -102,7 +102,7 @@ class Quantity:
         return {"kind": self.kind, "name": self.name, "mean": self.mean, "std": self.std}
 
     @staticmethod
-    def from_json(stored: Stored) -> Quantity:
+    def from_json(stored: JsonFields) -> Quantity:
         """The inverse of ``to_json``, checked."""
         return Quantity(stored.text("name"), stored.number("mean"), stored.scale("std"))
 
@@ -110,7 +110,7 @@ class Quantity:
 Target = Labels | Quantity
 
 
-def target_from_json(stored: Stored) -> Target:
+def target_from_json(stored: JsonFields) -> Target:
     """The target of the kind that the record names."""
     return (Labels if stored.choice("kind", *get_args(Task)) == "classification" else Quantity).from_json(stored)
 

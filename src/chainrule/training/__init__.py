@@ -8,8 +8,8 @@ from ._callbacks import check_callbacks as check_callbacks
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import has_unfinished as has_unfinished
 from ._examples import batch_sizes as batch_sizes
-from ._feed import Resident as Resident
-from ._feed import Streamed as Streamed
+from ._feed import DeviceFeed as DeviceFeed
+from ._feed import HostFeed as HostFeed
 from ._fit import fit as fit
 from ._interrupt import deferred_interrupt as deferred_interrupt
 from ._lock import FolderLock as FolderLock

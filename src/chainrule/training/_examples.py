@@ -19,7 +19,7 @@ from ..losses import LossFunction
 from ..network import Sequential
 from ..schema import Schema
 from ..streams import Batches, open_rows, read_once
-from ._feed import Feed, Passed, make_feed
+from ._feed import Feed, IterableFeed, make_feed
 from ._staging import DEFAULT_BATCH, rows_on_host
 from ._step import Problem, move_state
 
@@ -89,7 +89,7 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
             return made if checked_on is own else move_state(backend, made)
 
     rows = to_batch(1, first).x.shape[0]
-    feed = partial(Passed, backend, start=batches.start, to_batch=to_batch)
+    feed = partial(IterableFeed, backend, start=batches.start, to_batch=to_batch)
     return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
 
 

@@ -44,7 +44,7 @@ class Feed(Protocol):
         """Let go of what reads the examples."""
 
 
-class Resident:
+class DeviceFeed:
     """Examples on the device: the compiled step gathers its own rows."""
 
     def __init__(self, backend: Backend, problem: Problem, data: Batch, sizes: Sequence[int]) -> None:
@@ -99,7 +99,7 @@ class Source(Protocol):
         """Let go of what reads them."""
 
 
-class Streamed:
+class HostFeed:
     """Inputs on the host: ``to_device`` brings a batch's to the device. Targets and weights lie there already."""
 
     def __init__(
@@ -145,7 +145,7 @@ class Streamed:
         return Batch(self._to_device(taken), xp.take(self.data.y, index, axis=0), weight)
 
 
-class Passed:
+class IterableFeed:
     """Batches one by one, in an order of their own; ``to_batch`` copies, checks and brings them to the device.
 
     It is handed the number of a batch, from 1, and the batch.
@@ -189,7 +189,7 @@ class Passed:
 
 def make_feed(
     backend: Backend, data: Batch, sizes: Sequence[int], seed: int | None
-) -> tuple[Callable[[Problem], Resident | Streamed], Callable[[int], np.ndarray]]:
+) -> tuple[Callable[[Problem], DeviceFeed | HostFeed], Callable[[int], np.ndarray]]:
     """The feed of this data for a problem, and ``order(epoch)``: without a seed the rows as they are.
 
     An order is drawn on the host and keyed by the seed and the epoch: the same on every backend.
@@ -205,13 +205,13 @@ def make_feed(
         return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, batch_size, starts)
 
     if in_memory and backend.library.owns(data.x):
-        return lambda problem: Resident(backend, problem, data, sizes), order
+        return lambda problem: DeviceFeed(backend, problem, data, sizes), order
     if in_memory:
-        return lambda problem: Streamed(
+        return lambda problem: HostFeed(
             backend, problem, data, sizes, HostRows(np.asarray(data.x)), carrier(backend)
         ), order
     windows = Windows(data.x, window, dtype_name(backend.dtype))
-    return lambda problem: Streamed(backend, problem, data, sizes, windows, backend.asarray), order
+    return lambda problem: HostFeed(backend, problem, data, sizes, windows, backend.asarray), order
 
 
 def has_zero_weights(backend: Backend, data: Batch) -> bool:

@@ -19,7 +19,7 @@ from ..history import History
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
 from ..model import Model
-from ..network import Sequential, logits_part
+from ..network import Sequential, without_link
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..prediction import ForwardPass
@@ -140,7 +140,7 @@ def fit(
     if batches is None:
         X, y, sample_weight = schema.inputs(X), schema.targets(y), schema.weights(sample_weight)
     found_backend = _make_backend(backend, like, device, dtype, compile, precision, before)
-    problem = Problem(logits_part(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
+    problem = Problem(without_link(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     found_backend = found_backend.compiling(problem.parts())
     with (
         found_backend.deterministic() if deterministic else nullcontext(),

@@ -43,15 +43,15 @@ class State(NamedTuple):
 
 
 Arrays = TypeVar("Arrays", bound=tuple[Any, ...])
-Step = Callable[[State, Batch], tuple[State, Array]]
+StepFunction = Callable[[State, Batch], tuple[State, Array]]
 
 
 @dataclass(frozen=True)
 class Problem:
     """What is trained and how: all that a step needs besides arrays.
 
-    ``network`` ends in what ``loss`` is computed from (``logits_part``). An epoch's cost is the mean of its batches' by
-    their ``weights``, the sums of the examples', or by their numbers of ``rows``, which is scikit-learn's.
+    ``network`` ends in what ``loss`` is computed from (``without_link``). An epoch's cost is the mean of its batches'
+    by their ``weights``, the sums of the examples', or by their numbers of ``rows``, which is scikit-learn's.
     """
 
     network: Sequential
@@ -113,7 +113,7 @@ def fresh_state(
     )
 
 
-def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> Step:
+def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepFunction:
     """The pure step ``(state, batch) -> (state, cost)``: forward, loss, backward, optimizer. Donates the state.
 
     A batch whose weights sum to 0 changes nothing but the counters. That takes a copy of theta and the moments in every

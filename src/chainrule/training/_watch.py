@@ -13,7 +13,7 @@ from ._run import Run
 
 
 class Watch:
-    """A callback that diagnoses the network after every ``every``-th epoch, and warns when a layer falls ill.
+    """A callback that diagnoses the network after every ``every``-th epoch, and warns when a layer shows trouble.
 
     Dead and saturated units, collapsing and exploding activations, vanishing and exploding gradients, as
     ``cr.diagnose`` judges them, always on the same examples. What was said of a layer once is not said again.

@@ -40,9 +40,9 @@ def _target_notes(table: Table, target: Target) -> Iterator[str]:
     yield f"classes: {listed(target.classes, 20)}"
     assert table.target is not None
     sizes = np.bincount(target.encode(table.target))
-    lonely = [label for label, size in zip(target.classes, sizes, strict=True) if size == 1]
-    if lonely:
-        yield f"warning: one row only of {listed(lonely)}: such a class cannot be both learned and tested"
+    single = [label for label, size in zip(target.classes, sizes, strict=True) if size == 1]
+    if single:
+        yield f"warning: one row only of {listed(single)}: such a class cannot be both learned and tested"
 
 
 def _warnings(table: Table, rows: np.ndarray, categorical: Sequence[CategoricalColumn]) -> Iterator[str]:
@@ -59,9 +59,9 @@ def _warnings(table: Table, rows: np.ndarray, categorical: Sequence[CategoricalC
         advice = f"consider {drop_options(ids)}"
         yield f"warning: a different whole number in each row, as an id has: {listed(ids)}; {advice}"
     for column in categorical:
-        strange = counted(column.unseen(table.columns[column.name]))
-        if strange:
-            yield f"warning: {column.name!r} has categories in the held-out rows only, taken as none: {strange}"
+        unseen = counted(column.unseen(table.columns[column.name]))
+        if unseen:
+            yield f"warning: {column.name!r} has categories in the held-out rows only, taken as none: {unseen}"
 
 
 def _is_constant(values: np.ndarray) -> bool:

@@ -38,7 +38,7 @@ class ValidationSet:
 
 
 @dataclass(frozen=True)
-class Task:
+class PreparedFit:
     """What is trained on what.
 
     ``problem`` has the loss as it is reported (``as_reported``), ``loss`` is the one that is minimised; ``rows``

@@ -43,29 +43,29 @@ def refuse(table: Table, found: Mapping[str, str], sentence: str, *, drop: bool 
     raise DataError(f"{table.source} {sentence.format(columns + more)}{leave}.")
 
 
-def refuse_missing(table: Table, names: Collection[str], remedy: str, *, drop: bool = False) -> None:
+def check_not_missing(table: Table, names: Collection[str], remedy: str, *, drop: bool = False) -> None:
     """Raise DataError if one of these columns has missing values."""
     counts = {name: int(missing(table.columns[name]).sum()) for name in names}
     found = {name: f"{count:,} of {table.n:,}" for name, count in counts.items() if count}
     refuse(table, found, f"has missing values: {{}}. {remedy}", drop=drop)
 
 
-def refuse_infinite(table: Table, names: Collection[str]) -> None:
+def check_finite(table: Table, names: Collection[str]) -> None:
     """Raise DataError if one of these columns has infinite values."""
     counts = {name: int(np.isinf(x).sum()) for name in names if not is_text(x := table.columns[name])}
     found = {name: f"{count:,} of {table.n:,}" for name, count in counts.items() if count}
     refuse(table, found, "has infinite values: {}. Correct those cells or leave them empty")
 
 
-def refuse_texts(table: Table) -> None:
+def check_texts(table: Table) -> None:
     """Raise DataError, naming all columns of one ailment at once, unless every column of text can be categories."""
-    found: dict[str, dict[str, str]] = {ailment: {} for ailment in _SENTENCES}
+    found: dict[str, dict[str, str]] = {kind: {} for kind in _SENTENCES}
     for name, values in table.columns.items():
         if is_text(values) and (diagnosis := _diagnose(values, asked_for=name in table.categorical)):
-            ailment, detail = diagnosis
-            found[ailment][name] = detail
-    for ailment, columns in found.items():
-        refuse(table, columns, _SENTENCES[ailment], drop=True)
+            kind, detail = diagnosis
+            found[kind][name] = detail
+    for kind, columns in found.items():
+        refuse(table, columns, _SENTENCES[kind], drop=True)
 
 
 def _diagnose(values: np.ndarray, asked_for: bool) -> tuple[str, str] | None:

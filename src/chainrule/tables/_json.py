@@ -10,18 +10,18 @@ from typing import Any, NamedTuple
 from .._errors import ModelFileError
 
 
-class Stored(NamedTuple):
+class JsonFields(NamedTuple):
     """The fields of one JSON object and the words that say where it stands. All raise ModelFileError."""
 
     fields: Mapping[str, Any]
     where: str
 
     @staticmethod
-    def of(value: Any, where: str) -> Stored:
+    def of(value: Any, where: str) -> JsonFields:
         """The object ``value``, if it is one."""
         if not isinstance(value, Mapping):
             raise _altered(where, "an object", value)
-        return Stored(value, where)
+        return JsonFields(value, where)
 
     def text(self, name: str) -> str:
         """The field, a string."""
@@ -51,9 +51,9 @@ class Stored(NamedTuple):
         """The field, a list."""
         return self._checked(name, "a list", lambda v: isinstance(v, list))
 
-    def inner(self, name: str) -> Stored:
+    def inner(self, name: str) -> JsonFields:
         """The field, an object of its own."""
-        return Stored.of(self.fields.get(name), f"{self.where}.{name}")
+        return JsonFields.of(self.fields.get(name), f"{self.where}.{name}")
 
     def expect(self, condition: bool, name: str, expected: str) -> None:
         """Raise unless the condition holds for the field."""
