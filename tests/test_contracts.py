@@ -27,7 +27,6 @@ from chainrule._errors import ConfigurationError
 from chainrule._random import Key, keep_mask, uniform
 
 HOST = backend("numpy", dtype="float64")
-RNG = np.random.default_rng(1729)
 
 
 def kinds(module: ModuleType, *methods: str) -> set[str]:
@@ -508,6 +507,7 @@ LOSSES = {
         lambda z, y: each(np.logaddexp(z - y, y - z) - math.log(2.0)),
     ),
 }
+RNG = np.random.default_rng(1729)
 M, N = 6, 4
 LOGITS = RNG.normal(0.0, 2.0, (M, N))
 WEIGHTS = np.asarray([[2.0], [0.0], [1.0], [3.0], [1.0], [1.0]])
@@ -609,7 +609,8 @@ def test_class_indices_are_rows_with_one_1(target: Target) -> None:
 @pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
 def test_a_stack_of_logits_has_a_stack_of_costs(target: Target, name: str) -> None:
     k = rows = 3
-    z, y, weight = RNG.normal(size=(k, rows, N)), TARGETS[LOSSES[name].y][:rows], WEIGHTS[:rows]
+    rng = np.random.default_rng(7)
+    z, y, weight = rng.normal(size=(k, rows, N)), TARGETS[LOSSES[name].y][:rows], WEIGHTS[:rows]
     for w in (None, weight):
         value, gradient = charge(target, name, z, y, w)
         alone = [charge(target, name, z[i], y, w) for i in range(k)]
@@ -720,6 +721,7 @@ OPTIMIZERS = {
     "lion(0.05, decay=0.3)": Rule(optimizers.Lion(0.05, decay=0.3), paper=lion),
 }
 STEPS, P, DECAYING = 50, 7, 4
+RNG = np.random.default_rng(1729)
 THETA = RNG.normal(size=P)
 GRADIENTS = RNG.normal(size=(STEPS, P)) * np.exp(RNG.normal(size=(STEPS, 1))) * 10.0 ** np.arange(-3, 4)
 DECAYS = np.asarray([1.0] * DECAYING + [0.0] * (P - DECAYING))
@@ -1102,6 +1104,7 @@ def test_weights_are_rounded_once_and_the_same_on_every_target(target: Target, n
 
 # --------------------------------------------------------------------------------------------------------- penalties
 
+WEIGHTS_OF_TWO = [np.random.default_rng(7).normal(0.0, 2.0, shape) for shape in ((6, 4), (2, 4))]
 PENALTIES = {
     "none": penalties.Penalty(),
     "l1": penalties.Penalty(l1=0.3),
@@ -1116,7 +1119,7 @@ def test_the_table_of_penalties_is_complete() -> None:
 
 
 def test_a_penalty_is_its_formula_and_its_gradient_the_slope(target: Target) -> None:
-    xp, share, weights = target.backend.xp, 1 / 5, [LOGITS, TARGETS["numbers"][:2]]
+    xp, share = target.backend.xp, 1 / 5
 
     def every(w0: Any, w1: Any) -> Any:
         return {
@@ -1124,23 +1127,23 @@ def test_a_penalty_is_its_formula_and_its_gradient_the_slope(target: Target) -> 
             for name, penalty in PENALTIES.items()
         }
 
-    for name, (value, gradient) in target.run(every, *map(target.array, weights)).items():
+    for name, (value, gradient) in target.run(every, *map(target.array, WEIGHTS_OF_TWO)).items():
         with about(name):
             l1, l2, over = vars(PENALTIES[name]).values()
 
             def law(w0: np.ndarray, l1: float = l1, l2: float = l2, over: str = over) -> Any:
-                sums = sum(l1 * np.abs(w).sum() + l2 / 2 * (w**2).sum() for w in (w0, weights[1]))
+                sums = sum(l1 * np.abs(w).sum() + l2 / 2 * (w**2).sum() for w in (w0, WEIGHTS_OF_TWO[1]))
                 return sums / 5 if over == "examples" else sums
 
-            target.check(value, law(LOGITS), rtol=8 * target.eps)
-            slope = central_differences(law, LOGITS)  # good to 1e-8
+            target.check(value, law(WEIGHTS_OF_TWO[0]), rtol=8 * target.eps)
+            slope = central_differences(law, WEIGHTS_OF_TWO[0])  # good to 1e-8
             target.check(gradient, slope, rtol=max(4 * target.eps, 1e-8), atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["both", "both over examples"])
 @pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
 def test_a_stack_is_penalized_one_by_one(target: Target, name: str) -> None:
-    penalty, stack = PENALTIES[name], RNG.normal(size=(3, 3, 3))
+    penalty, stack = PENALTIES[name], np.random.default_rng(7).normal(size=(3, 3, 3))
     value = penalty.value(target.backend.xp, [target.array(stack)], 0.2)
     alone = [target.host(penalty.value(target.backend.xp, [target.array(w)], 0.2)) for w in stack]
     target.check(value, np.stack(alone), rtol=4 * target.eps)
