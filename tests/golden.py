@@ -1,4 +1,4 @@
-"""The random numbers of fixed seeds, as a training shows them to its parts: what test_golden.py compares.
+"""The random numbers of fixed seeds, as a training run shows them to its parts: what test_golden.py compares.
 
 Run as a script it prints them in JSON, for NumPy or for the library that is named. It needs NumPy, array-api-compat and
 safetensors alone, so it runs in any environment.
@@ -35,7 +35,7 @@ NETWORKS = {
 
 
 class StartedError(Exception):
-    """Ends a training before its first step."""
+    """Ends a training run before its first step."""
 
 
 class Start:
@@ -47,7 +47,7 @@ class Start:
 
 
 def initial(name: str, seed: int, backend: str, dtype: str = "float32") -> list[str]:
-    """The weights that a training starts from, in float.hex, which has every bit."""
+    """The weights that a training run starts from, in float.hex, which has every bit."""
     start = Start()
     with suppress(StartedError):
         cr.fit(NETWORKS[name], X, Y, loss="squared_error", seed=seed, backend=backend, dtype=dtype, callbacks=[start])

@@ -1,4 +1,4 @@
-"""A training that an error ends: the error that was raised has the weights so far, and so has a checkpoint."""
+"""A training run that an error ends: the error that was raised has the weights so far, and so has a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTE = "The training's weights so far are in this error's .model."
 
 
 class UnpluggedError(Exception):
-    """What is raised in the middle of a training."""
+    """What is raised in the middle of a training run."""
 
 
 class At:

@@ -44,7 +44,7 @@ class Script:
 
 
 def scripted(*values: float, callback: Any, **options: Any) -> cr.Model:
-    """A training whose ``val_script`` takes these values."""
+    """A training run whose ``val_script`` takes these values."""
     return fit(callback, *options.pop("more", ()), metrics=[Script(*values)], validation=(X, Y), epochs=len(values))
 
 
@@ -498,7 +498,7 @@ def test_a_disk_that_stays_full_is_said_at_the_end_and_leaves_the_log_of_before(
 def test_a_file_that_is_no_log_is_left_as_it_is(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(content)
-    with pytest.raises(cr.FileError, match="is there, and is no log of a training: give another name"):
+    with pytest.raises(cr.FileError, match="is there, and is no log of a training run: give another name"):
         fit(cr.CSVLogger(path), NeverTrained())
     assert path.read_bytes() == content
 

@@ -273,7 +273,7 @@ def test_another_training_is_refused_by_what_differs(what: str, tmp_path: Path) 
     settings, message = OTHERS[what]
     with pytest.raises(DiedError):
         train(tmp_path, Dies(3, 2))
-    with pytest.raises(cr.ConfigurationError, match=f"another training's: .*{message}"):
+    with pytest.raises(cr.ConfigurationError, match=f"another training run's: .*{message}"):
         train(tmp_path, resume=True, **settings)
 
 
@@ -293,7 +293,7 @@ def test_another_backend_or_dtype_is_all_that_is_named(changes: dict[str, Any], 
     for name in {changes.get("backend", "numpy")} - {"numpy"}:
         find_library(name)
     train(tmp_path, epochs=2, backend="numpy")
-    with pytest.raises(cr.ConfigurationError, match=rf"^the checkpoint is another training's: {says}\. Give"):
+    with pytest.raises(cr.ConfigurationError, match=rf"^the checkpoint is another training run's: {says}\. Give"):
         train(tmp_path, epochs=2, resume=True, **{"backend": "numpy", **changes})
 
 
@@ -303,8 +303,8 @@ def test_a_schedule_keeps_the_length_that_it_was_planned_for(schedule: Any, tmp_
     first = train(tmp_path, epochs=4, **settings)
     with pytest.raises(
         cr.ConfigurationError,
-        match=r"another training's: the schedule's length was 8 steps, now 16: one without steps= is planned for all "
-        r"epochs, so give as many as before, or steps=8\. Give",
+        match=r"another training run's: the schedule's length was 8 steps, now 16: one without steps= is planned for "
+        r"all epochs, so give as many as before, or steps=8\. Give",
     ):
         train(tmp_path, epochs=8, resume=True, **settings)
     assert_same(train(tmp_path, epochs=4, resume=True, **settings), first)
@@ -319,7 +319,7 @@ def test_a_schedule_keeps_the_length_that_it_was_planned_for(schedule: Any, tmp_
 def test_a_schedule_of_ones_own_that_is_planned_for_another_length_is_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"optimizer": cr.Adam(Falls()), "batch_size": 35}
     train(tmp_path, epochs=2, **settings)
-    with pytest.raises(cr.ConfigurationError, match="another training's: optimizer is not the same"):
+    with pytest.raises(cr.ConfigurationError, match="another training run's: optimizer is not the same"):
         train(tmp_path, epochs=4, resume=True, **settings)
 
 
@@ -351,7 +351,7 @@ def test_resume_needs_a_checkpoint_and_checkpoints_need_resume(tmp_path: Path) -
     with pytest.raises(cr.ConfigurationError, match="say where, checkpoint="):
         train(None, resume=True)
     train(tmp_path, epochs=2)
-    with pytest.raises(cr.ConfigurationError, match="has the checkpoints of a training: go on with resume=True"):
+    with pytest.raises(cr.ConfigurationError, match="has the checkpoints of a training run: go on with resume=True"):
         train(tmp_path, epochs=2)
 
 
@@ -466,7 +466,7 @@ def test_a_training_killed_at_two_hundred_moments_ends_as_if_it_had_not_been(tmp
 
 
 def kill_and_go_on(folder: Path, kills: int) -> None:
-    """Kill a training so often, at random moments, and see after each that nothing is lost; then let it end."""
+    """Kill a training run so often, at random moments, and see after each that nothing is lost; then let it end."""
     endless(folder / "imports", steps=3)  # what a child would spend its short life on
     moments, before = np.random.default_rng(0), 0
     for _ in range(kills):
@@ -488,7 +488,7 @@ def kill_and_go_on(folder: Path, kills: int) -> None:
 
 
 def endless(folder: Path | None, steps: int | None = None) -> np.ndarray:
-    """A training whose every step is kept, until ``steps`` are taken; theta then."""
+    """A training run whose every step is kept, until ``steps`` are taken; theta then."""
     theta: list[np.ndarray] = []
 
     class Ends:

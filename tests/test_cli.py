@@ -259,9 +259,9 @@ def test_a_training_that_was_killed_goes_on_with_resume(
             train(*words, "--out", out)
     capsys.readouterr()
     assert train(*words, "--out", out) == 1
-    assert f"{out} has a training that was not finished: go on with --resume" in capsys.readouterr().err
+    assert f"{out} has a training run that was not finished: go on with --resume" in capsys.readouterr().err
     assert train(*words, "--out", out, "--resume", "--seed", 3) == 1
-    assert "another training's: seed was 0, now 3" in capsys.readouterr().err
+    assert "another training run's: seed was 0, now 3" in capsys.readouterr().err
     assert train(*words, "--out", out, "--resume") == 0
     np.testing.assert_array_equal(cr.load(out / "model.safetensors").theta, want.theta)
     assert len((out / "history.csv").read_text().splitlines()) == len(want.history) + 1

@@ -1,4 +1,4 @@
-"""Where the command line writes: nothing is lost that a run did not write, and no two trainings meet."""
+"""Where the command line writes: nothing is lost that a run did not write, and no two training runs meet."""
 
 from __future__ import annotations
 
@@ -432,7 +432,7 @@ def test_a_killed_overwrite_leaves_the_old_run_whole_and_can_be_resumed(
     assert before.items() <= content(Path("out")).items()
     capsys.readouterr()
     assert train(table, "--out", "out", "--seed", 1) == 1
-    assert "out has a training that was not finished" in capsys.readouterr().err
+    assert "out has a training run that was not finished" in capsys.readouterr().err
     assert train(table, "--out", "out", "--seed", 1, "--resume") == 0
     assert set(content(Path("out"))) == set(before)
     assert train(table, "--out", "whole", "--seed", 1) == 0

@@ -52,7 +52,7 @@ def network() -> cr.Sequential:
 
 
 def trained(X: Any = X, y: Any = Y, **changed: Any) -> cr.Model:
-    """A training in which most parts take part."""
+    """A training run in which most parts take part."""
     usual: dict[str, Any] = {
         "loss": "softmax_cross_entropy", "epochs": 3, "batch_size": 64, "dtype": "float64", "clip": cr.ClipNorm(1.0),
         "penalty": cr.Penalty(l1=1e-3), "optimizer": cr.Adam(cr.CosineDecay(0.01, warmup=3)),
@@ -269,7 +269,7 @@ def test_predictions_that_do_not_fit_are_an_error_that_says_how_many_would(cupy:
 
 
 def held(cupy: Any, **settings: Any) -> cr.Model:
-    """A training of an X that does not fit on the device."""
+    """A training run of an X that does not fit on the device."""
     leave(cupy, 400_000)
     with pytest.warns(UserWarning, match=r"X takes 475 kB and cuda:1 has 400 kB free: it stays on the host"):
         return trained(LONG, np.tile(Y, 33), backend="cupy", device=1, **settings)

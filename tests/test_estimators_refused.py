@@ -58,7 +58,7 @@ def theta(estimator: Any) -> np.ndarray:
 
 
 def start(estimator: Any, y: np.ndarray) -> np.ndarray:
-    """The weights that a training of this estimator starts from."""
+    """The weights that a training run of this estimator starts from."""
     return theta(base.clone(estimator).set_params(solver=cr.SGD(0.0), max_iter=1).fit(X, y))
 
 

@@ -88,7 +88,7 @@ def test_a_network_learns(task: Task) -> None:
 
 
 def everything(target: Target, **options: Any) -> tuple[cr.Model, Any]:
-    """A training with all that fit can do at once, on a target; and predictions in its library."""
+    """A training run with all that fit can do at once, on a target; and predictions in its library."""
     place = target.array
     net = cr.mlp([3, 8, 2], activation="tanh", dropout=0.25, normalization="layer")
     model = cr.fit(

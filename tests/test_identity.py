@@ -472,6 +472,6 @@ def test_another_part_of_ones_own_is_refused_and_the_same_goes_on(what: str, tmp
         return cr.fit(given.pop("network"), X, Y, checkpoint=tmp_path, resume=True, **given)
 
     train(0.5, 2)
-    with pytest.raises(cr.ConfigurationError, match=f"another training's: {what.split()[0]} is not the same"):
+    with pytest.raises(cr.ConfigurationError, match=f"another training run's: {what.split()[0]} is not the same"):
         train(0.75, 3)
     assert len(train(0.5, 3).history) == 3

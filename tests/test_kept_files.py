@@ -58,7 +58,7 @@ def checkpoints(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training that nothing happened to."""
+    """The folder of a training run that nothing happened to."""
     folder = tmp_path_factory.mktemp("whole")
     values = train(folder).history["val_loss"]
     assert 1 < int(np.argmin(values)) + 1 < 8, "the best epoch lies in the middle"
@@ -258,9 +258,9 @@ def test_a_best_model_of_somebody_else_is_refused_and_stays(trained: bool, resum
         cr.ChainruleError,
         match=r"best.safetensors is not this training's: move it"
         if resume
-        else r"has the checkpoints of a training: go on with resume=True if it is this one"
+        else r"has the checkpoints of a training run: go on with resume=True if it is this one"
         if trained
-        else r"has the best model \(best.safetensors\) of a training: go on with resume=True if it is this one",
+        else r"has the best model \(best.safetensors\) of a training run: go on with resume=True if it is this one",
     ):
         train(tmp_path, 3, resume=resume)
     assert look(tmp_path / "best.safetensors") == before
@@ -346,7 +346,7 @@ def test_the_lock_names_the_last_process_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["my notes\n", "\0", "process me\n"])
 def test_a_lock_of_somebody_else_is_refused_and_stays(content: str, tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(content)
-    with pytest.raises(cr.FileError, match="lock is no lock of a training: move it away"):
+    with pytest.raises(cr.FileError, match="lock is no lock of a training run: move it away"):
         train(tmp_path)
     assert (tmp_path / "lock").read_text() == content
 
@@ -354,7 +354,7 @@ def test_a_lock_of_somebody_else_is_refused_and_stays(content: str, tmp_path: Pa
 @pytest.mark.parametrize("stranger", ["a folder", "a pipe"])
 def test_a_lock_that_is_no_file_is_refused(stranger: str, tmp_path: Path) -> None:
     STRANGERS[stranger](tmp_path / "lock")
-    with pytest.raises(cr.FileError, match=r"is no lock of a training|Is a directory"):
+    with pytest.raises(cr.FileError, match=r"is no lock of a training run|Is a directory"):
         train(tmp_path)
 
 

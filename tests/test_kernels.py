@@ -264,7 +264,7 @@ def test_what_ran_is_on_view(open_target: Callable[..., Target]) -> None:
     assert open_target("providers-off").backend.info["kernels"] == {}
 
 
-class Held(NamedTuple):
+class State(NamedTuple):
     arrays: tuple[Any, ...]
 
 
@@ -275,13 +275,13 @@ def recorded_program(on: Backend, operation: Callable[..., Any], arguments: tupl
         return lambda state: (state, *leaves(on.run(operation, *rebuilt(arguments, iter(state.arrays)))))
 
     program = on.compile(make)
-    program(Held(tuple(leaves(arguments))))
+    program(State(tuple(leaves(arguments))))
     return program
 
 
 def replayed(on: Backend, operation: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
     """The results of the program's second run: the first may be the recording's."""
-    _, *results = recorded_program(on, operation, arguments)(Held(tuple(leaves(arguments))))
+    _, *results = recorded_program(on, operation, arguments)(State(tuple(leaves(arguments))))
     return tuple(results)
 
 

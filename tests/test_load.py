@@ -160,7 +160,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(("backend", "method"), [("numpy", "fork"), ("numpy", "spawn"), ("torch", "fork")])
 def test_a_child_process_trains_and_predicts_like_its_parent(backend: str, method: str, tmp_path: Path) -> None:
-    """Forked after the import, and after a training. On one thread: torch's own pool does not survive a fork."""
+    """Forked after the import, and after a training run. On one thread: torch's own pool does not survive a fork."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {method}")
     if backend != "numpy":

@@ -23,7 +23,7 @@ from chainrule.schedules import CosineDecay, StepDecay
 from chainrule.training._step import (
     Problem,
     State,
-    Step,
+    StepFunction,
     copy_state,
     fresh_state,
     initial_buffers,
@@ -55,11 +55,11 @@ def batches(target: Target, rows: int = 8, steps: int = STEPS, weighted: bool = 
     return made
 
 
-def compiled(target: Target, problem: Problem) -> Step:
+def compiled(target: Target, problem: Problem) -> StepFunction:
     return target.compile_step(make_step, problem)
 
 
-def trained(target: Target, step: Step, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
+def trained(target: Target, step: StepFunction, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
     """The state after the batches, and each step's cost."""
     costs = []
     for batch in data:

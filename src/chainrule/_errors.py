@@ -8,7 +8,7 @@
     │   └── DeviceMemoryError  (MemoryError)      a device without memory enough
     ├── MissingEntryError   (KeyError, IndexError)  a column or an epoch that a history does not have
     ├── MissingExtraError   (ImportError)         an optional package that is not installed
-    ├── DivergenceError     (FloatingPointError)  a training that turned NaN or infinite
+    ├── DivergenceError     (FloatingPointError)  a training run that turned NaN or infinite
     └── FileError           (OSError)             a file that cannot be read or written
         └── ModelFileError                        a file that is not a model of ours
 
@@ -89,7 +89,7 @@ class DivergenceError(ChainruleError, FloatingPointError, ValueError):
 
 
 class InterruptedTraining(UserWarning):
-    """Ctrl-C ended a training; the model so far was returned."""
+    """Ctrl-C ended a training run; the model so far was returned."""
 
 
 def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationError:

@@ -38,7 +38,7 @@ def evaluate(
             values[name] = METRICS[name](backend, prediction, y, batch.weight) * schema.unit ** POWERS.get(name, 0)
         else:
             true, predicted = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
-            # Most metrics refuse NaN; a training that diverges must reach the message that says so.
+            # Most metrics refuse NaN; a training run that diverges must reach the message that says so.
             known = predicted >= 0 if loss.link in CLASSES else np.isfinite(predicted)
             value = metric(*map(schema.decode, (true, predicted))) if known.all() else math.nan
             values[name] = backend.asarray([real_number(f"what the metric {name!r} returns", value, nan=True)])

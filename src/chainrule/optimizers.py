@@ -410,7 +410,7 @@ def find_optimizer(optimizer: str | Optimizer) -> Optimizer:
 
 
 def planned(optimizer: AnyOptimizer, steps: int) -> AnyOptimizer:
-    """The optimizer with its schedule filled in for a training of this many steps."""
+    """The optimizer with its schedule filled in for a training run of this many steps."""
     rate = optimizer.learning_rate
     if not isinstance(rate, Schedule) or rate.planned(steps) == rate:
         return optimizer

@@ -103,7 +103,7 @@ class Schema:
 
 
 def training_schema(known: Schema | None, preprocessing: Any, X: Any, n_in: int) -> Schema:
-    """The schema of a training: what its model knows (None: a network), the preprocessing, or X's columns.
+    """The schema of a training run: what its model knows (None: a network), the preprocessing, or X's columns.
 
     Raises ConfigurationError for a preprocessing that makes other inputs than the network has.
     """

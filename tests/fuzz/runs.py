@@ -174,7 +174,7 @@ def targets(loss: Any, rng: np.random.Generator, rows: int, outputs: int, draw: 
         if draw(st.integers(0, 3)) == 0:
             return rng.dirichlet(np.ones(outputs), rows)
         classes = rng.integers(0, outputs, rows)
-        classes[:2] = 0, 1  # a training needs two classes
+        classes[:2] = 0, 1  # a training run needs two classes
         return classes.reshape(-1, 1) if draw(st.booleans()) and outputs > 1 else classes
     made = {
         "fractions": lambda: (
@@ -600,7 +600,7 @@ MISTAKES: dict[str, Mistake] = {
     "step": with_network(lambda n, m: cr.mlp([n, 2, m], activation="step")),
     "infinite weights": with_network(lambda n, m: cr.mlp([n, m], weight_init=cr.Normal(float("inf")))),
     "weights all 0": with_network(lambda n, m: cr.mlp([n, 2, m], weight_init="zeros"), refused=False),
-    # after a training
+    # after a training run
     "predict another width": then(lambda model, call: model.predict(np.ones((2, model.network.n_in + 1)))),
     "predict one example": then(lambda model, call: model.predict(call.plain_x[0])),
     "predict NaN": then(lambda model, call: model.predict(put(call.plain_x, np.nan))),

@@ -16,7 +16,7 @@ from typing import Any
 from .._errors import BackendError
 from ._trees import leaves, rebuild, shapes
 
-_CACHED = 8  # graphs of one step; a training has one a batch size
+_CACHED = 8  # graphs of one step; a training run has one a batch size
 
 
 class Captured:

@@ -21,7 +21,7 @@ from ._record import Node, RecordingError, Register, Tape, Traced, array_of, opa
 from ._trees import leaves, rebuild, shapes
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
-_CACHED = 8  # programs of one step; a training has one a batch size
+_CACHED = 8  # programs of one step; a training run has one a batch size
 _PATIENCE = 32  # steps of other shapes in a row, after which these get a program in the place of the oldest
 
 Assigned = dict[Register, np.ndarray]

@@ -165,7 +165,7 @@ def compile(
     import torch
 
     step = make(backend, *arguments)
-    # With code of its own: torch counts by it, and the steps of all trainings have theirs from one function.
+    # With code of its own: torch counts by it, and the steps of all training runs have theirs from one function.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
     compiled = torch.compile(own, fullgraph=True, dynamic=False, backend=compiler)
     known: set[Any] = set()  # the shapes that it was compiled for

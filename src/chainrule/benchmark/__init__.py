@@ -1,7 +1,7 @@
 """Which backend trains a network fastest here, and from what size on: ``cr.fit`` itself, timed on random data.
 
 An epoch is timed as its history has it: from the drawing of its order to the synchronisation at its end. The first
-epoch of a training compiles and is left out. Of the others the best counts, since what disturbs a machine only ever
+epoch of a training run compiles and is left out. Of the others the best counts, since what disturbs a machine only ever
 makes an epoch longer. The backends take turns, so that a machine that drifts treats them alike.
 """
 

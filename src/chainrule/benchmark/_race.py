@@ -30,7 +30,7 @@ class Entrant:
 
 
 class _Clock:
-    """A callback that times one backend's epochs on one network, over several trainings."""
+    """A callback that times one backend's epochs on one network, over several training runs."""
 
     def __init__(self, problem: str | None) -> None:
         self.problem = problem

@@ -195,8 +195,8 @@ def _workplace(out: Path, wanted: Wanted) -> Path:
         return next(stage for stage in _numbered(out / _STAGE) if not stage.exists())
     if _is_unfinished(out):
         raise ConfigurationError(
-            f"{out} has a training that was not finished: go on with --resume, begin anew with --overwrite, or give "
-            "another --out."
+            f"{out} has a training run that was not finished: go on with --resume, begin anew with --overwrite, or "
+            "give another --out."
         )
     what = "a finished run" if (out / "model.safetensors") in there else f"the {there[0].name} of a run"
     raise ConfigurationError(f"{out} has {what}: give another --out, or replace it with --overwrite.")

@@ -1,4 +1,4 @@
-"""SIGTERM is taken as Ctrl-C while a training runs: whoever stops a machine wants its model, too."""
+"""SIGTERM is taken as Ctrl-C while a training run goes on: whoever stops a machine wants its model, too."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def make_score(estimator: Any, backend: Backend, fit: PreparedFit) -> Callable[[
     )
 
     def score(run: Run, record: Record) -> float:
-        with np.errstate(all="ignore"):  # a training on its way to NaN is reported as such, on every backend
+        with np.errstate(all="ignore"):  # a training run on its way to NaN is reported as such, on every backend
             if scorer is None:
                 predictions = backend.to_numpy(forward.load(run.state.theta, run.state.buffers)())
                 predictions = predictions.reshape(-1) if fit.flat else predictions

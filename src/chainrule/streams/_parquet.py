@@ -145,7 +145,7 @@ class Parquet:
         return values[:, 0] if values.shape[1] == 1 else values
 
     def fingerprint(self) -> bytes:
-        """What the files are told by: a hash of their footers, which have each column's sizes, bounds and offset."""
+        """What identifies the files: a hash of their footers, which have each column's sizes, bounds and offset."""
         digest = hashlib.sha256(repr((self.columns, self.shape)).encode())
         for known in self._files:
             with _reading(known.path), known.path.open("rb") as file:

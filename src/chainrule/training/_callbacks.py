@@ -181,7 +181,7 @@ class CSVLogger:
         self._write(run)
 
     def on_train_end(self, run: Run) -> None:
-        if self._failing or (self._empty and len(run.history)):  # or a training that had ended before
+        if self._failing or (self._empty and len(run.history)):  # or a training run that had ended before
             self._write(run)
         if self._failing:
             warnings.warn(f"{self.path} lacks the last epochs: the model's history has them.", stacklevel=2)
@@ -193,7 +193,7 @@ class CSVLogger:
         except (OSError, ValueError):  # writing says why
             return b""
         if before and not before.startswith(b"epoch,"):
-            raise FileError(f"{self.path} is there, and is no log of a training: give another name, or remove it.")
+            raise FileError(f"{self.path} is there, and is no log of a training run: give another name, or remove it.")
         return before
 
     def _write(self, run: Run) -> None:

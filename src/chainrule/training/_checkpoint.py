@@ -1,4 +1,4 @@
-"""Checkpoints: a training's whole state, in files that are models too.
+"""Checkpoints: a training run's whole state, in files that are models too.
 
 A checkpoint is what ``Model.save`` writes, with the optimizer's moments, the counters, the callbacks' own state and the
 position in the epoch beside it: ``cr.load`` reads it as the model of that moment. What is random is keyed by the seed,
@@ -35,7 +35,7 @@ _FIELDS = ("step", "cursor", "key", "scale", "cost", "weight")  # of State, besi
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Keep a training's whole state in a folder while it runs; ``fit(..., resume=True)`` goes on from it.
+    """Keep a training run's whole state in a folder while it runs; ``fit(..., resume=True)`` goes on from it.
 
     Args:
         folder: made where it is missing; one training at a time. ``best.safetensors`` in it is the model with the
@@ -80,7 +80,7 @@ def as_checkpoint(given: str | os.PathLike[str] | Checkpoint | None) -> Checkpoi
 
 
 class Position(NamedTuple):
-    """Where a training is: the epochs that it has finished count from 1, and the steps of the one after them."""
+    """Where a training run is: the epochs that it has finished count from 1, and the steps of the one after them."""
 
     epoch: int
     step: int = 0
@@ -174,7 +174,7 @@ def checkpoints_of(folder: Path, identity: Mapping[str, Any]) -> list[tuple[Posi
 
 
 def is_of(identity: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
-    """Whether a training of this identity wrote the description."""
+    """Whether a training run of this identity wrote the description."""
     training = description.get("training")
     return isinstance(training, dict) and bool(training.get("identity") == identity)
 
@@ -184,20 +184,20 @@ def _position(path: Path) -> Position:
     training = serialization.read_description(path).get("training")
     epoch, step = (training.get("epoch"), training.get("step")) if isinstance(training, dict) else (None, None)
     if type(epoch) is not int or type(step) is not int:
-        raise ModelFileError(f"{path} is a model, but no checkpoint of a training.")
+        raise ModelFileError(f"{path} is a model, but no checkpoint of a training run.")
     return Position(epoch, step)
 
 
 def resumed(
     backend: Backend, like: State, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any], identity: Any
 ) -> Resumed:
-    """What the checkpoint holds, on the backend. Raises ConfigurationError where it is another training's."""
+    """What the checkpoint holds, on the backend. Raises ConfigurationError where it is another training run's."""
     training = description["training"]
     before = training.get("identity")
     differ = differences(before if isinstance(before, dict) else {}, identity)
     if differ:
         raise ConfigurationError(
-            f"the checkpoint is another training's: {'; '.join(differ)}. Give what it was started with, or another "
+            f"the checkpoint is another training run's: {'; '.join(differ)}. Give what it was started with, or another "
             "folder."
         )
     try:
@@ -205,7 +205,7 @@ def resumed(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ModelFileError):
             raise
-        raise ModelFileError("the checkpoint is not as a training writes it: take an older one.") from error
+        raise ModelFileError("the checkpoint is not as a training run writes it: take an older one.") from error
 
 
 def _resumed(
@@ -274,14 +274,14 @@ def _moved(backend: Backend, like: Any, array: np.ndarray | None) -> Any:
 
 
 def what_is_left(folder: str | os.PathLike[str]) -> str | None:
-    """What a training has left in the folder, in words; None where there is nothing."""
+    """What a training run has left in the folder, in words; None where there is nothing."""
     if any(True for _ in _files(Path(folder))):
         return "the checkpoints"
     return f"the best model ({BEST})" if os.path.lexists(Path(folder) / BEST) else None
 
 
 def has_unfinished(folder: str | os.PathLike[str]) -> bool:
-    """Whether the newest checkpoint in the folder is of a training that was to go on."""
+    """Whether the newest checkpoint in the folder is of a training run that was to go on."""
     found = find_checkpoint(folder)
     return found is not None and not found[1]["training"].get("finished")
 

@@ -1,4 +1,4 @@
-"""Where a training turned NaN or infinite: found by going back and replaying.
+"""Where a training run turned NaN or infinite: found by going back and replaying.
 
 A step never reads a number on the host. The loop reads once an epoch; when it then finds a number that is not finite,
 it returns to the copy of the state at the epoch's start and replays the epoch, which gives the same numbers because

@@ -1,4 +1,4 @@
-"""What a training goes through: data that is given as a whole, or batch by batch."""
+"""What a training run goes through: data that is given as a whole, or batch by batch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ._step import Problem, move_state
 
 
 class Examples(NamedTuple):
-    """The examples of a training: all of them in ``data``, or None where they come batch by batch."""
+    """The examples of a training run: all of them in ``data``, or None where they come batch by batch."""
 
-    data: Batch | None  # what a resumed training is told by; batches may come in another order each time
+    data: Batch | None  # what identifies a resumed training; batches may come in another order each time
     batch_size: int
     flat: bool  # whether y is one number a row
     steps: int | None  # in an epoch, where that is known

@@ -22,7 +22,7 @@ def _never() -> bool:
 
 
 class Feed(Protocol):
-    """The examples of a training, and the step on some of them.
+    """The examples of a training run, and the step on some of them.
 
     Rows that are not on the device are read between steps: an error of theirs leaves the state whole.
     """

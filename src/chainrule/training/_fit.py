@@ -239,7 +239,7 @@ def _measure(
     schema: Schema,
 ) -> Callable[[State], dict[str, Array]]:
     """What is measured on the validation set at an epoch's end, still on the device."""
-    # Steady, or a training that is resumed would measure its first epoch with other last bits than one in a go.
+    # Steady, or a training run that is resumed would measure its first epoch with other last bits than one in a go.
     forward = ForwardPass(backend, problem.network, steady=True)
 
     def measure(state: State) -> dict[str, Array]:

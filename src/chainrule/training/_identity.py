@@ -1,8 +1,8 @@
-"""What a training is told by: its parts and its data, in JSON that another process makes alike.
+"""What identifies a training run: its parts and its data, in JSON that another process makes alike.
 
-A function of the user's own is told by what it does: its code, its constants and defaults, what it closes over, and the
-functions, classes and values that it names, in whatever module of the user's they are. What an installed library has is
-told by its name. Addresses, file names and line numbers say nothing and are left out.
+A function of the user's own is identified by what it does: its code, its constants and defaults, what it closes over,
+and the functions, classes and values that it names, in whatever module of the user's they are. What an installed
+library has is identified by its name. Addresses, file names and line numbers say nothing and are left out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, PurePath, enum.Enum, range, sli
 
 
 def fingerprint(backend: Backend, data: Batch | None) -> str | None:
-    """What a training's examples are told by: their shapes, and a hash of them all, or of 64 MB spread over them."""
+    """What identifies a training's examples: their shapes, and a hash of them all, or of 64 MB spread over them."""
     if data is None:
         return None
     digest = hashlib.sha256()
@@ -60,7 +60,7 @@ def fingerprint(backend: Backend, data: Batch | None) -> str | None:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what two trainings differ, a few words each; what follows from another difference is left out."""
+    """In what two training runs differ, a few words each; what follows from another difference is left out."""
     differ = {name for name, value in now.items() if before.get(name) != value}
     if {"backend", "dtype"} & differ:
         differ -= set(_HASHED)  # the numbers as that backend had them
@@ -81,7 +81,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def identify(value: Any) -> Any:
-    """A part of a training in JSON, equal for equal parts, also in another process.
+    """A part of a training run in JSON, equal for equal parts, also in another process.
 
     What cannot be told from another of its kind, such as an open file that a function closes over, is said.
     """
@@ -94,7 +94,7 @@ def identify(value: Any) -> Any:
     if look.unknown:
         warnings.warn(
             f"a checkpoint cannot tell the {' and the '.join(sorted(look.unknown))} in {name} from another: see to it "
-            "that a training which is resumed has the same.",
+            "that a training run which is resumed has the same.",
             stacklevel=4,
         )
     return f"{name} {told}"

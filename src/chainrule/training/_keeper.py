@@ -1,4 +1,4 @@
-"""The callback that keeps a training in its folder: it writes checkpoints, and clears away its own of before."""
+"""The callback that keeps a training run in its folder: it writes checkpoints, and clears away its own of before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ._run import Run
 class Keeper:
     """Writes checkpoints; comes after all other callbacks, whose state it stores.
 
-    Only files of a training of this ``identity`` are removed or written over. ``start`` is where it goes on from.
+    Only files of a training run of this ``identity`` are removed or written over. ``start`` is where it goes on from.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Keeper:
             self._write(run, Position(run.epoch))
 
     def on_break(self, run: Run) -> None:
-        """Keep what there is, when a training breaks off."""
+        """Keep what there is, when a training run breaks off."""
         self._write(run, Position(run.epoch - 1, run.step) if _record(run) is None else Position(run.epoch))
 
     def on_train_end(self, run: Run) -> None:
@@ -155,7 +155,7 @@ class Keeper:
         raise FileError(f"{path} is not this training's: move it away, or choose another folder.")
 
     def _try(self, write: Callable[[], None]) -> bool:
-        """Whether it could be written; a training does not end because a disk is full."""
+        """Whether it could be written; a training run does not end because a disk is full."""
         try:
             write()
         except (OSError, MemoryError) as error:
@@ -183,5 +183,5 @@ def _removed(path: Path) -> bool:
 
 
 def watched(record: Record) -> float:
-    """What the best epoch is told by."""
+    """What identifies the best epoch."""
     return record.get("val_loss", record["loss"])

@@ -1,4 +1,4 @@
-"""A training with checkpoints: from the newest one, or from the start, in a folder of its own."""
+"""A training run with checkpoints: from the newest one, or from the start, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def identity_of(
     shuffle: bool,
     before: Model | None,
 ) -> dict[str, Any]:
-    """What must be the same for a training to be gone on with, in JSON."""
+    """What must be the same for a training run to be gone on with, in JSON."""
     parts = {
         "network": identify(network),
         "loss": identify(problem.loss),
@@ -67,7 +67,7 @@ def train_kept(
         left = None if resume else what_is_left(checkpoint.folder)
         if left is not None:
             raise ConfigurationError(
-                f"{checkpoint.folder} has {left} of a training: go on with resume=True if it is this one, or "
+                f"{checkpoint.folder} has {left} of a training run: go on with resume=True if it is this one, or "
                 "give another folder."
             )
         found = find_checkpoint(checkpoint.folder) if resume else None

@@ -62,7 +62,7 @@ class FolderLock:
                 owner = _content(file).decode(errors="replace").strip() or "another process"
                 raise FileError(f"{owner} is training in {folder}: wait until it ends, or choose another folder.")
             if not _OWNER.fullmatch(_content(file)):
-                raise FileError(f"{self._path} is no lock of a training: move it away, or choose another folder.")
+                raise FileError(f"{self._path} is no lock of a training run: move it away, or choose another folder.")
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         except BaseException as error:

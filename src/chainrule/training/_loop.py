@@ -33,7 +33,7 @@ _RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which someth
 @dataclass(frozen=True)
 class Plan:
     """What every epoch does: ``order(epoch)`` are its rows in turn, ``measure`` what is read at the end, and
-    ``on_divergence`` what becomes of a training that turns NaN or infinite.
+    ``on_divergence`` what becomes of a training run that turns NaN or infinite.
     """
 
     feed: Feed
@@ -112,7 +112,7 @@ def _give_weights(run: Run, error: BaseException) -> None:
 
 
 def _has_model_of(run: Run, error: BaseException) -> bool:
-    """Whether the error carries this run's weights already; those of another training in a callback are not its."""
+    """Whether the error carries this run's weights already; those of another training run in a callback are not its."""
     return getattr(getattr(error, "model", None), "history", None) is run.history
 
 

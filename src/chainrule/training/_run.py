@@ -1,4 +1,4 @@
-"""A training under way: where it is, and what may be asked of it. It changes; it is gone when ``fit`` returns."""
+"""A training run under way: where it is, and what may be asked of it. It changes; it is gone when ``fit`` returns."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def carrier(backend: Backend) -> Callable[[tuple[np.ndarray, np.ndarray]], Array
 
 @dataclass
 class OnDevice:
-    """A training with the backend's device active; the memory that it took is given back.
+    """A training run with the backend's device active; the memory that it took is given back.
 
     Raises DeviceMemoryError where the memory runs out.
     """
