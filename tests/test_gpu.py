@@ -1,6 +1,6 @@
 """On a real GPU, with CuPy: what a stand-in cannot show. Run with ``pytest -m gpu tests/test_gpu.py``.
 
-The contract suite runs there as well (``-k cupy``). Nothing here has run yet.
+What is in ``contracts`` runs there as well (``-k cupy``). Nothing here has run yet.
 """
 
 from __future__ import annotations

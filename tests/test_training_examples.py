@@ -258,7 +258,7 @@ def test_batch_normalisation_is_of_the_pre_activations():
 
 def test_the_page_on_the_theory_names_tests_and_examples_that_are_there():
     page = (FOLDER.parent / "theory.md").read_text()
-    tests = re.findall(r"`(test_\w+\.py)::(\w+)`", page)
+    tests = re.findall(r"`((?:\w+/)?test_\w+\.py)::(\w+)`", page)
     assert len(tests) > 50
     for file, name in tests:
         assert f"\ndef {name}(" in (Path(__file__).parent / file).read_text(), f"{file}::{name}"

@@ -1,0 +1,232 @@
+"""Each layer against its formula in training and in prediction, its gradients against the slopes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from completeness import kinds, named
+from conftest import Target, about, central_differences
+from scipy import special
+
+from chainrule import activations as act
+from chainrule import initializers as init
+from chainrule import layers
+from chainrule._backend import select as backend
+from chainrule._errors import ConfigurationError
+from chainrule._random import Key, keep_mask, uniform
+
+HOST = backend("numpy", dtype="float64")
+
+
+class Law(NamedTuple):
+    """A layer of ``n_in`` inputs and what it does in training, in prediction, and to its buffers, again.
+
+    p and q are its parameters and buffers; r is the random array of ``noise``.
+    """
+
+    layer: layers.Layer
+    n_in: int
+    train: Callable[[Any, np.ndarray, Any], np.ndarray]
+    predict: Callable[[Any, Any, np.ndarray], np.ndarray]
+    running: Callable[[Any, np.ndarray], Any] = lambda q, x: q
+    noise: Callable[[Key, int, int], Any] = lambda key, rows, columns: None
+
+
+def standard(x: np.ndarray, axis: int) -> np.ndarray:
+    return (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+
+
+LAYERS = {
+    "dense": Law(layers.Dense(4, 2), 4, lambda p, x, r: x @ p[0] + p[1], lambda p, q, x: x @ p[0] + p[1]),
+    "dense, no bias": Law(layers.Dense(4, 5, bias=False), 4, lambda p, x, r: x @ p[0], lambda p, q, x: x @ p[0]),
+    "batch norm": Law(
+        layers.BatchNorm(4),
+        4,
+        lambda p, x, r: p[0] * standard(x, -2) + p[1],
+        lambda p, q, x: p[0] * (x - q[0]) / np.sqrt(q[1] + 1e-5) + p[1],
+        running=lambda q, x: (
+            0.9 * q[0] + 0.1 * x.mean(-2, keepdims=True),
+            0.9 * q[1] + 0.1 * x.var(-2, ddof=1, keepdims=True),
+        ),
+    ),
+    "layer norm": Law(
+        layers.LayerNorm(4),
+        4,
+        lambda p, x, r: p[0] * standard(x, -1) + p[1],
+        lambda p, q, x: p[0] * standard(x, -1) + p[1],
+    ),
+    "dropout": Law(
+        layers.Dropout(0.25),
+        6,
+        lambda p, x, r: np.where(r, x / 0.75, 0.0),
+        lambda p, q, x: x,
+        noise=lambda key, rows, columns: keep_mask(HOST, key, rows, columns, 0.25),
+    ),
+    "dropout of nothing": Law(layers.Dropout(0.0), 6, lambda p, x, r: x, lambda p, q, x: x),
+    "randomized leaky relu": Law(
+        layers.RandomizedLeakyReLU(0.125, 0.5),
+        6,
+        lambda p, x, r: np.where(x > 0, x, x * (0.125 + 0.375 * r)),
+        lambda p, q, x: np.where(x > 0, x, x * 0.3125),
+        noise=lambda key, rows, columns: uniform(HOST, key, rows, columns),
+    ),
+    "activate": Law(layers.Activate(act.Tanh()), 4, lambda p, x, r: np.tanh(x), lambda p, q, x: np.tanh(x)),
+    "softmax": Law(layers.Softmax(), 4, lambda p, x, r: special.softmax(x, -1), lambda p, q, x: special.softmax(x, -1)),
+}
+ROWS = 5
+
+
+class Case(NamedTuple):
+    """What a layer is tried on, in NumPy."""
+
+    p: tuple[np.ndarray, ...]
+    q: tuple[np.ndarray, ...]
+    x: np.ndarray
+    dy: np.ndarray
+    k0: np.ndarray
+    k1: np.ndarray
+
+
+def case_of(law: Law, rows: int, lead: tuple[int, ...] = ()) -> Case:
+    rng = np.random.default_rng(7)
+    p = tuple(rng.normal(1.0, 0.5, (*lead, *parameter.shape)) for parameter in law.layer.parameters())
+    q = tuple(rng.uniform(0.5, 2.0, (*lead, *buffer.shape)) for buffer in law.layer.buffers())
+    x = rng.normal(0.3, 1.0, (*lead, rows, law.n_in))
+    dy = rng.normal(size=(*lead, rows, law.layer.width(law.n_in)))
+    k0, k1 = rng.integers(-(2**31), 2**31, (2, *lead, 1, 1))
+    return Case(p, q, x, dy, k0, k1)
+
+
+def placed(target: Target, case: Case) -> tuple[Any, ...]:
+    p, q, *rest = case
+    return (*([target.array(a) for a in group] for group in (p, q)), *map(target.array, rest))
+
+
+def passes(target: Target, layer: layers.Layer) -> Callable[..., Any]:
+    """(y, buffers after, gradients, dx, prediction)."""
+
+    def run(p: Any, q: Any, x: Any, dy: Any, k0: Any, k1: Any) -> Any:
+        b = target.backend
+        y, residual, after = layer.forward(b, tuple(p), tuple(q), x, Key(k0, k1))
+        gradients = layer.gradients(b, residual, dy)
+        return y, after, gradients, layer.pullback(b, tuple(p), residual, dy, gradients), layer.apply(b, p, q, x)
+
+    return run
+
+
+def key_of(case: Case) -> Key:
+    return Key(case.k0.astype(np.int32), case.k1.astype(np.int32))
+
+
+@functools.cache
+def passed(target: Target) -> dict[str, Any]:
+    """The passes of each layer over one batch."""
+
+    def every(cases: dict[str, Any]) -> Any:
+        return {name: passes(target, LAYERS[name].layer)(*case) for name, case in cases.items()}
+
+    return target.run(every, {name: placed(target, case_of(law, ROWS)) for name, law in LAYERS.items()})
+
+
+def noise_of(law: Law, case: Case) -> Any:
+    return law.noise(key_of(case), ROWS, law.n_in)
+
+
+def test_the_table_of_layers_is_complete() -> None:
+    assert named(*(law.layer for law in LAYERS.values())) == kinds(layers, "forward", "apply", "gradients", "pullback")
+    assert all(isinstance(law.layer, layers.Layer) for law in LAYERS.values())
+
+
+def test_training_and_prediction_are_the_layers_formulas(target: Target) -> None:
+    exact = {"rtol": 20 * target.eps, "atol": 20 * target.eps}
+    for name, (y, after, _, _, prediction) in passed(target).items():
+        with about(name):
+            law = LAYERS[name]
+            case = case_of(law, ROWS)
+            target.check(y, law.train(case.p, case.x, noise_of(law, case)), **exact)
+            target.check(prediction, law.predict(case.p, case.q, case.x), **exact)
+            for got, want in zip(after, law.running(case.q, case.x), strict=True):
+                target.check(got, want, **exact)
+
+
+def test_gradients_and_pullback_are_the_slopes_of_the_layers_formulas(target: Target) -> None:
+    # Central differences are good to 1e-9; 100 eps is what the sums and the divisions of a normalisation round to.
+    near = {"rtol": max(100 * target.eps, 1e-8), "atol": max(100 * target.eps, 1e-8)}
+    for name, (_, _, gradients, dx, _) in passed(target).items():
+        with about(name):
+            law = LAYERS[name]
+            case = case_of(law, ROWS)
+
+            def cost(x: np.ndarray, *p: np.ndarray, law: Law = law, case: Case = case) -> Any:
+                return np.sum(case.dy * law.train(p, x, noise_of(law, case)))
+
+            slopes = [
+                central_differences(lambda a, i=i, pieces=pieces: cost(*pieces[:i], a, *pieces[i + 1 :]), pieces[i])
+                for pieces in [(case.x, *case.p)]
+                for i in range(len(pieces))
+            ]
+            for got, want in zip((dx, *gradients), slopes, strict=True):
+                target.check(got, want, **near)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared x", "own x"])
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
+def test_a_stack_is_its_networks_one_by_one(target: Target, name: str, shared: bool) -> None:
+    k = rows = 3  # equal, so that a sum over the wrong one of the two has the right shape
+    law = LAYERS[name]
+    case = case_of(law, rows, (k,))
+    if shared:  # as for a network's first layer: one batch, k networks
+        case = case._replace(x=case.x[0])
+    runs = passes(target, law.layer)
+    y, after, gradients, dx, prediction = runs(*placed(target, case))
+    for i in range(k):
+        p, q, x, *rest = (a if isinstance(a, np.ndarray) else tuple(piece[i] for piece in a) for a in case)
+        one = Case(p, q, x if shared else x[i], *(a[i] for a in rest))
+        alone = runs(*placed(target, one))
+        for got, want in zip((dx, *gradients), (alone[3], *alone[2]), strict=True):
+            np.testing.assert_allclose(target.host(got)[i], target.host(want), rtol=8 * target.eps, atol=8 * target.eps)
+        for got, want in zip((y, prediction, *after), (alone[0], alone[4], *alone[1]), strict=True):
+            stacked = target.host(got)
+            member = (
+                stacked[i] if stacked.ndim == 3 else stacked
+            )  # shared x, no parameters, no mask: one answer for all
+            np.testing.assert_allclose(member, target.host(want), rtol=8 * target.eps, atol=8 * target.eps)
+
+
+@pytest.mark.parametrize("name", [name for name, law in LAYERS.items() if isinstance(law.layer, layers.Dense)])
+def test_layers_name_their_parameters_in_the_order_they_take_them(name: str) -> None:
+    layer = LAYERS[name].layer
+    assert [p.name for p in layer.parameters()] == ["W", "b"][: 1 + layer.bias]
+    assert [p.decays for p in layer.parameters()] == [True, False][: 1 + layer.bias]
+
+
+@pytest.mark.parametrize("layer", [layers.BatchNorm(4), layers.LayerNorm(4)], ids=lambda layer: type(layer).__name__)
+def test_scales_and_shifts_start_as_the_identity_and_do_not_decay(layer: Any) -> None:
+    gamma, beta = layer.parameters()
+    assert (gamma.name, gamma.initializer, gamma.decays) == ("gamma", init.Constant(1.0), False)
+    assert (beta.name, beta.initializer, beta.decays) == ("beta", init.Constant(0.0), False)
+
+
+def test_batch_norm_refuses_a_batch_of_one_row() -> None:
+    law = LAYERS["batch norm"]
+    case = case_of(law, 1)
+    with pytest.raises(ConfigurationError, match="one row"):
+        law.layer.forward(HOST, case.p, case.q, case.x, key_of(case))
+
+
+@pytest.mark.parametrize("name", ["dense", "batch norm", "layer norm"])
+def test_a_layer_refuses_inputs_that_do_not_fit(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="needs 4 inputs, got 3"):
+        LAYERS[name].layer.width(3)
+
+
+def test_dropout_keeps_the_mean_of_the_rounded_rate() -> None:
+    """A rate that is no multiple of 1/65536 is rounded, and what is kept is scaled by the rounded rate."""
+    case = case_of(LAYERS["dropout"], ROWS)
+    y = layers.Dropout(0.3).forward(HOST, (), (), np.ones((ROWS, 6)), key_of(case))[0]
+    assert set(np.unique(y)) == {0.0, 65536 / (65536 - 19661)}
