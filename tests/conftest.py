@@ -1,6 +1,6 @@
-"""The targets: array libraries, devices and ways of running that between them catch what plain NumPy forgives.
+"""The platforms: array libraries, devices and ways of running that between them catch what plain NumPy forgives.
 
-A test that asks for ``target`` runs on all of them; one that compares several opens them with ``open_target``. A
+A test that asks for ``platform`` runs on all of them; one that compares several opens them with ``open_platform``. A
 library that is missing is a skip with its reason, and a failure where CHAINRULE_REQUIRE names it ("torch,jax,
 array-api-strict").
 """
@@ -37,7 +37,7 @@ REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE"
 
 @dataclass(frozen=True)
 class Spec:
-    """A target in words; nothing is imported until it is opened."""
+    """A platform in words; nothing is imported until it is opened."""
 
     id: str
     library: str
@@ -66,8 +66,8 @@ SPECS = (
 
 
 @dataclass(frozen=True)
-class Target:
-    """An open target."""
+class Platform:
+    """An open platform."""
 
     spec: Spec
     backend: Backend = field(hash=False)  # CuPy's devices do not hash
@@ -78,7 +78,7 @@ class Target:
         return float(np.finfo(self.spec.dtype).eps)
 
     def array(self, x: Any, dtype: Any = None) -> Any:
-        """``x`` on the target, in its float dtype (integers in int32); not writeable on the read-only targets."""
+        """``x`` on the platform, in its float dtype (integers in int32); not writeable on the read-only platforms."""
         x = np.array(x)
         if dtype is None and x.dtype.kind in "iu":
             dtype = self.backend.xp.int32
@@ -88,11 +88,11 @@ class Target:
         return made
 
     def owned(self, x: Any) -> Any:
-        """``x`` on the target, to be donated."""
+        """``x`` on the platform, to be donated."""
         return self.backend.asarray(np.array(x))
 
     def compile(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """``f`` as the target runs it. No fallback: what cannot be compiled fails."""
+        """``f`` as the platform runs it. No fallback: what cannot be compiled fails."""
         if self.spec.mode == "jit":
             return importlib.import_module("jax").jit(f)
         if self.spec.mode == "dynamo":
@@ -102,7 +102,7 @@ class Target:
         return f
 
     def run(self, f: Callable[..., Any], *arguments: Any) -> Any:
-        """``f(*arguments)`` as the target runs it."""
+        """``f(*arguments)`` as the platform runs it."""
         return self.compile(f)(*arguments)
 
     def compile_step(self, make: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
@@ -118,7 +118,7 @@ class Target:
         return np.array(self.backend.to_numpy(x))
 
     def check(self, got: Any, want: Any, rtol: float = 0.0, atol: float = 0.0, dtype: str | None = None) -> None:
-        """Library, device, dtype (the target's, unless told) and shape first, then the values."""
+        """Library, device, dtype (the platform's, unless told) and shape first, then the values."""
         library, want = self.backend.library, np.asarray(want)
         assert library.owns(got), f"a {type(got)} is not an array of {self.backend}"
         assert library.device_of(got) == self.backend.device
@@ -157,14 +157,14 @@ def about(name: str) -> Iterator[None]:
 
 
 @pytest.fixture(params=[pytest.param(spec.id, marks=[pytest.mark.gpu] * (spec.id == "cupy")) for spec in SPECS])
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
     with _opened(_spec(request.param)) as opened:
         yield opened
 
 
 @pytest.fixture
-def open_target() -> Iterator[Callable[..., Target]]:
-    """``open_target("torch", dtype="float64")``; each stays open until the test ends."""
+def open_platform() -> Iterator[Callable[..., Platform]]:
+    """``open_platform("torch", dtype="float64")``; each stays open until the test ends."""
     with ExitStack() as stack:
         yield lambda name, **changes: stack.enter_context(_opened(replace(_spec(name), **changes)))
 
@@ -174,7 +174,7 @@ def _spec(id: str) -> Spec:
 
 
 @contextmanager
-def _opened(spec: Spec) -> Iterator[Target]:
+def _opened(spec: Spec) -> Iterator[Platform]:
     with ExitStack() as stack:
         if spec.library == "array-api-strict":
             stack.enter_context(_nothing_beyond_the_standard())
@@ -191,14 +191,14 @@ def _opened(spec: Spec) -> Iterator[Target]:
         if spec.kernels == "fast":
             find_library("numba")
         stack.enter_context(made.active())
-        yield Target(spec, made if spec.kernels == "none" else with_providers(made, fast=spec.kernels == "fast"))
+        yield Platform(spec, made if spec.kernels == "none" else equip(made, fast=spec.kernels == "fast"))
 
 
 @contextmanager
 def cupy_stand_in() -> Iterator[Any]:
     """``import cupy`` gives tests/stand_in/cupy, which computes with NumPy; a skip where there is a real CuPy."""
     if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
-        pytest.skip("a real CuPy is installed: its own target runs")
+        pytest.skip("a real CuPy is installed: its own platform runs")
     with pytest.MonkeyPatch.context() as patch:
         for name, module in _stand_in_modules().items():
             patch.setitem(sys.modules, name, module)

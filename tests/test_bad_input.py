@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule._backend import LIBRARIES
@@ -210,9 +210,9 @@ LIBRARY_SIZES = [(id, size) for id in ("numpy", "torch", "jax-jit", "strictest-f
 
 @pytest.mark.parametrize(("id", "size"), NUMPY_SIZES + LIBRARY_SIZES)
 def test_weights_whose_sums_leave_the_dtype_are_refused(
-    id: str, size: float, open_target: Callable[..., Target]
+    id: str, size: float, open_platform: Callable[..., Platform]
 ) -> None:
-    place = open_target(id).array
+    place = open_platform(id).array
     x, y, weight = place(X), place(Y), place(np.full(20, size))
     says = r"sample_weight must sum to 1e-19 to 2e\+19 in float32, got 20 weights up to .*: divide them by their mean"
     model = fit(x, y)
@@ -236,8 +236,8 @@ def test_weights_of_any_size_that_is_taken_give_the_same_model() -> None:
 
 @pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile", "poisson"])
-def test_targets_too_large_to_be_squared_are_named(id: str, loss: str, open_target: Callable[..., Target]) -> None:
-    place = open_target(id).array
+def test_targets_too_large_to_be_squared_are_named(id: str, loss: str, open_platform: Callable[..., Platform]) -> None:
+    place = open_platform(id).array
     x, y, large = place(X), place(np.abs(Y)), place(1e30 * np.abs(Y))
     reach = f"{1e30 * np.abs(Y).max():.3g}".replace("+", r"\+")
     says = (
@@ -257,9 +257,9 @@ def test_targets_too_large_beside_their_weights_or_for_float64_are_named() -> No
 
 
 @pytest.mark.parametrize("id", ["torch", "jax-jit", "strictest-float32"])
-def test_the_checks_see_any_library_and_device(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    place = target.array
+def test_the_checks_see_any_library_and_device(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    place = platform.array
     bad = put(X, np.nan, 3, 7), put(Y, np.inf, 4), put(np.ones(20), -1.0, 5)
     for data, says in (
         ((place(bad[0]), place(Y)), r"X holds NaN .* in 2 of 20 rows \(3, 7\)"),
@@ -267,15 +267,15 @@ def test_the_checks_see_any_library_and_device(id: str, open_target: Callable[..
         ((place(X), place(Y), place(bad[2])), r"sample_weight must be >= 0 .* from -1 to 1"),
     ):
         check(Case(lambda data=data: fit(*data[:2], sample_weight=(*data, None)[2]), cr.DataError, says))
-    labels = target.backend.asarray(LABELS + 1, target.backend.xp.int32)
+    labels = platform.backend.asarray(LABELS + 1, platform.backend.xp.int32)
     check(Case(lambda: classify(place(X), labels), cr.DataError, r"got 3 in row 2 \(6 rows in all\)"))
     check(Case(lambda: classify(place(X), place(LABELS * 1.0)), cr.DTypeError, r"got dtype .*float32: use"))
 
 
 @pytest.mark.parametrize("id", ["torch", "jax-jit", "strictest-float32"])
-def test_mixed_libraries_are_refused(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    here, library = target.array, target.backend.name
+def test_mixed_libraries_are_refused(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    here, library = platform.array, platform.backend.name
     says = rf"X, y and sample_weight must lie in one library and on one device, got {library} on .* and numpy on cpu"
     check(Case(lambda: fit(here(X), Y), cr.DataError, says))
     check(Case(lambda: fit(here(X), here(Y), sample_weight=np.ones(20)), cr.DataError, says))
@@ -328,8 +328,8 @@ def test_labels_of_a_float_dtype_are_refused(dtype: str) -> None:
     check(Case(lambda: classify(torch.tensor(X), labels), cr.DTypeError, says))
 
 
-def test_mixed_devices_are_refused(open_target: Callable[..., Target]) -> None:
-    near, far = open_target("strictest-float32"), open_target("strictest-float32", device="device2")
+def test_mixed_devices_are_refused(open_platform: Callable[..., Platform]) -> None:
+    near, far = open_platform("strictest-float32"), open_platform("strictest-float32", device="device2")
     says = r"in one library and on one device, got array-api-strict on .*device1.* and array-api-strict on .*device2"
     check(Case(lambda: fit(near.array(X), far.array(Y)), cr.DataError, says))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule.training import Run, _feed
@@ -164,10 +164,10 @@ def test_a_metric_that_raises_leaves_the_epochs_steps(seen: dict[Any, np.ndarray
 
 @pytest.mark.parametrize("library", ["numpy", "numpy-fast", "torch", "jax-jit"])
 def test_a_step_that_fails_half_way_leaves_the_epochs_start(
-    library: str, open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    library: str, open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    on, error, sees = open_target(library).backend, MemoryError("half way"), Sees()
-    step, calls = _feed.DeviceFeed.step, iter(range(1000))
+    on, error, sees = open_platform(library).backend, MemoryError("half way"), Sees()
+    step, calls = _feed.Resident.step, iter(range(1000))
 
     def fails(self: Any, state: Any, rows: int) -> Any:
         if next(calls) == 5 * 2 + 3:
@@ -269,10 +269,10 @@ def test_an_error_that_takes_no_attribute_passes_as_it_is(
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit", "cupy-stand-in"])
 def test_an_error_that_takes_no_attribute_passes_every_library(
-    library: str, open_target: Callable[..., Target]
+    library: str, open_platform: Callable[..., Platform]
 ) -> None:
     at = At("on_step_end", FrozenError())
-    the_very_one(at.error, lambda: fit(at, backend=open_target(library).backend, deterministic=True))
+    the_very_one(at.error, lambda: fit(at, backend=open_platform(library).backend, deterministic=True))
 
 
 def test_an_error_that_takes_no_attribute_passes_from_every_place() -> None:

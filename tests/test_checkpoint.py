@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule import serialization
@@ -104,9 +104,9 @@ def assert_same(got: cr.Model, want: cr.Model) -> None:
 @pytest.mark.parametrize("every", [1, 3, "0 s"])
 @pytest.mark.parametrize("library", ["numpy", "numpy-fast", "torch", "jax-jit"])
 def test_a_training_that_died_after_any_step_goes_on_as_if_it_had_not(
-    library: str, every: int | str, tmp_path: Path, open_target: Callable[..., Target]
+    library: str, every: int | str, tmp_path: Path, open_platform: Callable[..., Platform]
 ) -> None:
-    on = open_target(library).backend
+    on = open_platform(library).backend
     want = train(None, backend=on.name)
     assert 5 < len(want.history) < 10, "so that early stopping is part of it"
     places = [(1, 1), (2, 5), (3, 2), (5, 5), (len(want.history), 4)]
@@ -527,7 +527,7 @@ def test_no_state_that_is_not_finite_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit"])
 @pytest.mark.parametrize("place", [(3, 2), (6, 1), (7, 3)])
 def test_what_a_training_recovers_to_outlives_it(
-    place: tuple[int, int], library: str, tmp_path: Path, open_target: Callable[..., Target]
+    place: tuple[int, int], library: str, tmp_path: Path, open_platform: Callable[..., Platform]
 ) -> None:
     class Faster:
         """Makes the fifth epoch and those after it diverge, until the rate was halved often enough."""
@@ -549,7 +549,7 @@ def test_what_a_training_recovers_to_outlives_it(
             callbacks=[Faster(), *more],
             checkpoint=folder,
             resume=resume,
-            backend=open_target(library).backend,
+            backend=open_platform(library).backend,
         )
 
     want = run(None)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, about
+from conftest import Platform, about
 from cuda_on_cpu import HostModule, is_available
 from test_kernels import leaves, rebuilt
 from test_random import KNOWN
@@ -370,9 +370,9 @@ def test_a_batch_is_gathered_from_beyond_two_to_the_31_entries(on: Backend, tmp_
 
 
 @pytest.mark.parametrize("dtype", REAL)
-def test_a_training_with_kernels_goes_as_one_without(dtype: str, open_target: Callable[..., Target]) -> None:
+def test_a_training_with_kernels_goes_as_one_without(dtype: str, open_platform: Callable[..., Platform]) -> None:
     """The stand-in's arrays have CuPy's ways, and a compiled backend all providers."""
-    on = open_target("cupy-stand-in", dtype=dtype).backend
+    on = open_platform("cupy-stand-in", dtype=dtype).backend
     X, y = normal(70, 5), classes(70, 3)
     options: dict[str, Any] = {"batch_size": 16, "epochs": 2, "seed": 3, "loss": "softmax_cross_entropy"}
     network = cr.mlp([5, 9, 8, 3], activation=["relu", "gelu"], dropout=0.2)
@@ -389,13 +389,13 @@ def test_a_training_with_kernels_goes_as_one_without(dtype: str, open_target: Ca
         np.testing.assert_allclose(fused.theta.get(), plain.theta.get(), rtol=0, atol=2000 * eps)
 
 
-def test_a_launch_can_be_captured_and_does_not_wait(open_target: Callable[..., Target]) -> None:
-    target = open_target("cupy-stand-in")
-    on, cupy = _kernels.with_providers(replace(target.backend, compiled=True)), sys.modules["cupy"]
+def test_a_launch_can_be_captured_and_does_not_wait(open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform("cupy-stand-in")
+    on, cupy = _kernels.equip(replace(platform.backend, compiled=True)), sys.modules["cupy"]
     stream = cupy.cuda.Stream(non_blocking=True)
     for operation in CASES:
         case = tuples(CASES[operation][0])
-        arguments = rebuilt(case, iter([target.array(x) for x in arrays_of(case)]))
+        arguments = rebuilt(case, iter([platform.array(x) for x in arrays_of(case)]))
         before = cupy.counts["synchronisation"]
         with about(operation.__name__), stream:
             stream.begin_capture()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule._backend import LIBRARIES
@@ -42,8 +42,8 @@ def test_two_processes_with_two_threads_train_the_same_network(library: str, mon
     assert len(seen) == 1
 
 
-def test_torchs_switch_is_on_while_it_trains_and_put_back(open_target: Callable[..., Target]) -> None:
-    on, torch = open_target("torch").backend, find_library("torch")
+def test_torchs_switch_is_on_while_it_trains_and_put_back(open_platform: Callable[..., Platform]) -> None:
+    on, torch = open_platform("torch").backend, find_library("torch")
 
     class Looks:
         def on_step_end(self, run: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Platform
 
 import chainrule as cr
 from chainrule.data import Batch
@@ -23,16 +23,16 @@ X = RNG.normal(size=(24, 3)).astype("float32")
 Y = (X @ np.asarray([1.0, -2.0, 0.5])).astype("float32")
 
 
-def diverge(target: Target, network: cr.Sequential, x: Any, y: Any, **options: Any) -> cr.DivergenceError:
-    usual = {"loss": "squared_error", "batch_size": 8, "epochs": 40, "backend": target.backend}
+def diverge(platform: Platform, network: cr.Sequential, x: Any, y: Any, **options: Any) -> cr.DivergenceError:
+    usual = {"loss": "squared_error", "batch_size": 8, "epochs": 40, "backend": platform.backend}
     with pytest.raises(cr.DivergenceError) as caught:
-        cr.fit(network, target.array(x), target.array(y), **{**usual, **options})
+        cr.fit(network, platform.array(x), platform.array(y), **{**usual, **options})
     error = caught.value
     assert isinstance(error, FloatingPointError)
     assert "\n" not in str(error)
     assert f"in epoch {error.epoch}, step {error.step} of " in str(error)
     assert f"came from {error.layer};" in str(error)
-    assert np.isfinite(target.host(error.model.theta)).all()
+    assert np.isfinite(platform.host(error.model.theta)).all()
     return error
 
 
@@ -53,31 +53,31 @@ BOOM = cr.Activation(lambda xp, z: xp.where(z > 6.5, z * float("nan"), z), lambd
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_the_epoch_step_and_layer_of_the_first_nan_are_named(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    net = cr.Sequential(cr.Dense(1, 1, weight_init="zeros"), BOOM)
+def test_the_epoch_step_and_layer_of_the_first_nan_are_named(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    net = cr.Sequential(cr.Dense(1, 1, weights="zeros"), BOOM)
     ones = np.ones((24, 1))
-    error = diverge(target, net, ones, ones, loss=UPHILL, optimizer=cr.SGD(0.5))
+    error = diverge(platform, net, ones, ones, loss=UPHILL, optimizer=cr.SGD(0.5))
     assert (error.epoch, error.step, error.layer) == (3, 2, "layer 2 (boom)")
-    assert target.host(error.model.theta).tolist() == [3.5, 3.5]
+    assert platform.host(error.model.theta).tolist() == [3.5, 3.5]
     assert error.model.history["epoch"] == [1, 2]
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_the_models_weights_are_those_just_before_the_bad_step(id: str, open_target: Callable[..., Target]) -> None:
-    target, every = open_target(id), EveryStep()
+def test_the_models_weights_are_those_just_before_the_bad_step(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform, every = open_platform(id), EveryStep()
     dropout = 0.0 if id == "jax-jit" else 0.25  # replayed op by op, the cipher costs JAX seconds
     net = cr.mlp([3, 8, 1], activation="tanh", dropout=dropout)
-    error = diverge(target, net, X, Y, optimizer=cr.SGD(40.0), callbacks=[every])
+    error = diverge(platform, net, X, Y, optimizer=cr.SGD(40.0), callbacks=[every])
     before = (error.epoch, error.step - 1) if error.step > 1 else (error.epoch - 1, 3)
-    np.testing.assert_allclose(target.host(error.model.theta), target.host(every.after[before]), rtol=1e-5)
+    np.testing.assert_allclose(platform.host(error.model.theta), platform.host(every.after[before]), rtol=1e-5)
     assert (error.epoch, error.step) > (1, 1)
 
 
-def test_every_library_names_the_same_step(open_target: Callable[..., Target]) -> None:
+def test_every_library_names_the_same_step(open_platform: Callable[..., Platform]) -> None:
     found = set()
     for id in LIBRARY_TARGETS:
-        error = diverge(open_target(id), cr.mlp([3, 8, 1]), 100 * X, Y, optimizer=cr.SGD(0.1))
+        error = diverge(open_platform(id), cr.mlp([3, 8, 1]), 100 * X, Y, optimizer=cr.SGD(0.1))
         found.add((error.epoch, error.step, error.layer))
     assert len(found) == 1
 
@@ -106,50 +106,53 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
-def test_the_cause_comes_with_its_number_and_its_remedy(cause: Cause, open_target: Callable[..., Target]) -> None:
-    net = cr.Sequential(cr.Dense(1, 1, weight_init=cr.Constant(cause.w)))
+def test_the_cause_comes_with_its_number_and_its_remedy(cause: Cause, open_platform: Callable[..., Platform]) -> None:
+    net = cr.Sequential(cr.Dense(1, 1, weights=cr.Constant(cause.w)))
     x, y = np.full((8, 1), cause.x), np.zeros((8, 1))
-    error = diverge(open_target("strictest-float32"), net, x, y, optimizer=cr.SGD(cause.rate))
+    error = diverge(open_platform("strictest-float32"), net, x, y, optimizer=cr.SGD(cause.rate))
     assert (error.epoch, error.step, error.layer) == (1, 1, cause.layer)
     assert re.search(cause.says, str(error)), str(error)
     assert error.model.theta.shape == (2,)
 
 
-def test_scaled_inputs_are_told_to_lower_the_rate_or_clip(open_target: Callable[..., Target]) -> None:
-    error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0))
+def test_scaled_inputs_are_told_to_lower_the_rate_or_clip(open_platform: Callable[..., Platform]) -> None:
+    error = diverge(open_platform("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0))
     assert "lower the learning rate or clip the gradient (clip=cr.ClipNorm(1.0))" in str(error)
     cr.fit(cr.mlp([3, 8, 1]), X, Y, loss="squared_error", optimizer=cr.SGD(0.01), clip=cr.ClipNorm(1.0))  # as told
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_large_targets_are_told_to_be_scaled(id: str, open_target: Callable[..., Target]) -> None:
-    target, says = open_target(id), r"targets reach [0-9.]+e\+05: scale y to mean 0 and standard deviation 1"
-    error = diverge(target, cr.mlp([3, 8, 1]), X, 1e5 * Y, optimizer=cr.SGD(0.5))
+def test_large_targets_are_told_to_be_scaled(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform, says = open_platform(id), r"targets reach [0-9.]+e\+05: scale y to mean 0 and standard deviation 1"
+    error = diverge(platform, cr.mlp([3, 8, 1]), X, 1e5 * Y, optimizer=cr.SGD(0.5))
     assert re.search("; its [^;]*, and " + says, str(error)), str(error)
-    error = diverge(target, cr.mlp([3, 8, 1]), 100 * X, 1e5 * Y, optimizer=cr.SGD(0.1))
+    error = diverge(platform, cr.mlp([3, 8, 1]), 100 * X, 1e5 * Y, optimizer=cr.SGD(0.1))
     assert re.search(r"inputs reach [0-9.]+ and targets reach .*: scale X and y to mean 0", str(error)), str(error)
 
 
-def test_counts_are_not_told_to_be_scaled(open_target: Callable[..., Target]) -> None:
-    error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, 1e4 + Y, loss="poisson", optimizer=cr.SGD(0.5))
+def test_counts_are_not_told_to_be_scaled(open_platform: Callable[..., Platform]) -> None:
+    error = diverge(open_platform("numpy"), cr.mlp([3, 8, 1]), X, 1e4 + Y, loss="poisson", optimizer=cr.SGD(0.5))
     assert "lower the learning rate" in str(error)
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_a_sum_over_the_epoch_that_overflows_is_named(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    batch = target.array(X[:8]), target.array(np.full(8, 4e18))  # 8 (4e18)^2 / 2 = 6.4e37; six of them are too many
+def test_a_sum_over_the_epoch_that_overflows_is_named(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    batch = platform.array(X[:8]), platform.array(np.full(8, 4e18))  # 8 (4e18)^2 / 2 = 6.4e37; six of them are too many
     with pytest.raises(cr.DivergenceError) as caught:
-        cr.fit(cr.mlp([3, 1]), [batch] * 8, loss="squared_error", backend=target.backend)
+        cr.fit(cr.mlp([3, 1]), [batch] * 8, loss="squared_error", backend=platform.backend)
     says = (
         r"step 6 of 8: .* from the loss \(SquaredError\); its sum over the epoch overflowed, and targets reach 4e\+18"
     )
     assert re.search(says, str(caught.value)), str(caught.value)
 
 
-def test_nothing_is_read_inside_a_step(open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    target, reads = open_target("strictest-float32"), []  # which also fails at float(), bool() and int() of an array
-    library: Any = target.backend.library
+def test_nothing_is_read_inside_a_step(open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch) -> None:
+    platform, reads = (
+        open_platform("strictest-float32"),
+        [],
+    )  # which also fails at float(), bool() and int() of an array
+    library: Any = platform.backend.library
     original = library.to_numpy
     monkeypatch.setattr(library, "to_numpy", lambda x: [reads.append(1), original(x)][1])
     during: list[int] = []
@@ -160,39 +163,41 @@ def test_nothing_is_read_inside_a_step(open_target: Callable[..., Target], monke
                 reads.clear()
             during.append(len(reads))
 
-    error = diverge(target, cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[Count()])
+    error = diverge(platform, cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[Count()])
     assert during == [0] * (3 * error.epoch)
 
 
-def test_a_metric_that_cannot_read_nan_does_not_hide_the_divergence(open_target: Callable[..., Target]) -> None:
+def test_a_metric_that_cannot_read_nan_does_not_hide_the_divergence(open_platform: Callable[..., Platform]) -> None:
     def strict(y: np.ndarray, answers: np.ndarray) -> float:
         if not np.isfinite(answers).all():
             raise ValueError("Input contains NaN.")  # as scikit-learn's do
         return 0.0
 
-    diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), metrics=[strict], validation=(X, Y))
+    diverge(
+        open_platform("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), metrics=[strict], validation=(X, Y)
+    )
 
 
-def test_running_statistics_that_overflow_are_found(open_target: Callable[..., Target]) -> None:
+def test_running_statistics_that_overflow_are_found(open_platform: Callable[..., Platform]) -> None:
     # The variance of 1e20 overflows float32; x' is then 0 everywhere, and theta stays finite.
     net = cr.Sequential(cr.Dense(3, 4, bias=False), cr.BatchNorm(4), cr.Dense(4, 1))
-    error = diverge(open_target("numpy"), net, 1e20 * X, Y)
+    error = diverge(open_platform("numpy"), net, 1e20 * X, Y)
     assert (error.epoch, error.step, error.layer) == (1, 1, "layer 2 (BatchNorm(4))")
 
 
-def test_callbacks_are_told_of_the_end(open_target: Callable[..., Target]) -> None:
+def test_callbacks_are_told_of_the_end(open_platform: Callable[..., Platform]) -> None:
     ended: list[int] = []
 
     class End:
         def on_train_end(self, run: Run) -> None:
             ended.append(run.epoch)
 
-    error = diverge(open_target("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[End()])
+    error = diverge(open_platform("numpy"), cr.mlp([3, 8, 1]), X, Y, optimizer=cr.SGD(40.0), callbacks=[End()])
     assert ended == [error.epoch]
 
 
-def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_target: Callable[..., Target]) -> None:
-    on = open_target("numpy").backend
+def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_platform: Callable[..., Platform]) -> None:
+    on = open_platform("numpy").backend
     problem = Problem(cr.mlp([3, 4, 1]), cr.SquaredError(), cr.SGD(0.1))
     start = initial_state(on, problem, seed=0)
     theta = np.array(start.theta)
@@ -207,23 +212,25 @@ def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_target: Cal
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_a_training_may_end_with_the_last_good_weights(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    net, ones = cr.Sequential(cr.Dense(1, 1, weight_init="zeros"), BOOM), target.array(np.ones((24, 1)))
+def test_a_training_may_end_with_the_last_good_weights(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    net, ones = cr.Sequential(cr.Dense(1, 1, weights="zeros"), BOOM), platform.array(np.ones((24, 1)))
     settings: dict[str, Any] = {"loss": UPHILL, "optimizer": cr.SGD(0.5), "batch_size": 8, "epochs": 40}
     with pytest.warns(UserWarning, match=r"epoch 3, step 2 of 3: .*\. Training ends with the last good weights\.$"):
-        model = cr.fit(net, ones, ones, on_divergence="stop", backend=target.backend, **settings)
-    assert target.host(model.theta).tolist() == [3.5, 3.5]
+        model = cr.fit(net, ones, ones, on_divergence="stop", backend=platform.backend, **settings)
+    assert platform.host(model.theta).tolist() == [3.5, 3.5]
     assert model.history["epoch"] == [1, 2]
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_a_training_may_recover_at_half_the_rate(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    net, x = cr.mlp([3, 8, 1], activation="linear"), target.array(X)
-    settings: dict[str, Any] = {"loss": "squared_error", "batch_size": 8, "backend": target.backend}
+def test_a_training_may_recover_at_half_the_rate(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    net, x = cr.mlp([3, 8, 1], activation="linear"), platform.array(X)
+    settings: dict[str, Any] = {"loss": "squared_error", "batch_size": 8, "backend": platform.backend}
     with pytest.warns(UserWarning, match="The epoch starts again at half the rate") as caught:
-        model = cr.fit(net, x, target.array(Y), optimizer=cr.SGD(20.0), epochs=30, on_divergence="recover", **settings)
+        model = cr.fit(
+            net, x, platform.array(Y), optimizer=cr.SGD(20.0), epochs=30, on_divergence="recover", **settings
+        )
     assert 2 <= len(caught) <= 10
     assert len(model.history) == 30
     assert model.history["learning_rate"][-1] == 20.0 * 0.5 ** len(caught)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule._backend import library_of
@@ -551,12 +551,12 @@ LIBRARIES = ["numpy", "strictest-float32", "strictest-float64", "torch", "jax-ji
 
 
 @pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest, open_target: Callable[..., Target]) -> Target:
-    return open_target(request.param)
+def library(request: pytest.FixtureRequest, open_platform: Callable[..., Platform]) -> Platform:
+    return open_platform(request.param)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_answers_come_in_the_library_and_on_the_device_of_x(library: Target, problem: str) -> None:
+def test_answers_come_in_the_library_and_on_the_device_of_x(library: Platform, problem: str) -> None:
     name, X, y = PROBLEMS[problem]
     on, atol = library.backend, 3e-5 if library.spec.dtype == "float32" else 1e-9
     given = library.array(X)
@@ -576,7 +576,7 @@ def test_answers_come_in_the_library_and_on_the_device_of_x(library: Target, pro
     assert est.score(given, labels) == pytest.approx(reference.score(X, y), abs=0.02)
 
 
-def test_x_is_never_copied_through_the_host(library: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_x_is_never_copied_through_the_host(library: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     on = library.backend
     if on.name == "numpy":
         pytest.skip("NumPy's arrays are on the host")
@@ -593,7 +593,7 @@ def test_x_is_never_copied_through_the_host(library: Target, monkeypatch: pytest
     est.partial_fit(X, y)
 
 
-def test_numpy_in_and_numpy_out_where_another_backend_trains(library: Target) -> None:
+def test_numpy_in_and_numpy_out_where_another_backend_trains(library: Platform) -> None:
     on = library.backend
     est = cr.MLPClassifier(max_iter=2, random_state=0, backend=on.name, device=on.device_name, dtype=library.spec.dtype)
     est.fit(DIGITS, DIGIT)
@@ -602,7 +602,7 @@ def test_numpy_in_and_numpy_out_where_another_backend_trains(library: Target) ->
         assert isinstance(answer, np.ndarray)
 
 
-def test_a_fitted_estimator_moves(library: Target) -> None:
+def test_a_fitted_estimator_moves(library: Platform) -> None:
     on = library.backend
     est = cr.MLPClassifier(max_iter=3, random_state=0).fit(DIGITS, DIGIT)
     before = est.predict_proba(DIGITS)
@@ -616,15 +616,17 @@ def test_a_fitted_estimator_moves(library: Target) -> None:
     assert library_of(est.coefs_[0]) is on.library
 
 
-def test_lbfgs_runs_on_any_array(library: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lbfgs_runs_on_any_array(library: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chainrule.estimators._lbfgs._BLOCK", 100)  # 330 rows are four blocks
     est = cr.MLPClassifier(solver="lbfgs", max_iter=15, random_state=0).fit(library.array(DIGITS), DIGIT)
     assert library_of(est.coefs_[0]) is library.backend.library
     assert est.score(library.array(DIGITS), DIGIT) > 0.9
 
 
-def test_where_there_is_no_float64_float32_is_used_and_a_warning_says_so(open_target: Callable[..., Target]) -> None:
-    device = open_target("no-float64").backend.device_name
+def test_where_there_is_no_float64_float32_is_used_and_a_warning_says_so(
+    open_platform: Callable[..., Platform],
+) -> None:
+    device = open_platform("no-float64").backend.device_name
     est = cr.MLPRegressor(max_iter=1, backend="array-api-strict", device=device)
     with pytest.warns(UserWarning, match="float32 is used"):
         est.fit(NUMBERS, NUMBER)
@@ -672,8 +674,8 @@ def test_searches_run_on_arrays_of_other_libraries() -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
-def test_sparse_rows_train_the_same_network(backend: str, open_target: Callable[..., Target]) -> None:
-    open_target("torch" if backend == "torch" else "jax-jit" if backend == "jax" else "numpy")
+def test_sparse_rows_train_the_same_network(backend: str, open_platform: Callable[..., Platform]) -> None:
+    open_platform("torch" if backend == "torch" else "jax-jit" if backend == "jax" else "numpy")
     sparse = importlib.import_module("scipy.sparse")
     X = np.where(DIGITS > 0.4, DIGITS, 0.0).astype("f4")
     settings = {"max_iter": 3, "random_state": 0, "early_stopping": True, "backend": backend, "dtype": "float32"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 
@@ -767,7 +767,7 @@ def test_partial_fit_never_trains_on_what_it_holds_out() -> None:
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("library", ["numpy", "jax-jit"])
 def test_partial_fit_goes_on_after_a_call_that_failed(
-    library: str, shuffle: bool, open_target: Callable[..., Target]
+    library: str, shuffle: bool, open_platform: Callable[..., Platform]
 ) -> None:
     class Fails:
         now = False
@@ -776,7 +776,7 @@ def test_partial_fit_goes_on_after_a_call_that_failed(
             if self.now and run.step == 3:
                 raise RuntimeError("the network drive is gone")
 
-    place, fails = open_target(library).array, Fails()
+    place, fails = open_platform(library).array, Fails()
     never, failed = regressor(shuffle=shuffle), regressor(shuffle=shuffle, callbacks=[fails])
     for estimator in (never, failed):
         estimator.partial_fit(place(X), NUMBERS)
@@ -858,16 +858,16 @@ def test_divergence_can_come_from_another_process() -> None:
 
 @pytest.mark.parametrize("id", ["torch", "jax-jit", "strictest-float32"])
 def test_training_runs_where_it_is_told_and_answers_where_it_is_asked(
-    id: str, open_target: Callable[..., Target]
+    id: str, open_platform: Callable[..., Platform]
 ) -> None:
-    target = open_target(id)
-    X32, library = X.astype(np.float32), target.backend.library
+    platform = open_platform(id)
+    X32, library = X.astype(np.float32), platform.backend.library
     want = regressor().fit(X32, NUMBERS)
-    told = regressor(backend=target.spec.library, device=target.spec.device).fit(X32, NUMBERS)
+    told = regressor(backend=platform.spec.library, device=platform.spec.device).fit(X32, NUMBERS)
     assert library.owns(told.coefs_[0])
     assert isinstance(told.predict(X32), np.ndarray)
-    follows = regressor().fit(target.array(X32), NUMBERS)
-    target.check(follows.predict(target.array(X32)), want.predict(X32), rtol=1e-4, atol=1e-5)
+    follows = regressor().fit(platform.array(X32), NUMBERS)
+    platform.check(follows.predict(platform.array(X32)), want.predict(X32), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(told.predict(X32), want.predict(X32), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(follows.to("numpy").predict(X32), want.predict(X32), rtol=1e-4, atol=1e-5)
 

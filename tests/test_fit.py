@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule._backend import LIBRARIES
@@ -87,9 +87,9 @@ def test_a_network_learns(task: Task) -> None:
 # ----------------------------------------------------------------------------------------------------- every library
 
 
-def everything(target: Target, **options: Any) -> tuple[cr.Model, Any]:
-    """A training run with all that fit can do at once, on a target; and predictions in its library."""
-    place = target.array
+def everything(platform: Platform, **options: Any) -> tuple[cr.Model, Any]:
+    """A training with all that fit can do at once, on a platform; and predictions in its library."""
+    place = platform.array
     net = cr.mlp([3, 8, 2], activation="tanh", dropout=0.25, normalization="layer")
     model = cr.fit(
         net,
@@ -104,7 +104,7 @@ def everything(target: Target, **options: Any) -> tuple[cr.Model, Any]:
             "sample_weight": place(np.arange(60) % 3 * 1.0),
             "penalty": cr.Penalty(l2=1e-3),
             "clip": cr.ClipNorm(1.0),
-            "backend": target.backend,
+            "backend": platform.backend,
             **options,
         },
     )
@@ -112,39 +112,39 @@ def everything(target: Target, **options: Any) -> tuple[cr.Model, Any]:
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS[1:])
-def test_the_same_training_on_every_library(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    (want, prediction), (got, answer) = everything(open_target("numpy")), everything(target)
-    target.check(answer, prediction, rtol=1e-5, atol=1e-5)
-    for column in ("loss", "val_loss", "val_r2", "learning_rate"):
+def test_the_same_training_on_every_library(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    (want, prediction), (got, answer) = everything(open_platform("numpy")), everything(platform)
+    platform.check(answer, prediction, rtol=1e-5, atol=1e-5)
+    for column in ("loss", "val_loss", "val_r2", "rate"):
         np.testing.assert_allclose(got.history[column], want.history[column], rtol=1e-5, err_msg=column)
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
-def test_arrays_of_the_user_are_never_written(id: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(id)
-    arrays = [target.owned(np.asarray(a, dtype="float32")) for a in (X, Y, np.ones(60))]
-    before = [target.host(a) for a in arrays]
+def test_arrays_of_the_user_are_never_written(id: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(id)
+    arrays = [platform.owned(np.asarray(a, dtype="float32")) for a in (X, Y, np.ones(60))]
+    before = [platform.host(a) for a in arrays]
     net = cr.mlp([3, 4, 2], normalization="batch")
-    cr.fit(net, *arrays[:2], loss="huber", sample_weight=arrays[2], epochs=2, backend=target.backend)
+    cr.fit(net, *arrays[:2], loss="huber", sample_weight=arrays[2], epochs=2, backend=platform.backend)
     for array, copy in zip(arrays, before, strict=True):
-        np.testing.assert_array_equal(target.host(array), copy)
+        np.testing.assert_array_equal(platform.host(array), copy)
 
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
 def test_one_synchronisation_an_epoch_whatever_the_number_of_steps(
-    id: str, open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch
+    id: str, open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, pulled = open_target(id), []
-    library: Any = LIBRARIES[target.spec.library]
+    platform, pulled = open_platform(id), []
+    library: Any = LIBRARIES[platform.spec.library]
     original = library.to_numpy
     monkeypatch.setattr(library, "to_numpy", lambda x: [pulled.append(x.shape), original(x)][1])
 
     def pulls(epochs: int, batch_size: int) -> list[tuple[int, ...]]:
         pulled.clear()
-        data = target.array(X), target.array(Y)
+        data = platform.array(X), platform.array(Y)
         sizes = {"epochs": epochs, "batch_size": batch_size}
-        cr.fit(linear(), *data, loss="huber", validation=data, backend=target.backend, **sizes)
+        cr.fit(linear(), *data, loss="huber", validation=data, backend=platform.backend, **sizes)
         return list(pulled)
 
     checks = pulls(epochs=1, batch_size=60)[:-1]
@@ -175,9 +175,9 @@ def test_the_library_is_that_of_X_unless_another_is_asked_for() -> None:
 FEW_OPERATIONS = {"loss": "squared_error", "optimizer": cr.SGD(0.1), "epochs": 2}
 
 
-def test_jax_gives_the_same_numbers_uncompiled(open_target: Callable[..., Target]) -> None:
-    target = open_target("jax-jit")
-    data = target.array(X), target.array(Y)
+def test_jax_gives_the_same_numbers_uncompiled(open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform("jax-jit")
+    data = platform.array(X), platform.array(Y)
     compiled = cr.fit(linear(), *data, batch_size=40, **FEW_OPERATIONS)
     eager = cr.fit(linear(), *data, batch_size=40, compile=False, **FEW_OPERATIONS)
     assert compiled.backend.info["compiled"]
@@ -209,14 +209,14 @@ def test_a_failed_torch_compilation_changes_nothing_and_says_so_once(
 
 
 def test_an_activation_that_reads_on_the_host_trains_uncompiled_on_jax_and_says_so_once(
-    open_target: Callable[..., Target],
+    open_platform: Callable[..., Platform],
 ) -> None:
-    target = open_target("jax-jit")
+    platform = open_platform("jax-jit")
     host_read = cr.Activation(lambda xp, z: z * float(z.shape[0] + 0 * z[0, 0]), lambda xp, z: z * 0.0 + z.shape[0])
     net = cr.Sequential(cr.Dense(3, 2), host_read)
     options = {**FEW_OPERATIONS, "optimizer": cr.SGD(1e-4), "batch_size": BATCHES["a short last batch"]}
     with pytest.warns(RuntimeWarning, match=r"jax\.jit failed, the step runs uncompiled: ") as seen:
-        got = cr.fit(net, target.array(X), target.array(Y), **options)
+        got = cr.fit(net, platform.array(X), platform.array(Y), **options)
     np.testing.assert_allclose(got.history["loss"], cr.fit(net, X, Y, **options).history["loss"], rtol=1e-6)
     assert len(seen) == 1
 
@@ -259,12 +259,12 @@ def test_another_loss_than_the_models_own_is_refused() -> None:
         cr.fit(model, X, Y, loss="huber")
 
 
-def test_a_model_moves_to_another_library_to_be_trained_further(open_target: Callable[..., Target]) -> None:
+def test_a_model_moves_to_another_library_to_be_trained_further(open_platform: Callable[..., Platform]) -> None:
     model = cr.fit(linear(), X, Y, loss="squared_error", epochs=1)
     for id in LIBRARY_TARGETS:
-        target = open_target(id)
-        further = cr.fit(model, X, Y, epochs=1, backend=target.backend)
-        target.check(further.theta, cr.fit(model, X, Y, epochs=1).theta, rtol=1e-5, atol=1e-6)
+        platform = open_platform(id)
+        further = cr.fit(model, X, Y, epochs=1, backend=platform.backend)
+        platform.check(further.theta, cr.fit(model, X, Y, epochs=1).theta, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_trained_further_keeps_its_library_and_dtype_whatever_else_is_asked_for() -> None:
@@ -397,9 +397,9 @@ def test_validation_rows_may_have_weights() -> None:
 
 @pytest.mark.parametrize("id", ["numpy", "torch", "strictest-float32"])
 def test_a_metric_of_your_own_gets_numpy_arrays_of_targets_and_answers(
-    id: str, open_target: Callable[..., Target]
+    id: str, open_platform: Callable[..., Platform]
 ) -> None:
-    target = open_target(id)
+    platform = open_platform(id)
 
     def right(y: np.ndarray, answers: np.ndarray) -> float:
         assert isinstance(y, np.ndarray)
@@ -407,8 +407,8 @@ def test_a_metric_of_your_own_gets_numpy_arrays_of_targets_and_answers(
         assert y.shape == answers.shape == (200,)
         return float(np.mean(y == answers))
 
-    data = target.array(MOONS), target.array(SIDE)
-    options = {"loss": "softmax_cross_entropy", "epochs": 2, "backend": target.backend}
+    data = platform.array(MOONS), platform.array(SIDE)
+    options = {"loss": "softmax_cross_entropy", "epochs": 2, "backend": platform.backend}
     model = cr.fit(cr.mlp([2, 2]), *data, validation=data, metrics=["accuracy", right], **options)
     assert model.history["val_right"] == pytest.approx(model.history["val_accuracy"], abs=1e-6)
 

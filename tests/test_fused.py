@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, about
+from conftest import Platform, about
 from cuda_on_cpu import HostModule, is_available
 from test_cuda_kernels import edged, edges_hold
 
@@ -349,9 +349,9 @@ def test_what_a_gpu_would_not_forgive_is_an_error(tested: HostModule) -> None:
         product((1,), (32,), (a, b, c), shared_mem=49153)
 
 
-def test_a_training_with_the_kernel_goes_as_one_without(open_target: Callable[..., Target]) -> None:
+def test_a_training_with_the_kernel_goes_as_one_without(open_platform: Callable[..., Platform]) -> None:
     """In captured graphs, on a device that is not the first, with more shared memory than a kernel has unasked."""
-    on = open_target("cupy-stand-in").backend
+    on = open_platform("cupy-stand-in").backend
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(100, 33)), np.arange(100)
     options: dict[str, Any] = {"batch_size": 32, "epochs": 2, "seed": 3, "optimizer": cr.Adam()}
@@ -365,15 +365,19 @@ def test_a_training_with_the_kernel_goes_as_one_without(open_target: Callable[..
     assert "value_and_gradient" not in alone.backend.info["kernels"]
 
 
-def test_what_nvrtc_says_is_in_the_error(open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    open_target("cupy-stand-in")
+def test_what_nvrtc_says_is_in_the_error(
+    open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_platform("cupy-stand-in")
     monkeypatch.setattr(_cupy_fused, "source", lambda precision: "no kernel")
     with pytest.raises(cr.BackendError, match="NVRTC says"):
         _cupy_fused._kernel(Fused(7, 32, 1, 3, "float32"))
 
 
-def test_the_limit_is_the_current_devices(open_target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
-    open_target("cupy-stand-in")
+def test_the_limit_is_the_current_devices(
+    open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_platform("cupy-stand-in")
     runtime = sys.modules["cupy"].cuda.runtime
     monkeypatch.setattr(_cupy_fused, "_device_limit", cache(_cupy_fused._device_limit.__wrapped__))
     properties = {
@@ -389,9 +393,9 @@ def test_the_limit_is_the_current_devices(open_target: Callable[..., Target], mo
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_target: Callable[..., Target]) -> None:
+def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_platform: Callable[..., Platform]) -> None:
     """Not yet run. A tensor core adds in an order of its own."""
-    open_target("cupy")
+    open_platform("cupy")
     on = replace(cr.backend("cupy", compile=True), precision=precision, kernels=PROVIDERS)
     for sizes, _ in CASES:
         for rows in (1, 65, 257, 10_000):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, about, central_differences, find_library
+from conftest import Platform, about, central_differences, find_library
 
 from chainrule import activations as act
 from chainrule import layers, losses
@@ -114,25 +114,25 @@ def slopes(network: Sequential) -> np.ndarray:
     return np.stack([cost(z(theta + e)) - cost(z(theta - e)) for e in h * np.eye(theta.size)], axis=-1) / (2 * h)
 
 
-def torchs(target: Target, network: Sequential) -> np.ndarray:
+def torchs(platform: Platform, network: Sequential) -> np.ndarray:
     """The same by torch.autograd."""
     torch = find_library("torch")
     theta = torch.tensor(theta_of(network), requires_grad=True)
-    values = costs(target.backend)(output(target.backend, network)(theta))
+    values = costs(platform.backend)(output(platform.backend, network)(theta))
     return np.stack([torch.autograd.grad(value, theta, retain_graph=True)[0].numpy() for value in values])
 
 
-def jaxs(target: Target, network: Sequential) -> np.ndarray:
+def jaxs(platform: Platform, network: Sequential) -> np.ndarray:
     """The same by JAX's reverse mode."""
     jax = find_library("jax")
-    z, cost = output(target.backend, network), compiled_costs(target)
+    z, cost = output(platform.backend, network), compiled_costs(platform)
     return np.asarray(jax.jacrev(lambda theta: cost(z(theta)))(jax.numpy.asarray(theta_of(network))))
 
 
 @functools.cache
-def compiled_costs(target: Target) -> Callable[[Any], Any]:
+def compiled_costs(platform: Platform) -> Callable[[Any], Any]:
     """Compiled once, for all networks have the same outputs."""
-    return target.compile(costs(target.backend))
+    return platform.compile(costs(platform.backend))
 
 
 ORACLES = {"torch": torchs, "jax-jit-float64": jaxs}
@@ -153,10 +153,10 @@ def test_the_tables_name_every_layer_activation_and_loss() -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("oracle", ORACLES)
 def test_backpropagation_is_automatic_differentiation_of_the_forward_pass(
-    oracle: str, layer: str, activation: str, open_target: Callable[..., Target]
+    oracle: str, layer: str, activation: str, open_platform: Callable[..., Platform]
 ) -> None:
     network = network_of(layer, activation)
-    wants = ORACLES[oracle](open_target(oracle, dtype="float64"), network)
+    wants = ORACLES[oracle](open_platform(oracle, dtype="float64"), network)
     for (name, loss), want in zip(LOSSES.items(), wants, strict=True):
         with about(name):
             # Relative to the largest slope: where terms cancel, what is left of each is rounding.
@@ -221,7 +221,7 @@ def test_the_gradient_is_the_mean_of_the_examples_gradients(layer: str) -> None:
     np.testing.assert_allclose(backpropagated(network, loss), weighted, atol=1e-15)
 
 
-def test_a_deep_network_with_everything_in_it(open_target: Callable[..., Target]) -> None:
+def test_a_deep_network_with_everything_in_it(open_platform: Callable[..., Platform]) -> None:
     """Two normalisations, dropout before and after, a softmax inside, shared by all three oracles."""
     network = Sequential(
         layers.Dropout(0.1),
@@ -238,7 +238,7 @@ def test_a_deep_network_with_everything_in_it(open_target: Callable[..., Target]
     ours = np.stack([backpropagated(network, loss) for loss in LOSSES.values()])
     np.testing.assert_allclose(ours, slopes(network), rtol=1e-6, atol=1e-8)
     for oracle, differentiate in ORACLES.items():
-        want = differentiate(open_target(oracle, dtype="float64"), network)
+        want = differentiate(open_platform(oracle, dtype="float64"), network)
         np.testing.assert_allclose(ours, want, rtol=1e-6, atol=1e-13)
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Target, about
+from conftest import Platform, about
 
 from chainrule import _kernels, data, layers, losses, optimizers
 from chainrule._backend import Backend
@@ -80,8 +80,8 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     ],
 }
 PROVIDED = [
-    (target, operation)
-    for target, providers in {"numpy": _numpy.PROVIDERS, "numpy-fast": _numba.PROVIDERS}.items()
+    (platform, operation)
+    for platform, providers in {"numpy": _numpy.PROVIDERS, "numpy-fast": _numba.PROVIDERS}.items()
     for operation in providers
 ]
 each_provider = pytest.mark.parametrize(
@@ -99,17 +99,17 @@ def test_every_provider_is_compared() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each_provider
 def test_a_provider_gives_what_its_reference_gives(
-    name: str, operation: Callable[..., Any], dtype: str, recorded: bool, open_target: Callable[..., Target]
+    name: str, operation: Callable[..., Any], dtype: str, recorded: bool, open_platform: Callable[..., Platform]
 ) -> None:
-    target = open_target(name, dtype=dtype, mode="eager" if operation in DONATED else "readonly")
+    platform = open_platform(name, dtype=dtype, mode="eager" if operation in DONATED else "readonly")
     for arguments in KERNELS[operation]:
         with about(str(arguments)):
-            want = leaves(operation(replace(target.backend, kernels={}), *placed(target, arguments)))
+            want = leaves(operation(replace(platform.backend, kernels={}), *placed(platform, arguments)))
             run = replayed if recorded else Backend.run
-            got = leaves(run(target.backend, operation, *placed(target, arguments)))
+            got = leaves(run(platform.backend, operation, *placed(platform, arguments)))
             for ours, theirs in zip(got, want, strict=True):
                 dtype_of = theirs.dtype.name if theirs.dtype.kind == "i" else None
-                target.check(np.asarray(ours), theirs, rtol=8 * target.eps, atol=8 * target.eps, dtype=dtype_of)
+                platform.check(np.asarray(ours), theirs, rtol=8 * platform.eps, atol=8 * platform.eps, dtype=dtype_of)
 
 
 def test_a_sparse_batch_gives_what_the_dense_one_gives() -> None:
@@ -128,15 +128,15 @@ def test_a_sparse_batch_gives_what_the_dense_one_gives() -> None:
 
 @each_provider
 def test_a_provider_does_not_decline_what_it_is_there_for(
-    name: str, operation: Callable[..., Any], open_target: Callable[..., Target]
+    name: str, operation: Callable[..., Any], open_platform: Callable[..., Platform]
 ) -> None:
-    target = open_target(name)
-    cases = [placed(target, arguments) for arguments in KERNELS[operation]]
+    platform = open_platform(name)
+    cases = [placed(platform, arguments) for arguments in KERNELS[operation]]
     if name == "numpy":
-        assert any(target.backend.kernels[operation](target.backend, *case) is not NotImplemented for case in cases)
+        assert any(platform.backend.kernels[operation](platform.backend, *case) is not NotImplemented for case in cases)
         return
     compiled = importlib.import_module("chainrule._kernels._compiled")
-    programs = [recorded_program(target.backend, operation, case)._program for case in cases]
+    programs = [recorded_program(platform.backend, operation, case)._program for case in cases]
     loops = {id(thing) for thing in vars(compiled).values()}
     assert any(id(part) in loops for program in programs for call in program.calls for part in parts(call))
 
@@ -149,10 +149,10 @@ def parts(call: Any) -> Iterator[Any]:
 
 
 def test_a_numba_that_cannot_be_imported_says_so_once_and_is_done_without(
-    monkeypatch: pytest.MonkeyPatch, open_target: Callable[..., Target]
+    monkeypatch: pytest.MonkeyPatch, open_platform: Callable[..., Platform]
 ) -> None:
     """Each Numba refuses the NumPy versions that are newer than itself."""
-    on, plain = open_target("numpy-fast").backend, open_target("numpy").backend
+    on, plain = open_platform("numpy-fast").backend, open_platform("numpy").backend
     arguments = ReLU(), Z[0].astype(np.float32)
 
     def refuses(name: str, package: str) -> None:
@@ -238,9 +238,9 @@ def test_where_the_cache_cannot_be_written_to_the_loops_are_compiled_and_a_warni
     assert warning.startswith(f"Numba's cache cannot be written to ({why}), so each process compiles its loops again")
 
 
-def test_numba_stays_inside_of_its_arrays(open_target: Callable[..., Target]) -> None:
+def test_numba_stays_inside_of_its_arrays(open_platform: Callable[..., Platform]) -> None:
     """Without a check of its own it would read on in memory that is not ours."""
-    on = open_target("numpy-fast").backend
+    on = open_platform("numpy-fast").backend
     numbers, rows = np.zeros((3, 2), np.float32), np.arange(3, dtype=np.int32)
     batch = Batch(numbers, np.zeros((3, 1), np.int32))
     with pytest.raises(IndexError, match="beyond"):
@@ -257,11 +257,11 @@ def test_a_backend_without_providers_runs_the_reference() -> None:
     assert plain.run(lambda b, x: (b, x), 3) == (plain, 3)
 
 
-def test_what_ran_is_on_view(open_target: Callable[..., Target]) -> None:
-    kernels = open_target("numpy-fast").backend.info["kernels"]
+def test_what_ran_is_on_view(open_platform: Callable[..., Platform]) -> None:
+    kernels = open_platform("numpy-fast").backend.info["kernels"]
     assert kernels["adam"] == "numba"
-    assert open_target("numpy").backend.info["kernels"]["adam"] == "numpy"
-    assert open_target("providers-off").backend.info["kernels"] == {}
+    assert open_platform("numpy").backend.info["kernels"]["adam"] == "numpy"
+    assert open_platform("providers-off").backend.info["kernels"] == {}
 
 
 class State(NamedTuple):
@@ -285,9 +285,9 @@ def replayed(on: Backend, operation: Callable[..., Any], *arguments: Any) -> tup
     return tuple(results)
 
 
-def placed(target: Target, tree: Any) -> Any:
-    """The tuples of ``tree`` with arrays of the target, new ones each time."""
-    return rebuilt(tree, iter([target.array(leaf) for leaf in leaves(tree)]))
+def placed(platform: Platform, tree: Any) -> Any:
+    """The tuples of ``tree`` with arrays of the platform, new ones each time."""
+    return rebuilt(tree, iter([platform.array(leaf) for leaf in leaves(tree)]))
 
 
 def leaves(tree: Any) -> list[Any]:

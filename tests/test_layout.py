@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Platform
 
 from chainrule._backend import reference_backend as backend
 from chainrule._layout import Layout, Slot, join
@@ -21,19 +21,21 @@ def test_pieces_lie_one_after_the_other_without_gaps() -> None:
 
 
 @pytest.mark.parametrize("lead", [(), (4,), (2, 3)], ids=str)
-def test_join_undoes_split_on_stacks_too(target: Target, lead: tuple[int, ...]) -> None:
+def test_join_undoes_split_on_stacks_too(platform: Platform, lead: tuple[int, ...]) -> None:
     flat = np.arange(np.prod(lead, dtype=int) * SIZE, dtype=float).reshape(*lead, SIZE)
-    pieces = LAYOUT.split(target.backend, target.array(flat))
+    pieces = LAYOUT.split(platform.backend, platform.array(flat))
     assert [len(group) for group in pieces] == [2, 0, 1]
     for got, want in zip([p for group in pieces for p in group], host_pieces(flat), strict=True):
-        target.check(got, want)
-    target.check(join(target.backend, pieces), flat)
+        platform.check(got, want)
+    platform.check(join(platform.backend, pieces), flat)
 
 
-def test_a_compiled_program_splits_and_joins(target: Target) -> None:
+def test_a_compiled_program_splits_and_joins(platform: Platform) -> None:
     flat = np.arange(2.0 * SIZE).reshape(2, SIZE)
-    joined = target.run(lambda flat: join(target.backend, LAYOUT.split(target.backend, flat)), target.array(flat))
-    target.check(joined, flat)
+    joined = platform.run(
+        lambda flat: join(platform.backend, LAYOUT.split(platform.backend, flat)), platform.array(flat)
+    )
+    platform.check(joined, flat)
 
 
 @pytest.mark.parametrize("lead", [(), (4,)], ids=str)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule.metrics import r2
@@ -20,11 +20,11 @@ WEIGHT = RNG.uniform(0.5, 2.0, (20, 1)) * (np.arange(20) % 4 > 0)[:, None]
 TENTH = np.full((20, 1), 0.1)  # the mean of which is rounded
 
 
-def measure(target: Target, prediction: Any, y: Any, weight: Any = None) -> float:
-    arrays = (None if x is None else target.array(np.asarray(x, dtype=float)) for x in (prediction, y, weight))
+def measure(platform: Platform, prediction: Any, y: Any, weight: Any = None) -> float:
+    arrays = (None if x is None else platform.array(np.asarray(x, dtype=float)) for x in (prediction, y, weight))
     prediction, y, weight = arrays
     with np.errstate(all="ignore"):
-        (value,) = target.host(r2(target.backend, prediction, y, weight))
+        (value,) = platform.host(r2(platform.backend, prediction, y, weight))
     return float(value)
 
 
@@ -44,19 +44,19 @@ CASES: dict[str, tuple[Any, Any, Any, float]] = {
 
 @pytest.mark.parametrize(("prediction", "y", "weight", "want"), CASES.values(), ids=CASES)
 def test_r2_where_there_is_nothing_to_explain(
-    prediction: Any, y: Any, weight: Any, want: float, target: Target
+    prediction: Any, y: Any, weight: Any, want: float, platform: Platform
 ) -> None:
-    np.testing.assert_array_equal(measure(target, prediction, y, weight), want)
+    np.testing.assert_array_equal(measure(platform, prediction, y, weight), want)
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alone", "weighted"])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_r2_is_scikit_learns_over_all_outputs(outputs: int, weight: Any, target: Target) -> None:
+def test_r2_is_scikit_learns_over_all_outputs(outputs: int, weight: Any, platform: Platform) -> None:
     theirs = importlib.import_module("sklearn.metrics")
     y, prediction = Y[:, :outputs], NEAR[:, :outputs]
     flat = None if weight is None else weight[:, 0]
     want = theirs.r2_score(y, prediction, sample_weight=flat, multioutput="variance_weighted")
-    assert measure(target, prediction, y, weight) == pytest.approx(want, rel=1e-4 if target.eps > 1e-10 else 1e-12)
+    assert measure(platform, prediction, y, weight) == pytest.approx(want, rel=1e-4 if platform.eps > 1e-10 else 1e-12)
 
 
 @pytest.mark.parametrize(("rows", "want"), [(1, np.nan), (4, 0.0)])

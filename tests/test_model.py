@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, central_differences, find_library
+from conftest import Platform, central_differences, find_library
 
 import chainrule as cr
 from chainrule._backend import reference_backend as backend
@@ -77,21 +77,21 @@ def test_numbers_have_no_probabilities() -> None:
 
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
 def test_answers_come_in_the_library_and_on_the_device_of_the_question(
-    id: str, open_target: Callable[..., Target]
+    id: str, open_platform: Callable[..., Platform]
 ) -> None:
-    target = open_target(id)
-    for model in (NUMBER, NUMBER.to(target.backend)):
-        target.check(model.predict(target.array(X)), NUMBER.predict(X), rtol=1e-5, atol=1e-6)
+    platform = open_platform(id)
+    for model in (NUMBER, NUMBER.to(platform.backend)):
+        platform.check(model.predict(platform.array(X)), NUMBER.predict(X), rtol=1e-5, atol=1e-6)
         assert isinstance(model.predict(X), np.ndarray)
         assert isinstance(model.predict(X.tolist()), np.ndarray)
 
 
-def test_moving_from_library_to_library_changes_no_number(open_target: Callable[..., Target]) -> None:
+def test_moving_from_library_to_library_changes_no_number(open_platform: Callable[..., Platform]) -> None:
     model = CLASSES
     for id in (*LIBRARY_TARGETS, "numpy"):
-        target = open_target(id)
-        model = model.to(target.backend)
-        assert target.backend.library.owns(model.theta)
+        platform = open_platform(id)
+        model = model.to(platform.backend)
+        assert platform.backend.library.owns(model.theta)
         assert model == CLASSES
         probabilities = model.predict_proba(X)
         np.testing.assert_allclose(probabilities, CLASSES.predict_proba(X), rtol=1e-5, atol=1e-6)
@@ -199,10 +199,10 @@ def test_two_threads_predict_with_one_model_while_a_third_trains_it_further() ->
     np.testing.assert_array_equal(CLASSES.theta, theta)
 
 
-@pytest.mark.parametrize("target", ["numpy", "torch", "jax-jit", "strictest-float64"], indirect=True)
-def test_a_pickled_model_comes_back_to_its_own_backend(target: Target) -> None:
+@pytest.mark.parametrize("platform", ["numpy", "torch", "jax-jit", "strictest-float64"], indirect=True)
+def test_a_pickled_model_comes_back_to_its_own_backend(platform: Platform) -> None:
     net = cr.mlp([4, 8, 3], normalization="batch", dropout=0.1)
-    model = cr.fit(net, X, LABELS, loss="softmax_cross_entropy", epochs=1, backend=target.backend)
+    model = cr.fit(net, X, LABELS, loss="softmax_cross_entropy", epochs=1, backend=platform.backend)
     back = pickle.loads(pickle.dumps(model))
     assert back == model
     assert back.backend == model.backend
@@ -244,10 +244,10 @@ SOURCES: dict[str, Callable[[cr.Model, Path], cr.Model]] = {
     ],
 )
 def test_one_model_never_answers_in_two_ways(
-    id: str, source: str, open_target: Callable[..., Target], tmp_path: Path
+    id: str, source: str, open_platform: Callable[..., Platform], tmp_path: Path
 ) -> None:
     """What is written into its numbers is refused, or changes nothing: not some passes, and not what is saved."""
-    on = open_target(id).backend
+    on = open_platform(id).backend
     net = cr.mlp([4, 5, 3], normalization="batch")
     model = cr.fit(net, X, LABELS, loss="softmax_cross_entropy", epochs=1, backend=on)
     model = SOURCES[source](model, tmp_path)
@@ -271,8 +271,8 @@ def test_one_model_never_answers_in_two_ways(
 
 
 @pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
-def test_a_model_made_of_somebodys_arrays_keeps_its_own(id: str, open_target: Callable[..., Target]) -> None:
-    on, net = open_target(id).backend, cr.mlp([4, 5, 3])
+def test_a_model_made_of_somebodys_arrays_keeps_its_own(id: str, open_platform: Callable[..., Platform]) -> None:
+    on, net = open_platform(id).backend, cr.mlp([4, 5, 3])
     theta = on.asarray(net.initial_theta(0))
     model = cr.Model(net, theta, on.zeros((0,)), LOSSES["softmax_cross_entropy"], on)
     before = model.predict_proba(X)
@@ -305,10 +305,10 @@ def test_the_models_of_a_training_are_read_only_everywhere(tmp_path: Path) -> No
 @pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_model_whose_numbers_are_not_finite_does_not_answer(
-    number: float, id: str, open_target: Callable[..., Target], tmp_path: Path
+    number: float, id: str, open_platform: Callable[..., Platform], tmp_path: Path
 ) -> None:
     """Its outputs are NaN, of which the first class is as large as any."""
-    on = open_target(id).backend
+    on = open_platform(id).backend
     for model, part in ((CLASSES, "theta"), (CLASSES, "buffers"), (BINARY, "theta"), (NUMBER, "theta")):
         numbers = np.array(getattr(model, part))
         numbers[-1] = number
@@ -328,9 +328,9 @@ HUGE = np.where(np.arange(30)[:, None] % 10 == 3, np.copysign(np.float32(3e38), 
 @pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
 @pytest.mark.parametrize("model", [initial(cr.mlp([4, 8, 3]), "softmax_cross_entropy"), SEVERAL, BINARY])
 def test_a_row_whose_outputs_overflow_has_no_class(
-    model: cr.Model, id: str, open_target: Callable[..., Target]
+    model: cr.Model, id: str, open_platform: Callable[..., Platform]
 ) -> None:
-    model = replace(model, theta=10.0 * model.theta).to(open_target(id).backend)
+    model = replace(model, theta=10.0 * model.theta).to(open_platform(id).backend)
     named = replace(model, classes=("no", "yes", "maybe")[: max(2, model.network.n_out)])
     says = r"not finite in float32 for 3 of 30 rows \(3, 13, 23\), so these have no class: they reach 3e\+38, give X"
     for one in (model, named):

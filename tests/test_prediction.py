@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Platform
 
 import chainrule as cr
 from chainrule import prediction
@@ -41,17 +41,17 @@ def test_chunks_give_what_rows_give(rows: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["numpy", "numpy-fast", "providers-off", "strictest-float32", "torch", "jax-jit"])
-def test_every_library_predicts_many_rows(name: str, open_target: Callable[..., Target]) -> None:
-    target = open_target(name, dtype="float32")
-    network = without_link(NET, cr.SoftmaxCrossEntropy())
+def test_every_library_predicts_many_rows(name: str, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform(name, dtype="float32")
+    network = logits_part(NET, cr.SoftmaxCrossEntropy())
     theta, buffers = network.initial_theta(0).astype(np.float32), network.initial_buffers().astype(np.float32)
-    placed, x = (target.owned(theta), target.owned(buffers)), target.array(X)
-    forward = ForwardPass(target.backend, network).load(*placed)
+    placed, x = (platform.owned(theta), platform.owned(buffers)), platform.array(X)
+    forward = ForwardPass(platform.backend, network).load(*placed)
     plain = cr.backend("numpy", compile=False)
     want = network.apply(plain, theta, buffers, X)
     for _ in range(2):
-        target.check(forward(x), want, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(target.host(placed[0]), theta)  # what is compiled owns its state: it was a copy
+        platform.check(forward(x), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(platform.host(placed[0]), theta)  # what is compiled owns its state: it was a copy
 
 
 def test_new_weights_are_looked_at() -> None:
@@ -117,13 +117,13 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> 
     assert peaks[1] < peaks[0] + 16 * 16_384  # the answers, twice; whole activations would be 17 MB
 
 
-def test_torch_is_not_compiled_for_a_prediction(open_target: Callable[..., Target]) -> None:
+def test_torch_is_not_compiled_for_a_prediction(open_platform: Callable[..., Platform]) -> None:
     """A compilation takes it half a minute; it was asked for the steps."""
-    target = open_target("torch")
+    platform = open_platform("torch")
     on = cr.backend("torch", compile=True)
     assert on.compiled
-    forward = ForwardPass(on, NET).load(target.owned(NET.initial_theta(0)), target.owned(NET.initial_buffers()))
-    forward(target.array(np.ones((4096, 6))))
+    forward = ForwardPass(on, NET).load(platform.owned(NET.initial_theta(0)), platform.owned(NET.initial_buffers()))
+    forward(platform.array(np.ones((4096, 6))))
     assert forward._program is None
 
 

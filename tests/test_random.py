@@ -1,4 +1,4 @@
-"""The random numbers: the published cipher, equal on every target bit for bit, and a function of nothing else."""
+"""The random numbers: the published cipher, equal on every platform bit for bit, and a function of nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, find_library
+from conftest import Platform, find_library
 
 from chainrule._backend import reference_backend as backend
 from chainrule._random import (
@@ -54,14 +54,14 @@ def test_the_cipher_gives_the_published_answers_on_the_host(name: str) -> None:
     assert threefry_host(key, counter) == answer
 
 
-def test_the_cipher_gives_the_published_answers_on_every_target(target: Target) -> None:
+def test_the_cipher_gives_the_published_answers_on_every_target(platform: Platform) -> None:
     counters, keys, answers = (signed([known[i] for known in KNOWN.values()]) for i in range(3))
 
     def cipher(key: Any, counter: Any) -> Any:
         return threefry((key[:, 0], key[:, 1]), counter[:, 0], counter[:, 1])
 
-    for got, want in zip(target.run(cipher, target.array(keys), target.array(counters)), answers.T, strict=True):
-        target.check(got, want, dtype="int32")
+    for got, want in zip(platform.run(cipher, platform.array(keys), platform.array(counters)), answers.T, strict=True):
+        platform.check(got, want, dtype="int32")
 
 
 def test_the_cipher_is_jaxs_own() -> None:
@@ -81,14 +81,14 @@ def test_the_host_and_the_array_cipher_agree() -> None:
 
 
 @functools.cache
-def drawn(target: Target) -> tuple[Any, ...]:
+def drawn(platform: Platform) -> tuple[Any, ...]:
     """(mask, uniforms, the same of a stack of two) from keys that a compiled program is given, not frozen with."""
 
     def draw(words: Any, step: Any) -> Any:
-        one = step_key(words[0, ...], step, target.backend.xp).fold(2)
-        two = step_key(words, step, target.backend.xp).fold(2)
+        one = step_key(words[0, ...], step, platform.backend.xp).fold(2)
+        two = step_key(words, step, platform.backend.xp).fold(2)
         return [
-            draw_from(target.backend, key)
+            draw_from(platform.backend, key)
             for key in (one, two)
             for draw_from in (
                 lambda b, key: keep_mask(b, key, ROWS, COLUMNS, DROP),
@@ -97,18 +97,18 @@ def drawn(target: Target) -> tuple[Any, ...]:
         ]
 
     words = np.asarray([member_key(11, 0), member_key(11, 1)], dtype=np.int32)
-    return tuple(target.run(draw, target.array(words), target.array(np.asarray([3], dtype=np.int32))))
+    return tuple(platform.run(draw, platform.array(words), platform.array(np.asarray([3], dtype=np.int32))))
 
 
-def test_masks_and_uniforms_are_equal_bit_for_bit_on_every_target(target: Target) -> None:
+def test_masks_and_uniforms_are_equal_bit_for_bit_on_every_target(platform: Platform) -> None:
     keys = [key_of(11, member, step=3, layer=2) for member in (0, 1)]
     masks = np.stack([mask(key) for key in keys])
     uniforms = np.stack([uniform(HOST, key, ROWS, COLUMNS) for key in keys])
-    one_mask, one_uniform, two_masks, two_uniforms = drawn(target)
-    target.check(one_mask, masks[0], dtype="bool")
-    target.check(two_masks, masks, dtype="bool")
-    target.check(one_uniform, uniforms[0])  # 24 bits are exact in float32 too
-    target.check(two_uniforms, uniforms)
+    one_mask, one_uniform, two_masks, two_uniforms = drawn(platform)
+    platform.check(one_mask, masks[0], dtype="bool")
+    platform.check(two_masks, masks, dtype="bool")
+    platform.check(one_uniform, uniforms[0])  # 24 bits are exact in float32 too
+    platform.check(two_uniforms, uniforms)
 
 
 def test_one_program_serves_every_key() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Platform
 
 import chainrule as cr
 from chainrule.streams import _windows
@@ -136,9 +136,9 @@ def trained_on_plain_batches(on: str) -> cr.Model:
     + [(kind, "jax-jit") for kind in ("one buffer", "fields of records", "JAX's arrays on NumPy's memory")],
 )
 def test_a_source_that_fills_its_buffers_anew_trains_and_predicts_on_its_rows(
-    kind: str, library: str, open_target: Callable[..., Target]
+    kind: str, library: str, open_platform: Callable[..., Platform]
 ) -> None:
-    on = open_target(library).backend.name
+    on = open_platform(library).backend.name
     source = SOURCES[kind]
     given = source() if kind == "tensors that are written to" else source
     model = fit(given, backend=on)
@@ -229,9 +229,9 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     [*((kind, "numpy") for kind in (np.asarray, torchs, jaxs, Lazy)), (torchs, "torch"), (jaxs, "jax-jit")],
 )
 def test_a_reader_that_gives_its_slices_in_one_memory_trains_and_predicts_on_its_rows(
-    kind: Callable[..., Any], library: str, open_target: Callable[..., Target], small_windows: None
+    kind: Callable[..., Any], library: str, open_platform: Callable[..., Platform], small_windows: None
 ) -> None:
-    on, rows = open_target(library).backend.name, Reader(X, kind)
+    on, rows = open_platform(library).backend.name, Reader(X, kind)
     settings: dict[str, Any] = {"shuffle": False, "backend": on}
     got, want = (
         fit(rows, y=Reader(Y, kind), validation=(rows, Y), **settings),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import Target
+from conftest import Platform
 
 import chainrule as cr
 from chainrule import serialization
@@ -108,11 +108,11 @@ def test_the_dtype_comes_back_unless_another_is_asked_for(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("id", ["numpy", "torch", "jax-jit", "strictest-float32"])
-def test_a_file_is_read_into_any_library(id: str, open_target: Callable[..., Target], path: Path) -> None:
-    target = open_target(id)
-    MODEL.to(target.backend).save(path)
-    loaded = cr.load(path, backend=target.backend)
-    assert target.backend.library.owns(loaded.theta)
+def test_a_file_is_read_into_any_library(id: str, open_platform: Callable[..., Platform], path: Path) -> None:
+    platform = open_platform(id)
+    MODEL.to(platform.backend).save(path)
+    loaded = cr.load(path, backend=platform.backend)
+    assert platform.backend.library.owns(loaded.theta)
     assert loaded == MODEL
 
 

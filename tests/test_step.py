@@ -1,4 +1,4 @@
-"""The step: the same numbers on every target, for one network or a stack, and no work or host read beyond need."""
+"""The step: the same numbers on every platform, for one network or a stack, and no work or host read beyond need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target, about, find_library
+from conftest import Platform, about, find_library
 
 from chainrule import layers
 from chainrule._backend import Backend
@@ -46,42 +46,42 @@ PROBLEMS = {
 }
 
 
-def batches(target: Target, rows: int = 8, steps: int = STEPS, weighted: bool = False) -> list[Batch]:
+def batches(platform: Platform, rows: int = 8, steps: int = STEPS, weighted: bool = False) -> list[Batch]:
     rng = np.random.default_rng(2)
     made = []
     for _ in range(steps):
         x, y, weight = rng.normal(size=(rows, N_IN)), rng.integers(0, N_OUT, (rows, 1)), rng.random((rows, 1))
-        made.append(Batch(target.array(x), target.array(y), target.array(weight) if weighted else None))
+        made.append(Batch(platform.array(x), platform.array(y), platform.array(weight) if weighted else None))
     return made
 
 
-def compiled(target: Target, problem: Problem) -> StepFunction:
-    return target.compile_step(make_step, problem)
+def compiled(platform: Platform, problem: Problem) -> Step:
+    return platform.compile_step(make_step, problem)
 
 
-def trained(target: Target, step: StepFunction, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
+def trained(platform: Platform, step: Step, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
     """The state after the batches, and each step's cost."""
     costs = []
     for batch in data:
         state, cost = step(state, batch)
         costs.append(cost)
-    return state, np.stack([target.host(cost) for cost in costs])
+    return state, np.stack([platform.host(cost) for cost in costs])
 
 
 @functools.cache
-def twenty_steps(target: Target, name: str) -> tuple[np.ndarray, np.ndarray]:
+def twenty_steps(platform: Platform, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(theta, costs)."""
     problem = PROBLEMS[name]
-    state = initial_state(target.backend, problem, seed=SEED)
-    data = batches(target, weighted=name == "with everything")
-    after, costs = trained(target, compiled(target, problem), state, data)
-    return target.host(after.theta), costs
+    state = initial_state(platform.backend, problem, seed=SEED)
+    data = batches(platform, weighted=name == "with everything")
+    after, costs = trained(platform, compiled(platform, problem), state, data)
+    return platform.host(after.theta), costs
 
 
-def host_state(target: Target, state: State) -> dict[str, np.ndarray]:
+def host_state(platform: Platform, state: State) -> dict[str, np.ndarray]:
     arrays = {**state._asdict(), **{f"moment {i}": moment for i, moment in enumerate(state.moments)}}
     del arrays["moments"]
-    return {name: target.host(array) for name, array in arrays.items()}
+    return {name: platform.host(array) for name, array in arrays.items()}
 
 
 # ------------------------------------------------------------------------------------------------ the same everywhere
@@ -94,9 +94,9 @@ OTHERS = [
 
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("other", OTHERS)
-def test_twenty_steps_agree_in_float64(other: str, name: str, open_target: Callable[..., Target]) -> None:
-    theta, costs = twenty_steps(open_target("numpy", dtype="float64"), name)
-    other_theta, other_costs = twenty_steps(open_target(other, dtype="float64"), name)
+def test_twenty_steps_agree_in_float64(other: str, name: str, open_platform: Callable[..., Platform]) -> None:
+    theta, costs = twenty_steps(open_platform("numpy", dtype="float64"), name)
+    other_theta, other_costs = twenty_steps(open_platform(other, dtype="float64"), name)
     assert other_theta.dtype == np.float64
     np.testing.assert_allclose(other_theta, theta, rtol=0, atol=1e-8)
     np.testing.assert_allclose(other_costs, costs, rtol=1e-8)
@@ -104,9 +104,9 @@ def test_twenty_steps_agree_in_float64(other: str, name: str, open_target: Calla
 
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("other", [*OTHERS, "no-float64"])
-def test_twenty_steps_agree_in_float32(other: str, name: str, open_target: Callable[..., Target]) -> None:
-    theta, costs = twenty_steps(open_target("numpy"), name)
-    other_theta, other_costs = twenty_steps(open_target(other, dtype="float32"), name)
+def test_twenty_steps_agree_in_float32(other: str, name: str, open_platform: Callable[..., Platform]) -> None:
+    theta, costs = twenty_steps(open_platform("numpy"), name)
+    other_theta, other_costs = twenty_steps(open_platform(other, dtype="float32"), name)
     assert other_theta.dtype == np.float32
     np.testing.assert_allclose(other_costs, costs, rtol=1e-5)
     if name == "plain":  # a normalisation divides by a deviation, and takes its rounding along
@@ -116,7 +116,7 @@ def test_twenty_steps_agree_in_float32(other: str, name: str, open_target: Calla
 def test_twenty_steps_are_torchs() -> None:
     """The same training written with torch.nn and torch.optim: all but the random layers, which torch draws its way."""
     torch = find_library("torch")
-    nn, target = torch.nn, backend("numpy", dtype="float64")
+    nn, on = torch.nn, backend("numpy", dtype="float64")
     net = Sequential(
         layers.Dense(N_IN, 8, bias=False),
         layers.BatchNorm(8),
@@ -137,8 +137,8 @@ def test_twenty_steps_are_torchs() -> None:
         nn.Tanh(),
         nn.Linear(5, N_OUT),
     ).double()
-    state, step = initial_state(target, problem, seed=SEED), make_step(target, problem)
-    ours = [piece for group in net.layout.split(target, state.theta) for piece in group]
+    state, step = initial_state(on, problem, seed=SEED), make_step(on, problem)
+    ours = [piece for group in net.layout.split(on, state.theta) for piece in group]
     theirs = list(twin.parameters())  # in our order, a weight transposed
     with torch.no_grad():
         for a, b in zip(ours, theirs, strict=True):
@@ -169,17 +169,17 @@ def test_twenty_steps_are_torchs() -> None:
     np.testing.assert_allclose(state.buffers, running, rtol=1e-9)
 
 
-def test_twenty_steps_learn(open_target: Callable[..., Target]) -> None:
+def test_twenty_steps_learn(open_platform: Callable[..., Platform]) -> None:
     """The agreement is not of networks that stand still."""
     for name, problem in PROBLEMS.items():
         with about(name):
-            theta, _ = twenty_steps(open_target("numpy"), name)
+            theta, _ = twenty_steps(open_platform("numpy"), name)
             start = problem.network.initial_theta(SEED)
             assert np.linalg.norm(theta - start) > 0.1 * np.linalg.norm(start)
 
 
-@pytest.mark.parametrize("target", ["jax-jit"], indirect=True)
-def test_one_program_serves_every_step(target: Target) -> None:
+@pytest.mark.parametrize("platform", ["jax-jit"], indirect=True)
+def test_one_program_serves_every_step(platform: Platform) -> None:
     """What compiling froze, the step counter or the key, would need a program of its own or give the same mask."""
     traces: list[int] = []
 
@@ -191,16 +191,21 @@ def test_one_program_serves_every_step(target: Target) -> None:
         layers.Dense(N_IN, 2), Activation(traced, lambda xp, z: xp.ones_like(z)), layers.Dense(2, N_OUT)
     )
     problem = Problem(network, LOSS, Adam(0.01))
-    trained(target, compiled(target, problem), initial_state(target.backend, problem, seed=0), batches(target, steps=4))
+    trained(
+        platform,
+        compiled(platform, problem),
+        initial_state(platform.backend, problem, seed=0),
+        batches(platform, steps=4),
+    )
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("target", ["jax-jit", "dynamo"], indirect=True)
-def test_a_network_that_never_ran_is_compiled(target: Target) -> None:
+@pytest.mark.parametrize("platform", ["jax-jit", "dynamo"], indirect=True)
+def test_a_network_that_never_ran_is_compiled(platform: Platform) -> None:
     """Its layout is worked out while the step is traced; a failure to compile is a warning, here an error."""
     problem = Problem(Sequential(layers.Dense(N_IN, N_OUT)), LOSS, SGD(0.1))
-    state = initial_state(target.backend, problem, seed=0)
-    trained(target, compiled(target, problem), state, batches(target, steps=1))
+    state = initial_state(platform.backend, problem, seed=0)
+    trained(platform, compiled(platform, problem), state, batches(platform, steps=1))
 
 
 # ------------------------------------------------------------------------------------------------------------- stacks
@@ -218,7 +223,7 @@ def member_state(b: Backend, problem: Problem, member: int) -> State:
 
 
 @pytest.mark.parametrize(
-    ("target", "weighted"),
+    ("platform", "weighted"),
     [
         *[
             (name, weighted)
@@ -227,24 +232,24 @@ def member_state(b: Backend, problem: Problem, member: int) -> State:
         ],
         ("jax-jit", 1),  # a program takes seconds to compile
     ],
-    indirect=["target"],
+    indirect=["platform"],
 )
-def test_a_stack_of_three_is_three_runs(target: Target, weighted: int) -> None:
+def test_a_stack_of_three_is_three_runs(platform: Platform, weighted: int) -> None:
     """Dropout, batch norm, clipping, and as many rows as networks: an axis mistaken for another has the right size."""
-    b, data = target.backend, batches(target, rows=K, steps=5, weighted=bool(weighted))
-    step = compiled(target, STACKED)
+    b, data = platform.backend, batches(platform, rows=K, steps=5, weighted=bool(weighted))
+    step = compiled(platform, STACKED)
     state = initial_state(b, STACKED, seed=SEED, members=range(K))
-    stacked, costs = trained(target, step, state, data)
+    stacked, costs = trained(platform, step, state, data)
     assert costs.shape == (5, K)
     for member in range(K):
-        alone, alone_costs = trained(target, step, member_state(b, STACKED, member), data)
+        alone, alone_costs = trained(platform, step, member_state(b, STACKED, member), data)
         pairs = {
-            name: (array[member] if array.shape[:1] == (K,) else array, host_state(target, alone)[name])
-            for name, array in host_state(target, stacked).items()
+            name: (array[member] if array.shape[:1] == (K,) else array, host_state(platform, alone)[name])
+            for name, array in host_state(platform, stacked).items()
         } | {"costs": (costs[:, member], alone_costs)}
         for name, (got, want) in pairs.items():
             with about(name):
-                if target.spec.library in ("numpy", "array-api-strict"):
+                if platform.spec.library in ("numpy", "array-api-strict"):
                     np.testing.assert_array_equal(got, want)
                 else:  # a batched product adds in an order of its own; five Adam steps at 0.05 amplify it
                     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
@@ -266,70 +271,70 @@ def test_one_network_is_member_0() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(0.05), AdamW(0.05), Lion(0.01, decay=0.1)], ids=repr)
-def test_members_at_their_own_rates_are_separate_runs(optimizer: Any, open_target: Callable[..., Target]) -> None:
-    target = open_target("numpy-readonly")
+def test_members_at_their_own_rates_are_separate_runs(optimizer: Any, open_platform: Callable[..., Platform]) -> None:
+    platform = open_platform("numpy-readonly")
     problem, scales = Problem(STACKED.network, LOSS, optimizer), np.asarray([[1.0], [0.1], [3.0]])
-    data, b = batches(target, rows=K, steps=5), target.backend
-    state = initial_state(b, problem, seed=SEED, members=range(K))._replace(scale=target.owned(scales))
-    stacked, _ = trained(target, compiled(target, problem), state, data)
+    data, b = batches(platform, rows=K, steps=5), platform.backend
+    state = initial_state(b, problem, seed=SEED, members=range(K))._replace(scale=platform.owned(scales))
+    stacked, _ = trained(platform, compiled(platform, problem), state, data)
     for member in range(K):
-        state = member_state(b, problem, member)._replace(scale=target.owned(scales[member]))
-        alone, _ = trained(target, compiled(target, problem), state, data)
+        state = member_state(b, problem, member)._replace(scale=platform.owned(scales[member]))
+        alone, _ = trained(platform, compiled(platform, problem), state, data)
         np.testing.assert_array_equal(stacked.theta[member], alone.theta)
-        unscaled, _ = trained(target, compiled(target, problem), member_state(b, problem, member), data)
+        unscaled, _ = trained(platform, compiled(platform, problem), member_state(b, problem, member), data)
         assert np.array_equal(unscaled.theta, alone.theta) == (member == 0)
 
 
 # ------------------------------------------------------------------------------------------------------ what it changes
 
 
-def test_a_batch_without_weight_changes_only_the_counters(target: Target) -> None:
+def test_a_batch_without_weight_changes_only_the_counters(platform: Platform) -> None:
     problem = Problem(STACKED.network, LOSS, AdamW(0.05, decay=0.1), Penalty(l2=0.1), ClipNorm(0.3))
-    (first, second), b = batches(target, steps=2, weighted=True), target.backend
-    step = target.compile_step(make_step, problem)
+    (first, second), b = batches(platform, steps=2, weighted=True), platform.backend
+    step = platform.compile_step(make_step, problem)
     state, _ = step(initial_state(b, problem, seed=SEED), first)
-    before = host_state(target, state)
-    after = host_state(target, step(state, second._replace(weight=target.array(np.zeros((8, 1)))))[0])
+    before = host_state(platform, state)
+    after = host_state(platform, step(state, second._replace(weight=platform.array(np.zeros((8, 1)))))[0])
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     assert moved == {"step", "cursor"}
     assert (after["step"], after["cursor"]) == (2, 16)
 
 
-@pytest.mark.parametrize("target", ["numpy-readonly", "jax-jit"], indirect=True)
-def test_masks_differ_from_step_to_step_and_from_member_to_member(target: Target) -> None:
+@pytest.mark.parametrize("platform", ["numpy-readonly", "jax-jit"], indirect=True)
+def test_masks_differ_from_step_to_step_and_from_member_to_member(platform: Platform) -> None:
     """Networks with the same weights that stand still (a rate of 0) see one batch again and again."""
-    b, (batch,) = target.backend, batches(target, steps=1)
+    b, (batch,) = platform.backend, batches(platform, steps=1)
     for rate, different in ((0.5, 4 * K), (0.0, 1)):
         problem = Problem(Sequential(layers.Dense(N_IN, N_OUT), layers.Dropout(rate)), LOSS, SGD(0.0))
         theta, buffers = b.asarray(np.stack([problem.network.initial_theta(SEED)] * K)), b.zeros((K, 0))
         state = fresh_state(b, problem, theta, buffers, SEED, members=range(K))
-        _, costs = trained(target, compiled(target, problem), state, [batch] * 4)
+        _, costs = trained(platform, compiled(platform, problem), state, [batch] * 4)
         assert len(np.unique(costs)) == different
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float64"], indirect=True)
-def test_the_state_sums_costs_and_weights(target: Target, weighted: bool) -> None:
-    data = batches(target, steps=3, weighted=weighted)
-    state = initial_state(target.backend, STACKED, seed=SEED)
-    state, costs = trained(target, compiled(target, STACKED), state, data)
-    weights = [8.0 if batch.weight is None else target.host(batch.weight).sum() for batch in data]
-    target.check(state.weight, [sum(weights)], rtol=1e-14)
-    target.check(state.cost, [costs @ weights], rtol=1e-14)
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float64"], indirect=True)
+def test_the_state_sums_costs_and_weights(platform: Platform, weighted: bool) -> None:
+    data = batches(platform, steps=3, weighted=weighted)
+    state = initial_state(platform.backend, STACKED, seed=SEED)
+    state, costs = trained(platform, compiled(platform, STACKED), state, data)
+    weights = [8.0 if batch.weight is None else platform.host(batch.weight).sum() for batch in data]
+    platform.check(state.weight, [sum(weights)], rtol=1e-14)
+    platform.check(state.cost, [costs @ weights], rtol=1e-14)
 
 
-@pytest.mark.parametrize("target", ["numpy"], indirect=True)
-def test_a_step_works_in_the_buffers_it_is_given(target: Target) -> None:
+@pytest.mark.parametrize("platform", ["numpy"], indirect=True)
+def test_a_step_works_in_the_buffers_it_is_given(platform: Platform) -> None:
     problem = PROBLEMS["plain"]
-    state = initial_state(target.backend, problem, seed=SEED)
-    kept = copy_state(target.backend, state)
-    before = host_state(target, kept)
-    step = compiled(target, problem)
-    first, _ = trained(target, step, state, batches(target, steps=1))
-    after, _ = trained(target, step, first, batches(target, steps=2))
+    state = initial_state(platform.backend, problem, seed=SEED)
+    kept = copy_state(platform.backend, state)
+    before = host_state(platform, kept)
+    step = compiled(platform, problem)
+    first, _ = trained(platform, step, state, batches(platform, steps=1))
+    after, _ = trained(platform, step, first, batches(platform, steps=2))
     assert after.theta is first.theta
     assert all(new is old for new, old in zip(after.moments, first.moments, strict=True))
-    for name, array in host_state(target, kept).items():
+    for name, array in host_state(platform, kept).items():
         with about(name):  # a copied state is beyond the reach of any step
             np.testing.assert_array_equal(array, before[name])
 
@@ -338,50 +343,50 @@ ORDER = np.random.default_rng(1).permutation(12)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-def test_gather_takes_the_next_rows_of_the_order(target: Target, weighted: bool) -> None:
-    b, (data,) = target.backend, batches(target, rows=12, steps=1, weighted=weighted)
+def test_gather_takes_the_next_rows_of_the_order(platform: Platform, weighted: bool) -> None:
+    b, (data,) = platform.backend, batches(platform, rows=12, steps=1, weighted=weighted)
     window = make_window(b, 4)
-    program = target.compile(lambda data, order, cursor: gather(b, data, order, cursor, window))
+    program = platform.compile(lambda data, order, cursor: gather(b, data, order, cursor, window))
     for cursor in (0, 4):  # an array, so that one program takes them all
-        batch = program(data, target.array(ORDER), target.array([cursor]))
+        batch = program(data, platform.array(ORDER), platform.array([cursor]))
         for got, whole in zip(batch, data, strict=True):
             assert (got is None) == (whole is None)
             if got is not None:
-                want = target.host(whole)[ORDER[cursor : cursor + 4]]
-                target.check(got, want, dtype=None if want.dtype.kind == "f" else "int32")
+                want = platform.host(whole)[ORDER[cursor : cursor + 4]]
+                platform.check(got, want, dtype=None if want.dtype.kind == "f" else "int32")
 
 
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
-def test_an_epochs_steps_are_steps_on_the_rows_it_gathers(target: Target) -> None:
-    b, (data,) = target.backend, batches(target, rows=12, steps=1, weighted=True)
-    epoch_step = target.compile_step(make_epoch_step, STACKED)
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
+def test_an_epochs_steps_are_steps_on_the_rows_it_gathers(platform: Platform) -> None:
+    b, (data,) = platform.backend, batches(platform, rows=12, steps=1, weighted=True)
+    epoch_step = platform.compile_step(make_epoch_step, STACKED)
     state = initial_state(b, STACKED, seed=SEED)
     for _ in range(3):
-        state = epoch_step(state, data, target.array(ORDER), make_window(b, 4))
-    picked = [Batch(*(target.array(target.host(a)[ORDER[i : i + 4]]) for a in data)) for i in (0, 4, 8)]
-    want, _ = trained(target, compiled(target, STACKED), initial_state(b, STACKED, seed=SEED), picked)
-    for name, array in host_state(target, want).items():
+        state = epoch_step(state, data, platform.array(ORDER), make_window(b, 4))
+    picked = [Batch(*(platform.array(platform.host(a)[ORDER[i : i + 4]]) for a in data)) for i in (0, 4, 8)]
+    want, _ = trained(platform, compiled(platform, STACKED), initial_state(b, STACKED, seed=SEED), picked)
+    for name, array in host_state(platform, want).items():
         with about(name):
-            np.testing.assert_array_equal(host_state(target, state)[name], array)
+            np.testing.assert_array_equal(host_state(platform, state)[name], array)
 
 
 # -------------------------------------------------------------------------------------------------------- what it costs
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("target", ["numpy", "strictest-float32", "strictest-float64", "torch"], indirect=True)
-def test_a_step_reads_nothing_on_the_host(target: Target, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The strictest target forbids float(), int() and bool() of an array; torch gets the same here."""
+@pytest.mark.parametrize("platform", ["numpy", "strictest-float32", "strictest-float64", "torch"], indirect=True)
+def test_a_step_reads_nothing_on_the_host(platform: Platform, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strictest platform forbids float(), int() and bool() of an array; torch gets the same here."""
 
     def forbidden(*arguments: Any) -> Any:
         raise AssertionError("a host read")
 
     problem = PROBLEMS["with everything"]
-    state = initial_state(target.backend, problem, seed=SEED, members=range(K))
-    data = batches(target, steps=2, weighted=weighted)
-    step = make_step(target.backend, problem)
-    monkeypatch.setattr(target.backend.library, "to_numpy", forbidden)
-    if target.spec.library == "torch":
+    state = initial_state(platform.backend, problem, seed=SEED, members=range(K))
+    data = batches(platform, steps=2, weighted=weighted)
+    step = make_step(platform.backend, problem)
+    monkeypatch.setattr(platform.backend.library, "to_numpy", forbidden)
+    if platform.spec.library == "torch":
         for name in ("__float__", "__int__", "__bool__", "__index__", "item", "tolist", "numpy"):
             monkeypatch.setattr(type(state.theta), name, forbidden)
     for batch in data:
@@ -389,9 +394,9 @@ def test_a_step_reads_nothing_on_the_host(target: Target, weighted: bool, monkey
 
 
 def test_no_gradient_is_carried_to_or_below_the_lowest_trained_layer(
-    target: Target, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if target.spec.mode in ("jit", "dynamo"):
+    if platform.spec.mode in ("jit", "dynamo"):
         pytest.skip("a compiled program does not call Python again")
     called: list[Any] = []
     for kind in (layers.Dense, layers.Dropout, layers.Activate, layers.LayerNorm):
@@ -404,7 +409,12 @@ def test_no_gradient_is_carried_to_or_below_the_lowest_trained_layer(
     lowest, middle, last = layers.Dense(N_IN, 5), layers.LayerNorm(5), layers.Dense(5, N_OUT)
     network = Sequential(layers.Dropout(0.1), Tanh(), lowest, middle, ReLU(), last)
     problem = Problem(network, LOSS, SGD(0.1))
-    trained(target, compiled(target, problem), initial_state(target.backend, problem, seed=0), batches(target, steps=1))
+    trained(
+        platform,
+        compiled(platform, problem),
+        initial_state(platform.backend, problem, seed=0),
+        batches(platform, steps=1),
+    )
     assert called == [last, layers.Activate(ReLU()), middle]
     assert network.lowest_trained == 2
 

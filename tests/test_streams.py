@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Target
+from conftest import Platform
 
 import chainrule as cr
 from chainrule.streams import Windows, _parquet, _windows, open_rows, shuffled_in_windows
@@ -59,9 +59,9 @@ def same(got: cr.Model, want: cr.Model) -> bool:
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit"])
 @pytest.mark.parametrize("kind", ["path", "memory map", "slices"])
 def test_rows_on_disk_train_the_network_that_rows_in_memory_do(
-    kind: str, library: str, path: Path, small_windows: None, open_target: Callable[..., Target]
+    kind: str, library: str, path: Path, small_windows: None, open_platform: Callable[..., Platform]
 ) -> None:
-    on = open_target(library).backend.name
+    on = open_platform(library).backend.name
     given: Any = {"path": str(path), "memory map": np.load(path, mmap_mode="r"), "slices": Slices(X)}[kind]
     assert same(fit(given, shuffle=False, backend=on), fit(X, shuffle=False, backend=on))
 
@@ -254,9 +254,9 @@ def test_parquet_files_are_rows(folder: Path) -> None:
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit"])
 def test_parquet_files_train_the_network_that_rows_in_memory_do(
-    library: str, folder: Path, small_windows: None, open_target: Callable[..., Target]
+    library: str, folder: Path, small_windows: None, open_platform: Callable[..., Platform]
 ) -> None:
-    on, rows = open_target(library).backend.name, cr.Parquet(folder, drop="y")
+    on, rows = open_platform(library).backend.name, cr.Parquet(folder, drop="y")
     model = fit(rows, rows.column("y"), shuffle=False, backend=on)
     assert same(model, fit(X, shuffle=False, backend=on))
     np.testing.assert_allclose(model.predict_proba(rows), model.predict_proba(X), rtol=0, atol=1e-6)
@@ -556,8 +556,8 @@ def fit_batches(given: Any, **settings: Any) -> cr.Model:
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax-jit"])
-def test_batches_train_the_network_that_their_rows_do(library: str, open_target: Callable[..., Target]) -> None:
-    on = open_target(library).backend.name
+def test_batches_train_the_network_that_their_rows_do(library: str, open_platform: Callable[..., Platform]) -> None:
+    on = open_platform(library).backend.name
     want = fit(X, shuffle=False, backend=on)
     kinds: list[Any] = [Loader(), SizedLoader(), lambda: iter(Loader()), list(Loader())]
     for given in kinds if on == "numpy" else kinds[:1]:

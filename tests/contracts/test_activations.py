@@ -1,7 +1,7 @@
 """Each activation against its formula, and its derivative against the slope; far out, at NaN and at 0.
 
 The formulas of this folder are written from the literature for float64 NumPy; nothing here calls the library to know
-what is right. A table is one program on a target that compiles; a failure names its line.
+what is right. A table is one program on a platform that compiles; a failure names its line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target, about
+from conftest import Platform, about
 from scipy import special
 
 from chainrule import activations as act
@@ -123,9 +123,9 @@ DEAF = {"step", "polynomial(3)"}
 
 
 @functools.cache
-def activated(target: Target) -> dict[str, tuple[Any, Any]]:
+def activated(platform: Platform) -> dict[str, tuple[Any, Any]]:
     """(g(z), g'(z) cos z) of each activation, at Z, FAR and NaN."""
-    b = target.backend
+    b = platform.backend
 
     def every(all_z: Any, da: Any) -> Any:
         answers = {}
@@ -136,7 +136,7 @@ def activated(target: Target) -> dict[str, tuple[Any, Any]]:
         return answers
 
     z = np.concatenate([Z, FAR, [math.nan]])
-    return target.run(every, target.array(z), target.array(np.cos(z)))
+    return platform.run(every, platform.array(z), platform.array(np.cos(z)))
 
 
 def test_the_table_of_activations_is_complete() -> None:
@@ -147,34 +147,34 @@ def test_the_table_of_activations_is_complete() -> None:
         assert FUNCTIONS[name].activation == activation
 
 
-def test_an_activation_and_its_derivative_are_their_formulas(target: Target) -> None:
-    for name, (value, gradient) in activated(target).items():
+def test_an_activation_and_its_derivative_are_their_formulas(platform: Platform) -> None:
+    for name, (value, gradient) in activated(platform).items():
         with about(name):
             _, g, dg = FUNCTIONS[name]
             # 24: exp(-z^2/2), its argument rounded once, at z = 6. 8 and 32: GELUTanh's 1 + tanh and 1 - tanh^2 cancel
             # and are scaled by z and du/dz, up to 6 and 5.
-            target.check(value[: Z.size], g(Z), rtol=24 * target.eps, atol=8 * target.eps)
+            platform.check(value[: Z.size], g(Z), rtol=24 * platform.eps, atol=8 * platform.eps)
             if dg:
-                target.check(gradient[: Z.size], np.cos(Z) * dg(Z), rtol=24 * target.eps, atol=32 * target.eps)
+                platform.check(gradient[: Z.size], np.cos(Z) * dg(Z), rtol=24 * platform.eps, atol=32 * platform.eps)
 
 
-def test_an_activation_stays_finite_far_out(target: Target) -> None:
+def test_an_activation_stays_finite_far_out(platform: Platform) -> None:
     """A softplus or a sigmoid that takes exp(1000) overflows, in either dtype."""
-    for name, (value, gradient) in activated(target).items():
+    for name, (value, gradient) in activated(platform).items():
         if name not in UNBOUNDED:
             with about(name):
                 # sin 1000: the argument is reduced with an error of eps, whatever its size; 1e-37 is float32's floor
-                target.check(value[Z.size : -1], FUNCTIONS[name].g(FAR), rtol=64 * target.eps, atol=1e-37)
-                assert np.isfinite(target.host(gradient)[Z.size : -1]).all()
+                platform.check(value[Z.size : -1], FUNCTIONS[name].g(FAR), rtol=64 * platform.eps, atol=1e-37)
+                assert np.isfinite(platform.host(gradient)[Z.size : -1]).all()
 
 
 LINES = sorted(FUNCTIONS.keys() - UNBOUNDED - {"sine", "cosine", "your own"})
 
 
 @np.errstate(over="ignore")
-def test_an_activation_is_right_up_to_the_end_of_the_dtype(target: Target) -> None:
+def test_an_activation_is_right_up_to_the_end_of_the_dtype(platform: Platform) -> None:
     """Far out each is a line or a constant; a z^2 on the way is infinite beyond 1.8e19, and 0 times infinity is NaN."""
-    b, largest = target.backend, float(np.finfo(target.spec.dtype).max)
+    b, largest = platform.backend, float(np.finfo(platform.spec.dtype).max)
     sizes = np.asarray([1e7, largest**0.4, 1.1 * largest**0.5, largest**0.7, largest / 4])
     z = np.concatenate([sizes, -sizes])
     ends = 100.0 * np.sign(z)
@@ -187,20 +187,20 @@ def test_an_activation_is_right_up_to_the_end_of_the_dtype(target: Target) -> No
             answers[name] = a, b.run(layers.activation_gradient, activation, z, a, ones) if dg else 0.0 * ones
         return answers
 
-    for name, (value, gradient) in target.run(every, target.array(z)).items():
+    for name, (value, gradient) in platform.run(every, platform.array(z)).items():
         with about(name):
             _, g, dg = FUNCTIONS[name]
             slope = 0.0 * z if dg is None else dg(ends) * np.ones_like(z)
             line = np.where(np.abs(slope) > 1e-30, slope * z, g(ends))
-            target.check(value, line, rtol=1e-6, atol=1e-37)
-            target.check(gradient, slope, rtol=4 * target.eps, atol=target.eps)
+            platform.check(value, line, rtol=1e-6, atol=1e-37)
+            platform.check(gradient, slope, rtol=4 * platform.eps, atol=platform.eps)
 
 
-def test_an_activation_passes_nan_on(target: Target) -> None:
-    for name, (value, _) in activated(target).items():
+def test_an_activation_passes_nan_on(platform: Platform) -> None:
+    for name, (value, _) in activated(platform).items():
         if name not in DEAF:
             with about(name):
-                assert np.isnan(target.host(value)[-1])
+                assert np.isnan(platform.host(value)[-1])
 
 
 @pytest.mark.parametrize("name", [name for name, f in FUNCTIONS.items() if f.dg])

@@ -1,4 +1,4 @@
-"""Each initializer has the mean, the variance and the bounds of its law, and the same numbers on every target."""
+"""Each initializer has the mean, the variance and the bounds of its law, and the same numbers on every platform."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target
+from conftest import Platform
 
 from chainrule import initializers as init
 
@@ -86,6 +86,6 @@ def test_a_uniform_is_open_below_and_closed_above() -> None:
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
-def test_weights_are_rounded_once_and_the_same_on_every_target(target: Target, name: str) -> None:
+def test_weights_are_rounded_once_and_the_same_on_every_platform(platform: Platform, name: str) -> None:
     w = INITIALIZERS[name].initializer.draw(np.random.Generator(np.random.Philox(5)), (40, 30))
-    target.check(target.backend.asarray(w), w.astype(target.spec.dtype))
+    platform.check(platform.backend.asarray(w), w.astype(platform.spec.dtype))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target, about, central_differences
+from conftest import Platform, about, central_differences
 from scipy import special
 
 from chainrule import activations as act
@@ -101,16 +101,16 @@ def case_of(law: Law, rows: int, lead: tuple[int, ...] = ()) -> Case:
     return Case(p, q, x, dy, k0, k1)
 
 
-def placed(target: Target, case: Case) -> tuple[Any, ...]:
+def placed(platform: Platform, case: Case) -> tuple[Any, ...]:
     p, q, *rest = case
-    return (*([target.array(a) for a in group] for group in (p, q)), *map(target.array, rest))
+    return (*([platform.array(a) for a in group] for group in (p, q)), *map(platform.array, rest))
 
 
-def passes(target: Target, layer: layers.Layer) -> Callable[..., Any]:
+def passes(platform: Platform, layer: layers.Layer) -> Callable[..., Any]:
     """(y, buffers after, gradients, dx, prediction)."""
 
     def run(p: Any, q: Any, x: Any, dy: Any, k0: Any, k1: Any) -> Any:
-        b = target.backend
+        b = platform.backend
         y, residual, after = layer.forward(b, tuple(p), tuple(q), x, Key(k0, k1))
         gradients = layer.gradients(b, residual, dy)
         return y, after, gradients, layer.pullback(b, tuple(p), residual, dy, gradients), layer.apply(b, p, q, x)
@@ -123,13 +123,13 @@ def key_of(case: Case) -> Key:
 
 
 @functools.cache
-def passed(target: Target) -> dict[str, Any]:
+def passed(platform: Platform) -> dict[str, Any]:
     """The passes of each layer over one batch."""
 
     def every(cases: dict[str, Any]) -> Any:
-        return {name: passes(target, LAYERS[name].layer)(*case) for name, case in cases.items()}
+        return {name: passes(platform, LAYERS[name].layer)(*case) for name, case in cases.items()}
 
-    return target.run(every, {name: placed(target, case_of(law, ROWS)) for name, law in LAYERS.items()})
+    return platform.run(every, {name: placed(platform, case_of(law, ROWS)) for name, law in LAYERS.items()})
 
 
 def noise_of(law: Law, case: Case) -> Any:
@@ -141,22 +141,22 @@ def test_the_table_of_layers_is_complete() -> None:
     assert all(isinstance(law.layer, layers.Layer) for law in LAYERS.values())
 
 
-def test_training_and_prediction_are_the_layers_formulas(target: Target) -> None:
-    exact = {"rtol": 20 * target.eps, "atol": 20 * target.eps}
-    for name, (y, after, _, _, prediction) in passed(target).items():
+def test_training_and_prediction_are_the_layers_formulas(platform: Platform) -> None:
+    exact = {"rtol": 20 * platform.eps, "atol": 20 * platform.eps}
+    for name, (y, after, _, _, prediction) in passed(platform).items():
         with about(name):
             law = LAYERS[name]
             case = case_of(law, ROWS)
-            target.check(y, law.train(case.p, case.x, noise_of(law, case)), **exact)
-            target.check(prediction, law.predict(case.p, case.q, case.x), **exact)
+            platform.check(y, law.train(case.p, case.x, noise_of(law, case)), **exact)
+            platform.check(prediction, law.predict(case.p, case.q, case.x), **exact)
             for got, want in zip(after, law.running(case.q, case.x), strict=True):
-                target.check(got, want, **exact)
+                platform.check(got, want, **exact)
 
 
-def test_gradients_and_pullback_are_the_slopes_of_the_layers_formulas(target: Target) -> None:
+def test_gradients_and_pullback_are_the_slopes_of_the_layers_formulas(platform: Platform) -> None:
     # Central differences are good to 1e-9; 100 eps is what the sums and the divisions of a normalisation round to.
-    near = {"rtol": max(100 * target.eps, 1e-8), "atol": max(100 * target.eps, 1e-8)}
-    for name, (_, _, gradients, dx, _) in passed(target).items():
+    near = {"rtol": max(100 * platform.eps, 1e-8), "atol": max(100 * platform.eps, 1e-8)}
+    for name, (_, _, gradients, dx, _) in passed(platform).items():
         with about(name):
             law = LAYERS[name]
             case = case_of(law, ROWS)
@@ -170,32 +170,34 @@ def test_gradients_and_pullback_are_the_slopes_of_the_layers_formulas(target: Ta
                 for i in range(len(pieces))
             ]
             for got, want in zip((dx, *gradients), slopes, strict=True):
-                target.check(got, want, **near)
+                platform.check(got, want, **near)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared x", "own x"])
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
-def test_a_stack_is_its_networks_one_by_one(target: Target, name: str, shared: bool) -> None:
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
+def test_a_stack_is_its_networks_one_by_one(platform: Platform, name: str, shared: bool) -> None:
     k = rows = 3  # equal, so that a sum over the wrong one of the two has the right shape
     law = LAYERS[name]
     case = case_of(law, rows, (k,))
     if shared:  # as for a network's first layer: one batch, k networks
         case = case._replace(x=case.x[0])
-    runs = passes(target, law.layer)
-    y, after, gradients, dx, prediction = runs(*placed(target, case))
+    runs = passes(platform, law.layer)
+    y, after, gradients, dx, prediction = runs(*placed(platform, case))
     for i in range(k):
         p, q, x, *rest = (a if isinstance(a, np.ndarray) else tuple(piece[i] for piece in a) for a in case)
         one = Case(p, q, x if shared else x[i], *(a[i] for a in rest))
-        alone = runs(*placed(target, one))
+        alone = runs(*placed(platform, one))
         for got, want in zip((dx, *gradients), (alone[3], *alone[2]), strict=True):
-            np.testing.assert_allclose(target.host(got)[i], target.host(want), rtol=8 * target.eps, atol=8 * target.eps)
+            np.testing.assert_allclose(
+                platform.host(got)[i], platform.host(want), rtol=8 * platform.eps, atol=8 * platform.eps
+            )
         for got, want in zip((y, prediction, *after), (alone[0], alone[4], *alone[1]), strict=True):
-            stacked = target.host(got)
+            stacked = platform.host(got)
             member = (
                 stacked[i] if stacked.ndim == 3 else stacked
             )  # shared x, no parameters, no mask: one answer for all
-            np.testing.assert_allclose(member, target.host(want), rtol=8 * target.eps, atol=8 * target.eps)
+            np.testing.assert_allclose(member, platform.host(want), rtol=8 * platform.eps, atol=8 * platform.eps)
 
 
 @pytest.mark.parametrize("name", [name for name, law in LAYERS.items() if isinstance(law.layer, layers.Dense)])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target, about, central_differences
+from conftest import Platform, about, central_differences
 from scipy import special
 
 from chainrule import losses
@@ -81,27 +81,27 @@ EXTREME = np.where(np.arange(M * N).reshape(M, N) % 3, -1000.0, 1000.0)
 CROSS_ENTROPIES = [name for name in LOSSES if "cross_entropy" in name]
 
 
-def charge(target: Target, name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Any:
-    weight = None if weight is None else target.array(weight)
-    return losses.cost(target.backend, LOSSES[name].loss, target.array(z), target.array(y), weight)
+def charge(platform: Platform, name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Any:
+    weight = None if weight is None else platform.array(weight)
+    return losses.cost(platform.backend, LOSSES[name].loss, platform.array(z), platform.array(y), weight)
 
 
 @functools.cache
-def charged(target: Target) -> dict[str, dict[str, tuple[Any, Any]]]:
+def charged(platform: Platform) -> dict[str, dict[str, tuple[Any, Any]]]:
     """(cost, gradient) of each loss: plain, weighted, with weights of 0, and where logits are extreme."""
 
     def every(zs: dict[str, Any], ys: dict[str, Any], weight: Any) -> Any:
         return {
-            name: [losses.cost(target.backend, loss, zs[name], ys[kind], w) for w in (None, weight)]
+            name: [losses.cost(platform.backend, loss, zs[name], ys[kind], w) for w in (None, weight)]
             for name, (loss, kind, _) in LOSSES.items()
         }
 
-    program = target.compile(every)
-    ys = {kind: target.array(y) for kind, y in TARGETS.items()}
-    z, extreme = target.array(LOGITS), target.array(EXTREME)
-    plain = program(dict.fromkeys(LOSSES, z), ys, target.array(WEIGHTS))
+    program = platform.compile(every)
+    ys = {kind: platform.array(y) for kind, y in TARGETS.items()}
+    z, extreme = platform.array(LOGITS), platform.array(EXTREME)
+    plain = program(dict.fromkeys(LOSSES, z), ys, platform.array(WEIGHTS))
     # exp(1000) is beyond every dtype, so the Poisson loss has no such logits
-    far = program({name: extreme if name in CROSS_ENTROPIES else z for name in LOSSES}, ys, target.array(0 * WEIGHTS))
+    far = program({name: extreme if name in CROSS_ENTROPIES else z for name in LOSSES}, ys, platform.array(0 * WEIGHTS))
     return {
         name: {"plain": plain[name][0], "weighted": plain[name][1], "far": far[name][0], "weightless": far[name][1]}
         for name in LOSSES
@@ -118,9 +118,9 @@ def test_the_table_of_losses_is_complete() -> None:
 
 
 @pytest.mark.parametrize("what", ["plain", "weighted"])
-def test_a_cost_is_the_mean_of_its_formula_and_its_gradient_the_slope(target: Target, what: str) -> None:
+def test_a_cost_is_the_mean_of_its_formula_and_its_gradient_the_slope(platform: Platform, what: str) -> None:
     weights = WEIGHTS[:, 0] if what == "weighted" else None
-    for name, answers in charged(target).items():
+    for name, answers in charged(platform).items():
         with about(name):
             _, kind, law = LOSSES[name]
 
@@ -128,60 +128,60 @@ def test_a_cost_is_the_mean_of_its_formula_and_its_gradient_the_slope(target: Ta
                 return np.average(law(z, y), weights=weights)
 
             value, gradient = answers[what]
-            target.check(value, mean(LOGITS), rtol=8 * target.eps)
+            platform.check(value, mean(LOGITS), rtol=8 * platform.eps)
             slope = central_differences(mean, LOGITS)  # good to 1e-8
-            target.check(gradient, slope, rtol=max(16 * target.eps, 1e-8), atol=max(8 * target.eps, 1e-8))
+            platform.check(gradient, slope, rtol=max(16 * platform.eps, 1e-8), atol=max(8 * platform.eps, 1e-8))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("target", ["numpy-readonly"], indirect=True)
-def test_a_weight_is_a_number_of_copies(target: Target, name: str) -> None:
+@pytest.mark.parametrize("platform", ["numpy-readonly"], indirect=True)
+def test_a_weight_is_a_number_of_copies(platform: Platform, name: str) -> None:
     y, copies = TARGETS[LOSSES[name].y], WEIGHTS[:, 0].astype(int)
-    value, gradient = charge(target, name, LOGITS, y, WEIGHTS)
-    repeated, each_gradient = charge(target, name, LOGITS.repeat(copies, 0), y.repeat(copies, 0))
-    target.check(value, repeated, rtol=1e-14)
+    value, gradient = charge(platform, name, LOGITS, y, WEIGHTS)
+    repeated, each_gradient = charge(platform, name, LOGITS.repeat(copies, 0), y.repeat(copies, 0))
+    platform.check(value, repeated, rtol=1e-14)
     row_of = np.arange(M).repeat(copies)
-    target.check(gradient, np.stack([each_gradient[row_of == i].sum(0) for i in range(M)]), rtol=1e-13, atol=1e-16)
+    platform.check(gradient, np.stack([each_gradient[row_of == i].sum(0) for i in range(M)]), rtol=1e-13, atol=1e-16)
 
 
-def test_weights_that_sum_to_zero_cost_nothing(target: Target) -> None:
-    for name, answers in charged(target).items():
+def test_weights_that_sum_to_zero_cost_nothing(platform: Platform) -> None:
+    for name, answers in charged(platform).items():
         with about(name):
             value, gradient = answers["weightless"]
-            target.check(value, 0.0)
-            target.check(gradient, np.zeros((M, N)))
+            platform.check(value, 0.0)
+            platform.check(gradient, np.zeros((M, N)))
 
 
-def test_class_indices_are_rows_with_one_1(target: Target) -> None:
+def test_class_indices_are_rows_with_one_1(platform: Platform) -> None:
     def cost(z: Any, y: Any) -> Any:
-        return losses.cost(target.backend, losses.SoftmaxCrossEntropy(0.1), z, y, None)
+        return losses.cost(platform.backend, losses.SoftmaxCrossEntropy(0.1), z, y, None)
 
-    by_index = target.run(cost, target.array(LOGITS), target.array(INDEX))
+    by_index = platform.run(cost, platform.array(LOGITS), platform.array(INDEX))
     by_row = losses.cost(HOST, losses.SoftmaxCrossEntropy(0.1), LOGITS, np.eye(N)[INDEX[:, 0]], None)
     for got, want in zip(by_index, by_row, strict=True):
-        target.check(got, want, rtol=8 * target.eps, atol=2 * target.eps)
+        platform.check(got, want, rtol=8 * platform.eps, atol=2 * platform.eps)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
-def test_a_stack_of_logits_has_a_stack_of_costs(target: Target, name: str) -> None:
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
+def test_a_stack_of_logits_has_a_stack_of_costs(platform: Platform, name: str) -> None:
     k = rows = 3
     rng = np.random.default_rng(7)
     z, y, weight = rng.normal(size=(k, rows, N)), TARGETS[LOSSES[name].y][:rows], WEIGHTS[:rows]
     for w in (None, weight):
-        value, gradient = charge(target, name, z, y, w)
-        alone = [charge(target, name, z[i], y, w) for i in range(k)]
-        target.check(value, np.stack([target.host(v) for v, _ in alone]), rtol=4 * target.eps)
-        target.check(gradient, np.stack([target.host(g) for _, g in alone]), rtol=4 * target.eps)
+        value, gradient = charge(platform, name, z, y, w)
+        alone = [charge(platform, name, z[i], y, w) for i in range(k)]
+        platform.check(value, np.stack([platform.host(v) for v, _ in alone]), rtol=4 * platform.eps)
+        platform.check(gradient, np.stack([platform.host(g) for _, g in alone]), rtol=4 * platform.eps)
 
 
-def test_a_cross_entropy_is_finite_for_every_logit(target: Target) -> None:
+def test_a_cross_entropy_is_finite_for_every_logit(platform: Platform) -> None:
     for name in CROSS_ENTROPIES:
         with about(name):
             _, kind, law = LOSSES[name]
-            value, gradient = charged(target)[name]["far"]
-            target.check(value, law(EXTREME, TARGETS[kind]).mean(), rtol=8 * target.eps)
-            assert np.isfinite(target.host(gradient)).all()
+            value, gradient = charged(platform)[name]["far"]
+            platform.check(value, law(EXTREME, TARGETS[kind]).mean(), rtol=8 * platform.eps)
+            assert np.isfinite(platform.host(gradient)).all()
 
 
 @pytest.mark.parametrize("loss", [losses.AbsoluteError(), losses.Quantile(0.9), losses.Huber()], ids=repr)

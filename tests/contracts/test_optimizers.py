@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target, about, find_library
+from conftest import Platform, about, find_library
 
 from chainrule import optimizers, schedules
 from chainrule._backend import select as backend
@@ -133,8 +133,8 @@ def test_the_table_of_optimizers_is_complete() -> None:
         assert isinstance(kind(), optimizers.Optimizer)
 
 
-def test_fifty_steps_follow_torch_or_the_paper(target: Target) -> None:
-    b, paths = target.backend, {name: true_path(name) for name in OPTIMIZERS}
+def test_fifty_steps_follow_torch_or_the_paper(platform: Platform) -> None:
+    b, paths = platform.backend, {name: true_path(name) for name in OPTIMIZERS}
 
     def every(states: dict[str, Any], g: Any, t: Any) -> Any:
         return {
@@ -145,20 +145,20 @@ def test_fifty_steps_follow_torch_or_the_paper(target: Target) -> None:
 
     states = {}
     for name, (optimizer, *_) in OPTIMIZERS.items():
-        theta = target.owned(THETA)
-        states[name] = theta, optimizer.init(b, theta, target.owned(DECAYS))
-    step = target.compile(every)
+        theta = platform.owned(THETA)
+        states[name] = theta, optimizer.init(b, theta, platform.owned(DECAYS))
+    step = platform.compile(every)
     for i in range(STEPS):
-        states = step(states, target.array(GRADIENTS[i]), target.array([i + 1.0]))
+        states = step(states, platform.array(GRADIENTS[i]), platform.array([i + 1.0]))
         for name, (theta, moments) in states.items():
             with about(f"{name}, step {i + 1}"):
                 # Each step rounds: an eps of where theta came from and of how far it went. torch's own 1 - b2^t is
                 # good to 1e-13.
                 path = np.stack([THETA, *paths[name][: i + 1]])
                 far = np.abs(THETA) + np.abs(np.diff(path, axis=0)).sum(axis=0)
-                target.check(theta / target.array(far), path[-1] / far, atol=max((8 + i) * target.eps, 1e-12))
+                platform.check(theta / platform.array(far), path[-1] / far, atol=max((8 + i) * platform.eps, 1e-12))
                 for moment in moments:
-                    target.check(moment, target.host(moment))
+                    platform.check(moment, platform.host(moment))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -176,22 +176,22 @@ def test_a_step_donates_theta_and_the_moments_and_leaves_the_gradient(name: str)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
-def test_a_stack_moves_each_network_at_its_own_rate(target: Target, name: str) -> None:
-    optimizer, b, rates = OPTIMIZERS[name].optimizer, target.backend, np.asarray([[0.1], [0.01], [0.3]])
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
+def test_a_stack_moves_each_network_at_its_own_rate(platform: Platform, name: str) -> None:
+    optimizer, b, rates = OPTIMIZERS[name].optimizer, platform.backend, np.asarray([[0.1], [0.01], [0.3]])
     thetas = np.stack([THETA, THETA[::-1], -THETA])
 
     def two_steps(theta: np.ndarray, g: np.ndarray, eta: np.ndarray) -> np.ndarray:
-        placed = target.owned(theta)
-        moments = optimizer.init(b, placed, target.owned(DECAYS))
+        placed = platform.owned(theta)
+        moments = optimizer.init(b, placed, platform.owned(DECAYS))
         for t in (1.0, 2.0):
-            g_t = target.array(g / t)
-            placed, moments = optimizer.update(b, placed, g_t, moments, target.array([t]), target.array(eta))
-        return target.host(placed)
+            g_t = platform.array(g / t)
+            placed, moments = optimizer.update(b, placed, g_t, moments, platform.array([t]), platform.array(eta))
+        return platform.host(placed)
 
     stacked = two_steps(thetas, GRADIENTS[:3], rates)
     alone = [two_steps(thetas[i], GRADIENTS[i], rates[i]) for i in range(3)]
-    np.testing.assert_allclose(stacked, np.stack(alone), rtol=4 * target.eps, atol=4 * target.eps)
+    np.testing.assert_allclose(stacked, np.stack(alone), rtol=4 * platform.eps, atol=4 * platform.eps)
 
 
 def walked(optimizer: Any, rates: np.ndarray) -> np.ndarray:
@@ -256,14 +256,14 @@ def test_scikit_learns_solvers_take_the_same_steps(name: str, rates: np.ndarray)
     np.testing.assert_allclose(walked(optimizer, rates), path, rtol=1e-12)
 
 
-def test_adams_first_step_is_the_rate_in_every_coordinate(target: Target) -> None:
+def test_adams_first_step_is_the_rate_in_every_coordinate(platform: Platform) -> None:
     """m'/sqrt(v') = g/|g|, to float32's precision: 1 - b2^t taken as written would be wrong by 1e-5."""
-    optimizer, b = optimizers.Adam(0.001), target.backend
-    theta, g = target.owned(np.zeros(P)), target.array(GRADIENTS[0] + np.sign(GRADIENTS[0]))
-    moments = optimizer.init(b, theta, target.owned(DECAYS))
-    one, eta = target.array([1.0]), target.array([0.001])
-    theta, _ = target.run(lambda *arguments: optimizer.update(b, *arguments), theta, g, moments, one, eta)
-    target.check(theta, -0.001 * np.sign(GRADIENTS[0]), rtol=8 * target.eps + 2e-8)  # epsilon is 1e-8 of |g| >= 1
+    optimizer, b = optimizers.Adam(0.001), platform.backend
+    theta, g = platform.owned(np.zeros(P)), platform.array(GRADIENTS[0] + np.sign(GRADIENTS[0]))
+    moments = optimizer.init(b, theta, platform.owned(DECAYS))
+    one, eta = platform.array([1.0]), platform.array([0.001])
+    theta, _ = platform.run(lambda *arguments: optimizer.update(b, *arguments), theta, g, moments, one, eta)
+    platform.check(theta, -0.001 * np.sign(GRADIENTS[0]), rtol=8 * platform.eps + 2e-8)  # epsilon is 1e-8 of |g| >= 1
 
 
 def test_lion_keeps_no_decays_that_it_does_not_use() -> None:

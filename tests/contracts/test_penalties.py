@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target, about, central_differences
+from conftest import Platform, about, central_differences
 
 from chainrule import penalties
 
@@ -25,8 +25,8 @@ def test_the_table_of_penalties_is_complete() -> None:
     assert named(*PENALTIES.values()) == kinds(penalties, "value", "gradient")
 
 
-def test_a_penalty_is_its_formula_and_its_gradient_the_slope(target: Target) -> None:
-    xp, share = target.backend.xp, 1 / 5
+def test_a_penalty_is_its_formula_and_its_gradient_the_slope(platform: Platform) -> None:
+    xp, share = platform.backend.xp, 1 / 5
 
     def every(w0: Any, w1: Any) -> Any:
         return {
@@ -34,7 +34,7 @@ def test_a_penalty_is_its_formula_and_its_gradient_the_slope(target: Target) -> 
             for name, penalty in PENALTIES.items()
         }
 
-    for name, (value, gradient) in target.run(every, *map(target.array, WEIGHTS_OF_TWO)).items():
+    for name, (value, gradient) in platform.run(every, *map(platform.array, WEIGHTS_OF_TWO)).items():
         with about(name):
             l1, l2, over = vars(PENALTIES[name]).values()
 
@@ -42,15 +42,15 @@ def test_a_penalty_is_its_formula_and_its_gradient_the_slope(target: Target) -> 
                 sums = sum(l1 * np.abs(w).sum() + l2 / 2 * (w**2).sum() for w in (w0, WEIGHTS_OF_TWO[1]))
                 return sums / 5 if over == "examples" else sums
 
-            target.check(value, law(WEIGHTS_OF_TWO[0]), rtol=8 * target.eps)
+            platform.check(value, law(WEIGHTS_OF_TWO[0]), rtol=8 * platform.eps)
             slope = central_differences(law, WEIGHTS_OF_TWO[0])  # good to 1e-8
-            target.check(gradient, slope, rtol=max(4 * target.eps, 1e-8), atol=1e-8)
+            platform.check(gradient, slope, rtol=max(4 * platform.eps, 1e-8), atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["both", "both over examples"])
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
-def test_a_stack_is_penalized_one_by_one(target: Target, name: str) -> None:
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float32", "torch"], indirect=True)
+def test_a_stack_is_penalized_one_by_one(platform: Platform, name: str) -> None:
     penalty, stack = PENALTIES[name], np.random.default_rng(7).normal(size=(3, 3, 3))
-    value = penalty.value(target.backend.xp, [target.array(stack)], 0.2)
-    alone = [target.host(penalty.value(target.backend.xp, [target.array(w)], 0.2)) for w in stack]
-    target.check(value, np.stack(alone), rtol=4 * target.eps)
+    value = penalty.value(platform.backend.xp, [platform.array(stack)], 0.2)
+    alone = [platform.host(penalty.value(platform.backend.xp, [platform.array(w)], 0.2)) for w in stack]
+    platform.check(value, np.stack(alone), rtol=4 * platform.eps)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from completeness import kinds, named
-from conftest import Target, about, find_library
+from conftest import Platform, about, find_library
 
 from chainrule import schedules
 from chainrule._backend import select as backend
@@ -57,25 +57,25 @@ def test_the_table_of_schedules_is_complete() -> None:
     assert named(*(schedule for schedule, _ in SCHEDULES.values())) == kinds(schedules, "rate", "planned")
 
 
-def test_a_schedule_is_its_formula_at_every_step(target: Target) -> None:
-    xp = target.backend.xp
+def test_a_schedule_is_its_formula_at_every_step(platform: Platform) -> None:
+    xp = platform.backend.xp
 
     def every(t: Any) -> Any:
         return {name: schedule.rate(xp, t) for name, (schedule, _) in SCHEDULES.items()}
 
-    for name, rates in target.run(every, target.array(T.astype(float))).items():
+    for name, rates in platform.run(every, platform.array(T.astype(float))).items():
         with about(name):
             _, law = SCHEDULES[name]
             # exp(power ln t) rounds its argument, up to 3 ln 60 = 12; a cosine ends where 1 + cos s cancels.
-            target.check(rates, [law(int(t)) for t in T], rtol=16 * target.eps, atol=0.3 * target.eps)
+            platform.check(rates, [law(int(t)) for t in T], rtol=16 * platform.eps, atol=0.3 * platform.eps)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("target", ["numpy-readonly", "strictest-float32"], indirect=True)
-def test_a_rate_has_the_shape_of_the_counter(target: Target, name: str) -> None:
+@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float32"], indirect=True)
+def test_a_rate_has_the_shape_of_the_counter(platform: Platform, name: str) -> None:
     schedule, law = SCHEDULES[name]
-    rate = schedule.rate(target.backend.xp, target.array([13.0]))
-    target.check(rate, [law(13)], rtol=16 * target.eps)
+    rate = schedule.rate(platform.backend.xp, platform.array([13.0]))
+    platform.check(rate, [law(13)], rtol=16 * platform.eps)
 
 
 def test_cosine_is_torchs_cosine_annealing() -> None:
