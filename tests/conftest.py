@@ -191,7 +191,7 @@ def _opened(spec: Spec) -> Iterator[Platform]:
         if spec.kernels == "fast":
             find_library("numba")
         stack.enter_context(made.active())
-        yield Platform(spec, made if spec.kernels == "none" else equip(made, fast=spec.kernels == "fast"))
+        yield Platform(spec, made if spec.kernels == "none" else with_providers(made, fast=spec.kernels == "fast"))
 
 
 @contextmanager

@@ -167,7 +167,7 @@ def test_a_step_that_fails_half_way_leaves_the_epochs_start(
     library: str, open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     on, error, sees = open_platform(library).backend, MemoryError("half way"), Sees()
-    step, calls = _feed.Resident.step, iter(range(1000))
+    step, calls = _feed.DeviceFeed.step, iter(range(1000))
 
     def fails(self: Any, state: Any, rows: int) -> Any:
         if next(calls) == 5 * 2 + 3:

@@ -391,7 +391,7 @@ def test_a_training_with_kernels_goes_as_one_without(dtype: str, open_platform: 
 
 def test_a_launch_can_be_captured_and_does_not_wait(open_platform: Callable[..., Platform]) -> None:
     platform = open_platform("cupy-stand-in")
-    on, cupy = _kernels.equip(replace(platform.backend, compiled=True)), sys.modules["cupy"]
+    on, cupy = _kernels.with_providers(replace(platform.backend, compiled=True)), sys.modules["cupy"]
     stream = cupy.cuda.Stream(non_blocking=True)
     for operation in CASES:
         case = tuples(CASES[operation][0])

@@ -55,7 +55,7 @@ BOOM = cr.Activation(lambda xp, z: xp.where(z > 6.5, z * float("nan"), z), lambd
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
 def test_the_epoch_step_and_layer_of_the_first_nan_are_named(id: str, open_platform: Callable[..., Platform]) -> None:
     platform = open_platform(id)
-    net = cr.Sequential(cr.Dense(1, 1, weights="zeros"), BOOM)
+    net = cr.Sequential(cr.Dense(1, 1, weight_init="zeros"), BOOM)
     ones = np.ones((24, 1))
     error = diverge(platform, net, ones, ones, loss=UPHILL, optimizer=cr.SGD(0.5))
     assert (error.epoch, error.step, error.layer) == (3, 2, "layer 2 (boom)")
@@ -107,7 +107,7 @@ CAUSES = {
 
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
 def test_the_cause_comes_with_its_number_and_its_remedy(cause: Cause, open_platform: Callable[..., Platform]) -> None:
-    net = cr.Sequential(cr.Dense(1, 1, weights=cr.Constant(cause.w)))
+    net = cr.Sequential(cr.Dense(1, 1, weight_init=cr.Constant(cause.w)))
     x, y = np.full((8, 1), cause.x), np.zeros((8, 1))
     error = diverge(open_platform("strictest-float32"), net, x, y, optimizer=cr.SGD(cause.rate))
     assert (error.epoch, error.step, error.layer) == (1, 1, cause.layer)
@@ -214,7 +214,7 @@ def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_platform: C
 @pytest.mark.parametrize("id", LIBRARY_TARGETS)
 def test_a_training_may_end_with_the_last_good_weights(id: str, open_platform: Callable[..., Platform]) -> None:
     platform = open_platform(id)
-    net, ones = cr.Sequential(cr.Dense(1, 1, weights="zeros"), BOOM), platform.array(np.ones((24, 1)))
+    net, ones = cr.Sequential(cr.Dense(1, 1, weight_init="zeros"), BOOM), platform.array(np.ones((24, 1)))
     settings: dict[str, Any] = {"loss": UPHILL, "optimizer": cr.SGD(0.5), "batch_size": 8, "epochs": 40}
     with pytest.warns(UserWarning, match=r"epoch 3, step 2 of 3: .*\. Training ends with the last good weights\.$"):
         model = cr.fit(net, ones, ones, on_divergence="stop", backend=platform.backend, **settings)

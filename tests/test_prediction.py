@@ -43,7 +43,7 @@ def test_chunks_give_what_rows_give(rows: int) -> None:
 @pytest.mark.parametrize("name", ["numpy", "numpy-fast", "providers-off", "strictest-float32", "torch", "jax-jit"])
 def test_every_library_predicts_many_rows(name: str, open_platform: Callable[..., Platform]) -> None:
     platform = open_platform(name, dtype="float32")
-    network = logits_part(NET, cr.SoftmaxCrossEntropy())
+    network = without_link(NET, cr.SoftmaxCrossEntropy())
     theta, buffers = network.initial_theta(0).astype(np.float32), network.initial_buffers().astype(np.float32)
     placed, x = (platform.owned(theta), platform.owned(buffers)), platform.array(X)
     forward = ForwardPass(platform.backend, network).load(*placed)

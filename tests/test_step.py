@@ -55,11 +55,11 @@ def batches(platform: Platform, rows: int = 8, steps: int = STEPS, weighted: boo
     return made
 
 
-def compiled(platform: Platform, problem: Problem) -> Step:
+def compiled(platform: Platform, problem: Problem) -> StepFunction:
     return platform.compile_step(make_step, problem)
 
 
-def trained(platform: Platform, step: Step, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
+def trained(platform: Platform, step: StepFunction, state: State, data: list[Batch]) -> tuple[State, np.ndarray]:
     """The state after the batches, and each step's cost."""
     costs = []
     for batch in data:

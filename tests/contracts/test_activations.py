@@ -19,13 +19,13 @@ from scipy import special
 
 from chainrule import activations as act
 from chainrule import layers
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._errors import ConfigurationError
 
 HOST = backend("numpy", dtype="float64")
 
 
-class Function(NamedTuple):
+class ActivationCase(NamedTuple):
     """An activation, its g and its g' again (None: it has none)."""
 
     activation: act.Elementwise
@@ -53,61 +53,65 @@ def mish_slope(z: np.ndarray) -> np.ndarray:
     return e * omega / (2.0 * e + e**2 + 2.0) ** 2
 
 
-FUNCTIONS = {
-    "linear": Function(act.Linear(), lambda z: z, np.ones_like),
-    "linear(2, -1)": Function(act.Linear(2.0, -1.0), lambda z: 2 * z - 1, lambda z: np.full_like(z, 2.0)),
-    "step": Function(act.Step(), lambda z: np.heaviside(z, 0.0), None),
-    "sigmoid": Function(act.Sigmoid(), special.expit, lambda z: special.expit(z) * special.expit(-z)),
-    "tanh": Function(act.Tanh(), np.tanh, lambda z: 1 / np.cosh(z) ** 2),
-    "relu": Function(act.ReLU(), lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0.0)),
-    "leaky_relu": Function(act.LeakyReLU(), lambda z: np.maximum(z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
-    "leaky_relu(0.2)": Function(
+ACTIVATIONS = {
+    "linear": ActivationCase(act.Linear(), lambda z: z, np.ones_like),
+    "linear(2, -1)": ActivationCase(act.Linear(2.0, -1.0), lambda z: 2 * z - 1, lambda z: np.full_like(z, 2.0)),
+    "step": ActivationCase(act.Step(), lambda z: np.heaviside(z, 0.0), None),
+    "sigmoid": ActivationCase(act.Sigmoid(), special.expit, lambda z: special.expit(z) * special.expit(-z)),
+    "tanh": ActivationCase(act.Tanh(), np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "relu": ActivationCase(act.ReLU(), lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0.0)),
+    "leaky_relu": ActivationCase(
+        act.LeakyReLU(), lambda z: np.maximum(z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)
+    ),
+    "leaky_relu(0.2)": ActivationCase(
         act.LeakyReLU(0.2), lambda z: np.maximum(z, 0.2 * z), lambda z: np.where(z > 0, 1, 0.2)
     ),
-    "elu": Function(act.ELU(), lambda z: np.where(z > 0, z, expm1(z)), lambda z: np.where(z > 0, 1, np.exp(z))),
-    "elu(0.5)": Function(
+    "elu": ActivationCase(act.ELU(), lambda z: np.where(z > 0, z, expm1(z)), lambda z: np.where(z > 0, 1, np.exp(z))),
+    "elu(0.5)": ActivationCase(
         act.ELU(0.5),
         lambda z: np.where(z > 0, z, expm1(z) / 2),
         lambda z: np.where(z > 0, 1, np.exp(z) / 2),
     ),
-    "selu": Function(
+    "selu": ActivationCase(
         act.SELU(),
         lambda z: SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * expm1(z)),
         lambda z: SELU_SCALE * np.where(z > 0, 1, SELU_ALPHA * np.exp(z)),
     ),
-    "gelu": Function(
+    "gelu": ActivationCase(
         act.GELU(),
         lambda z: z * special.ndtr(z),
         lambda z: special.ndtr(z) + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi),
     ),
-    "gelu_tanh": Function(
+    "gelu_tanh": ActivationCase(
         act.GELUTanh(), lambda z: z * special.expit(2 * ROOT * (z + 0.044715 * z**3)), gelu_tanh_slope
     ),
-    "silu": Function(
+    "silu": ActivationCase(
         act.SiLU(), lambda z: z * special.expit(z), lambda z: special.expit(z) * (1 + z * special.expit(-z))
     ),
-    "mish": Function(act.Mish(), lambda z: z * np.tanh(np.logaddexp(0, z)), mish_slope),
-    "softplus": Function(act.Softplus(), lambda z: np.logaddexp(0, z), special.expit),
-    "hard_sigmoid": Function(
+    "mish": ActivationCase(act.Mish(), lambda z: z * np.tanh(np.logaddexp(0, z)), mish_slope),
+    "softplus": ActivationCase(act.Softplus(), lambda z: np.logaddexp(0, z), special.expit),
+    "hard_sigmoid": ActivationCase(
         act.HardSigmoid(), lambda z: np.clip((z + 3) / 6, 0, 1), lambda z: np.where(np.abs(z) < 3, 1 / 6, 0)
     ),
-    "hard_tanh": Function(act.HardTanh(), lambda z: np.clip(z, -1, 1), lambda z: np.where(np.abs(z) < 1, 1.0, 0.0)),
-    "hard_swish": Function(
+    "hard_tanh": ActivationCase(
+        act.HardTanh(), lambda z: np.clip(z, -1, 1), lambda z: np.where(np.abs(z) < 1, 1.0, 0.0)
+    ),
+    "hard_swish": ActivationCase(
         act.HardSwish(),
         lambda z: z * np.clip(z + 3, 0, 6) / 6,
         lambda z: np.where(z < -3, 0, np.where(z > 3, 1, (2 * z + 3) / 6)),
     ),
-    "exponential": Function(act.Exponential(), np.exp, np.exp),
-    "sine": Function(act.Sine(), np.sin, np.cos),
-    "cosine": Function(act.Cosine(), np.cos, lambda z: -np.sin(z)),
-    "polynomial": Function(act.Polynomial(), np.square, lambda z: 2 * z),
-    "polynomial(1, -2, 0.5, 3)": Function(
+    "exponential": ActivationCase(act.Exponential(), np.exp, np.exp),
+    "sine": ActivationCase(act.Sine(), np.sin, np.cos),
+    "cosine": ActivationCase(act.Cosine(), np.cos, lambda z: -np.sin(z)),
+    "polynomial": ActivationCase(act.Polynomial(), np.square, lambda z: 2 * z),
+    "polynomial(1, -2, 0.5, 3)": ActivationCase(
         act.Polynomial((1.0, -2.0, 0.5, 3.0)),
         lambda z: 1 - 2 * z + z**2 / 2 + 3 * z**3,
         lambda z: -2 + z + 9 * z**2,
     ),
-    "polynomial(3)": Function(act.Polynomial((3.0,)), lambda z: np.full_like(z, 3.0), np.zeros_like),
-    "your own": Function(
+    "polynomial(3)": ActivationCase(act.Polynomial((3.0,)), lambda z: np.full_like(z, 3.0), np.zeros_like),
+    "your own": ActivationCase(
         act.Activation(lambda xp, z: xp.exp(-z * z), lambda xp, z: -2.0 * z * xp.exp(-z * z)),
         lambda z: np.exp(-np.square(z)),
         lambda z: -2 * z * np.exp(-np.square(z)),
@@ -119,17 +123,17 @@ FAR = np.asarray([-1000.0, -100.0, 100.0, 1000.0])
 # An exponential and a polynomial are meant to be large at 1000.
 UNBOUNDED = {"exponential", "polynomial", "polynomial(1, -2, 0.5, 3)"}
 # A step has two values, and NaN > 0 is false; a constant does not look at z.
-DEAF = {"step", "polynomial(3)"}
+NAN_IGNORED = {"step", "polynomial(3)"}
 
 
 @functools.cache
-def activated(platform: Platform) -> dict[str, tuple[Any, Any]]:
+def all_activations(platform: Platform) -> dict[str, tuple[Any, Any]]:
     """(g(z), g'(z) cos z) of each activation, at Z, FAR and NaN."""
     b = platform.backend
 
     def every(all_z: Any, da: Any) -> Any:
         answers = {}
-        for name, (activation, _, dg) in FUNCTIONS.items():
+        for name, (activation, _, dg) in ACTIVATIONS.items():
             z = b.xp.clip(all_z, min=-6.0, max=6.0) if name in UNBOUNDED else all_z
             a = b.run(layers.activate, activation, z)
             answers[name] = a, b.run(layers.activation_gradient, activation, z, a, da) if dg else a
@@ -140,17 +144,17 @@ def activated(platform: Platform) -> dict[str, tuple[Any, Any]]:
 
 
 def test_the_table_of_activations_is_complete() -> None:
-    assert named(*(f.activation for f in FUNCTIONS.values())) == kinds(act, "value", "derivative")
+    assert named(*(case.activation for case in ACTIVATIONS.values())) == kinds(act, "value", "derivative")
     assert named(*act.ACTIVATIONS.values()) == kinds(act, "value", "derivative") - {"Activation"}
     for name, activation in act.ACTIVATIONS.items():
         assert activation == type(activation)() == act.find_activation(name)
-        assert FUNCTIONS[name].activation == activation
+        assert ACTIVATIONS[name].activation == activation
 
 
 def test_an_activation_and_its_derivative_are_their_formulas(platform: Platform) -> None:
-    for name, (value, gradient) in activated(platform).items():
+    for name, (value, gradient) in all_activations(platform).items():
         with about(name):
-            _, g, dg = FUNCTIONS[name]
+            _, g, dg = ACTIVATIONS[name]
             # 24: exp(-z^2/2), its argument rounded once, at z = 6. 8 and 32: GELUTanh's 1 + tanh and 1 - tanh^2 cancel
             # and are scaled by z and du/dz, up to 6 and 5.
             platform.check(value[: Z.size], g(Z), rtol=24 * platform.eps, atol=8 * platform.eps)
@@ -160,15 +164,15 @@ def test_an_activation_and_its_derivative_are_their_formulas(platform: Platform)
 
 def test_an_activation_stays_finite_far_out(platform: Platform) -> None:
     """A softplus or a sigmoid that takes exp(1000) overflows, in either dtype."""
-    for name, (value, gradient) in activated(platform).items():
+    for name, (value, gradient) in all_activations(platform).items():
         if name not in UNBOUNDED:
             with about(name):
                 # sin 1000: the argument is reduced with an error of eps, whatever its size; 1e-37 is float32's floor
-                platform.check(value[Z.size : -1], FUNCTIONS[name].g(FAR), rtol=64 * platform.eps, atol=1e-37)
+                platform.check(value[Z.size : -1], ACTIVATIONS[name].g(FAR), rtol=64 * platform.eps, atol=1e-37)
                 assert np.isfinite(platform.host(gradient)[Z.size : -1]).all()
 
 
-LINES = sorted(FUNCTIONS.keys() - UNBOUNDED - {"sine", "cosine", "your own"})
+LINES = sorted(ACTIVATIONS.keys() - UNBOUNDED - {"sine", "cosine", "your own"})
 
 
 @np.errstate(over="ignore")
@@ -182,14 +186,14 @@ def test_an_activation_is_right_up_to_the_end_of_the_dtype(platform: Platform) -
     def every(z: Any) -> Any:
         ones, answers = b.xp.ones_like(z), {}
         for name in LINES:
-            activation, _, dg = FUNCTIONS[name]
+            activation, _, dg = ACTIVATIONS[name]
             a = b.run(layers.activate, activation, z)
             answers[name] = a, b.run(layers.activation_gradient, activation, z, a, ones) if dg else 0.0 * ones
         return answers
 
     for name, (value, gradient) in platform.run(every, platform.array(z)).items():
         with about(name):
-            _, g, dg = FUNCTIONS[name]
+            _, g, dg = ACTIVATIONS[name]
             slope = 0.0 * z if dg is None else dg(ends) * np.ones_like(z)
             line = np.where(np.abs(slope) > 1e-30, slope * z, g(ends))
             platform.check(value, line, rtol=1e-6, atol=1e-37)
@@ -197,15 +201,15 @@ def test_an_activation_is_right_up_to_the_end_of_the_dtype(platform: Platform) -
 
 
 def test_an_activation_passes_nan_on(platform: Platform) -> None:
-    for name, (value, _) in activated(platform).items():
-        if name not in DEAF:
+    for name, (value, _) in all_activations(platform).items():
+        if name not in NAN_IGNORED:
             with about(name):
                 assert np.isnan(platform.host(value)[-1])
 
 
-@pytest.mark.parametrize("name", [name for name, f in FUNCTIONS.items() if f.dg])
+@pytest.mark.parametrize("name", [name for name, case in ACTIVATIONS.items() if case.dg])
 def test_the_derivative_is_the_slope(name: str) -> None:
-    (activation, *_), h, xp = FUNCTIONS[name], 1e-6, HOST.xp
+    (activation, *_), h, xp = ACTIVATIONS[name], 1e-6, HOST.xp
     slope = (activation.value(xp, Z + h) - activation.value(xp, Z - h)) / (2 * h)
     derivative = activation.derivative(xp, Z, activation.value(xp, Z))
     np.testing.assert_allclose(derivative, slope, rtol=1e-7, atol=1e-8)
@@ -214,7 +218,7 @@ def test_the_derivative_is_the_slope(name: str) -> None:
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "step"])
 def test_at_zero_the_left_side_is_taken(name: str) -> None:
     zero = np.zeros(1)
-    activation, g, dg = FUNCTIONS[name]
+    activation, g, dg = ACTIVATIONS[name]
     assert activation.value(HOST.xp, zero) == g(zero)
     if dg:
         assert activation.derivative(HOST.xp, zero, zero) == dg(zero)

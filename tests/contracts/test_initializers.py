@@ -13,7 +13,7 @@ from conftest import Platform
 from chainrule import initializers as init
 
 
-class Spread(NamedTuple):
+class InitializerCase(NamedTuple):
     """An initializer for 400 x 500, with the mean, variance and bounds of its law."""
 
     initializer: init.Initializer
@@ -22,27 +22,27 @@ class Spread(NamedTuple):
     bounds: tuple[float, float] | None = None
 
 
-def bounded(initializer: init.Initializer, bound: float) -> Spread:
-    return Spread(initializer, 0.0, bound**2 / 3, (-bound, bound))
+def bounded(initializer: init.Initializer, bound: float) -> InitializerCase:
+    return InitializerCase(initializer, 0.0, bound**2 / 3, (-bound, bound))
 
 
 N_IN, N_OUT = 400, 500
 INITIALIZERS = {
-    "zeros": Spread(init.Constant(), 0.0, 0.0, (0.0, 0.0)),
-    "constant(0.01)": Spread(init.Constant(0.01), 0.01, 0.0, (0.01, 0.01)),
-    "normal": Spread(init.Normal(), 0.0, 1e-4),
-    "normal(1, 2)": Spread(init.Normal(1.0, 2.0), 2.0, 1.0),
+    "zeros": InitializerCase(init.Constant(), 0.0, 0.0, (0.0, 0.0)),
+    "constant(0.01)": InitializerCase(init.Constant(0.01), 0.01, 0.0, (0.01, 0.01)),
+    "normal": InitializerCase(init.Normal(), 0.0, 1e-4),
+    "normal(1, 2)": InitializerCase(init.Normal(1.0, 2.0), 2.0, 1.0),
     "uniform": bounded(init.Uniform(), 0.05),
-    "uniform(0, 1)": Spread(init.Uniform(0.0, 1.0), 0.5, 1 / 12, (0.0, 1.0)),
-    "glorot_normal": Spread(init.glorot_normal(), 0.0, 2 / 900),
+    "uniform(0, 1)": InitializerCase(init.Uniform(0.0, 1.0), 0.5, 1 / 12, (0.0, 1.0)),
+    "glorot_normal": InitializerCase(init.glorot_normal(), 0.0, 2 / 900),
     "glorot_uniform": bounded(init.glorot_uniform(), math.sqrt(6 / 900)),
-    "he_normal": Spread(init.he_normal(), 0.0, 2 / 400),
+    "he_normal": InitializerCase(init.he_normal(), 0.0, 2 / 400),
     "he_uniform": bounded(init.he_uniform(), math.sqrt(6 / 400)),
-    "lecun_normal": Spread(init.lecun_normal(), 0.0, 1 / 400),
+    "lecun_normal": InitializerCase(init.lecun_normal(), 0.0, 1 / 400),
     "lecun_uniform": bounded(init.lecun_uniform(), math.sqrt(3 / 400)),
-    "sigmoid_glorot_normal": Spread(init.sigmoid_glorot_normal(), 0.0, 16 * 2 / 900),
+    "sigmoid_glorot_normal": InitializerCase(init.sigmoid_glorot_normal(), 0.0, 16 * 2 / 900),
     "sigmoid_glorot_uniform": bounded(init.sigmoid_glorot_uniform(), 4 * math.sqrt(6 / 900)),
-    "relu_glorot_normal": Spread(init.relu_glorot_normal(), 0.0, 12 / 900),
+    "relu_glorot_normal": InitializerCase(init.relu_glorot_normal(), 0.0, 12 / 900),
     "relu_glorot_uniform": bounded(init.relu_glorot_uniform(), math.sqrt(12 / 900)),
 }
 
@@ -52,7 +52,7 @@ def draw(name: str) -> np.ndarray:
 
 
 def test_the_table_of_initializers_is_complete() -> None:
-    assert named(*(s.initializer for s in INITIALIZERS.values())) == kinds(init, "draw")
+    assert named(*(case.initializer for case in INITIALIZERS.values())) == kinds(init, "draw")
     recipes = {f for f in vars(init).values() if getattr(f, "__annotations__", {}).get("return") == "VarianceScaling"}
     assert recipes | {init.Constant, init.Normal, init.Uniform} == set(init.INITIALIZERS.values())
     for name, make in init.INITIALIZERS.items():

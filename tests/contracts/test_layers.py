@@ -15,14 +15,14 @@ from scipy import special
 from chainrule import activations as act
 from chainrule import initializers as init
 from chainrule import layers
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._errors import ConfigurationError
 from chainrule._random import Key, keep_mask, uniform
 
 HOST = backend("numpy", dtype="float64")
 
 
-class Law(NamedTuple):
+class LayerCase(NamedTuple):
     """A layer of ``n_in`` inputs and what it does in training, in prediction, and to its buffers, again.
 
     p and q are its parameters and buffers; r is the random array of ``noise``.
@@ -41,9 +41,9 @@ def standard(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 LAYERS = {
-    "dense": Law(layers.Dense(4, 2), 4, lambda p, x, r: x @ p[0] + p[1], lambda p, q, x: x @ p[0] + p[1]),
-    "dense, no bias": Law(layers.Dense(4, 5, bias=False), 4, lambda p, x, r: x @ p[0], lambda p, q, x: x @ p[0]),
-    "batch norm": Law(
+    "dense": LayerCase(layers.Dense(4, 2), 4, lambda p, x, r: x @ p[0] + p[1], lambda p, q, x: x @ p[0] + p[1]),
+    "dense, no bias": LayerCase(layers.Dense(4, 5, bias=False), 4, lambda p, x, r: x @ p[0], lambda p, q, x: x @ p[0]),
+    "batch norm": LayerCase(
         layers.BatchNorm(4),
         4,
         lambda p, x, r: p[0] * standard(x, -2) + p[1],
@@ -53,34 +53,36 @@ LAYERS = {
             0.9 * q[1] + 0.1 * x.var(-2, ddof=1, keepdims=True),
         ),
     ),
-    "layer norm": Law(
+    "layer norm": LayerCase(
         layers.LayerNorm(4),
         4,
         lambda p, x, r: p[0] * standard(x, -1) + p[1],
         lambda p, q, x: p[0] * standard(x, -1) + p[1],
     ),
-    "dropout": Law(
+    "dropout": LayerCase(
         layers.Dropout(0.25),
         6,
         lambda p, x, r: np.where(r, x / 0.75, 0.0),
         lambda p, q, x: x,
         noise=lambda key, rows, columns: keep_mask(HOST, key, rows, columns, 0.25),
     ),
-    "dropout of nothing": Law(layers.Dropout(0.0), 6, lambda p, x, r: x, lambda p, q, x: x),
-    "randomized leaky relu": Law(
+    "dropout of nothing": LayerCase(layers.Dropout(0.0), 6, lambda p, x, r: x, lambda p, q, x: x),
+    "randomized leaky relu": LayerCase(
         layers.RandomizedLeakyReLU(0.125, 0.5),
         6,
         lambda p, x, r: np.where(x > 0, x, x * (0.125 + 0.375 * r)),
         lambda p, q, x: np.where(x > 0, x, x * 0.3125),
         noise=lambda key, rows, columns: uniform(HOST, key, rows, columns),
     ),
-    "activate": Law(layers.Activate(act.Tanh()), 4, lambda p, x, r: np.tanh(x), lambda p, q, x: np.tanh(x)),
-    "softmax": Law(layers.Softmax(), 4, lambda p, x, r: special.softmax(x, -1), lambda p, q, x: special.softmax(x, -1)),
+    "activate": LayerCase(layers.Activate(act.Tanh()), 4, lambda p, x, r: np.tanh(x), lambda p, q, x: np.tanh(x)),
+    "softmax": LayerCase(
+        layers.Softmax(), 4, lambda p, x, r: special.softmax(x, -1), lambda p, q, x: special.softmax(x, -1)
+    ),
 }
 ROWS = 5
 
 
-class Case(NamedTuple):
+class Inputs(NamedTuple):
     """What a layer is tried on, in NumPy."""
 
     p: tuple[np.ndarray, ...]
@@ -91,18 +93,18 @@ class Case(NamedTuple):
     k1: np.ndarray
 
 
-def case_of(law: Law, rows: int, lead: tuple[int, ...] = ()) -> Case:
+def inputs_of(case: LayerCase, rows: int, lead: tuple[int, ...] = ()) -> Inputs:
     rng = np.random.default_rng(7)
-    p = tuple(rng.normal(1.0, 0.5, (*lead, *parameter.shape)) for parameter in law.layer.parameters())
-    q = tuple(rng.uniform(0.5, 2.0, (*lead, *buffer.shape)) for buffer in law.layer.buffers())
-    x = rng.normal(0.3, 1.0, (*lead, rows, law.n_in))
-    dy = rng.normal(size=(*lead, rows, law.layer.width(law.n_in)))
+    p = tuple(rng.normal(1.0, 0.5, (*lead, *parameter.shape)) for parameter in case.layer.parameters())
+    q = tuple(rng.uniform(0.5, 2.0, (*lead, *buffer.shape)) for buffer in case.layer.buffers())
+    x = rng.normal(0.3, 1.0, (*lead, rows, case.n_in))
+    dy = rng.normal(size=(*lead, rows, case.layer.width(case.n_in)))
     k0, k1 = rng.integers(-(2**31), 2**31, (2, *lead, 1, 1))
-    return Case(p, q, x, dy, k0, k1)
+    return Inputs(p, q, x, dy, k0, k1)
 
 
-def placed(platform: Platform, case: Case) -> tuple[Any, ...]:
-    p, q, *rest = case
+def placed(platform: Platform, inputs: Inputs) -> tuple[Any, ...]:
+    p, q, *rest = inputs
     return (*([platform.array(a) for a in group] for group in (p, q)), *map(platform.array, rest))
 
 
@@ -118,55 +120,57 @@ def passes(platform: Platform, layer: layers.Layer) -> Callable[..., Any]:
     return run
 
 
-def key_of(case: Case) -> Key:
-    return Key(case.k0.astype(np.int32), case.k1.astype(np.int32))
+def key_of(inputs: Inputs) -> Key:
+    return Key(inputs.k0.astype(np.int32), inputs.k1.astype(np.int32))
 
 
 @functools.cache
-def passed(platform: Platform) -> dict[str, Any]:
+def all_passes(platform: Platform) -> dict[str, Any]:
     """The passes of each layer over one batch."""
 
-    def every(cases: dict[str, Any]) -> Any:
-        return {name: passes(platform, LAYERS[name].layer)(*case) for name, case in cases.items()}
+    def every(all_inputs: dict[str, Any]) -> Any:
+        return {name: passes(platform, LAYERS[name].layer)(*inputs) for name, inputs in all_inputs.items()}
 
-    return platform.run(every, {name: placed(platform, case_of(law, ROWS)) for name, law in LAYERS.items()})
+    return platform.run(every, {name: placed(platform, inputs_of(case, ROWS)) for name, case in LAYERS.items()})
 
 
-def noise_of(law: Law, case: Case) -> Any:
-    return law.noise(key_of(case), ROWS, law.n_in)
+def noise_of(case: LayerCase, inputs: Inputs) -> Any:
+    return case.noise(key_of(inputs), ROWS, case.n_in)
 
 
 def test_the_table_of_layers_is_complete() -> None:
-    assert named(*(law.layer for law in LAYERS.values())) == kinds(layers, "forward", "apply", "gradients", "pullback")
-    assert all(isinstance(law.layer, layers.Layer) for law in LAYERS.values())
+    assert named(*(case.layer for case in LAYERS.values())) == kinds(
+        layers, "forward", "apply", "gradients", "pullback"
+    )
+    assert all(isinstance(case.layer, layers.Layer) for case in LAYERS.values())
 
 
 def test_training_and_prediction_are_the_layers_formulas(platform: Platform) -> None:
     exact = {"rtol": 20 * platform.eps, "atol": 20 * platform.eps}
-    for name, (y, after, _, _, prediction) in passed(platform).items():
+    for name, (y, after, _, _, prediction) in all_passes(platform).items():
         with about(name):
-            law = LAYERS[name]
-            case = case_of(law, ROWS)
-            platform.check(y, law.train(case.p, case.x, noise_of(law, case)), **exact)
-            platform.check(prediction, law.predict(case.p, case.q, case.x), **exact)
-            for got, want in zip(after, law.running(case.q, case.x), strict=True):
+            case = LAYERS[name]
+            inputs = inputs_of(case, ROWS)
+            platform.check(y, case.train(inputs.p, inputs.x, noise_of(case, inputs)), **exact)
+            platform.check(prediction, case.predict(inputs.p, inputs.q, inputs.x), **exact)
+            for got, want in zip(after, case.running(inputs.q, inputs.x), strict=True):
                 platform.check(got, want, **exact)
 
 
 def test_gradients_and_pullback_are_the_slopes_of_the_layers_formulas(platform: Platform) -> None:
     # Central differences are good to 1e-9; 100 eps is what the sums and the divisions of a normalisation round to.
     near = {"rtol": max(100 * platform.eps, 1e-8), "atol": max(100 * platform.eps, 1e-8)}
-    for name, (_, _, gradients, dx, _) in passed(platform).items():
+    for name, (_, _, gradients, dx, _) in all_passes(platform).items():
         with about(name):
-            law = LAYERS[name]
-            case = case_of(law, ROWS)
+            case = LAYERS[name]
+            inputs = inputs_of(case, ROWS)
 
-            def cost(x: np.ndarray, *p: np.ndarray, law: Law = law, case: Case = case) -> Any:
-                return np.sum(case.dy * law.train(p, x, noise_of(law, case)))
+            def cost(x: np.ndarray, *p: np.ndarray, case: LayerCase = case, inputs: Inputs = inputs) -> Any:
+                return np.sum(inputs.dy * case.train(p, x, noise_of(case, inputs)))
 
             slopes = [
                 central_differences(lambda a, i=i, pieces=pieces: cost(*pieces[:i], a, *pieces[i + 1 :]), pieces[i])
-                for pieces in [(case.x, *case.p)]
+                for pieces in [(inputs.x, *inputs.p)]
                 for i in range(len(pieces))
             ]
             for got, want in zip((dx, *gradients), slopes, strict=True):
@@ -178,15 +182,15 @@ def test_gradients_and_pullback_are_the_slopes_of_the_layers_formulas(platform: 
 @pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float64", "torch"], indirect=True)
 def test_a_stack_is_its_networks_one_by_one(platform: Platform, name: str, shared: bool) -> None:
     k = rows = 3  # equal, so that a sum over the wrong one of the two has the right shape
-    law = LAYERS[name]
-    case = case_of(law, rows, (k,))
+    case = LAYERS[name]
+    inputs = inputs_of(case, rows, (k,))
     if shared:  # as for a network's first layer: one batch, k networks
-        case = case._replace(x=case.x[0])
-    runs = passes(platform, law.layer)
-    y, after, gradients, dx, prediction = runs(*placed(platform, case))
+        inputs = inputs._replace(x=inputs.x[0])
+    runs = passes(platform, case.layer)
+    y, after, gradients, dx, prediction = runs(*placed(platform, inputs))
     for i in range(k):
-        p, q, x, *rest = (a if isinstance(a, np.ndarray) else tuple(piece[i] for piece in a) for a in case)
-        one = Case(p, q, x if shared else x[i], *(a[i] for a in rest))
+        p, q, x, *rest = (a if isinstance(a, np.ndarray) else tuple(piece[i] for piece in a) for a in inputs)
+        one = Inputs(p, q, x if shared else x[i], *(a[i] for a in rest))
         alone = runs(*placed(platform, one))
         for got, want in zip((dx, *gradients), (alone[3], *alone[2]), strict=True):
             np.testing.assert_allclose(
@@ -200,7 +204,7 @@ def test_a_stack_is_its_networks_one_by_one(platform: Platform, name: str, share
             np.testing.assert_allclose(member, platform.host(want), rtol=8 * platform.eps, atol=8 * platform.eps)
 
 
-@pytest.mark.parametrize("name", [name for name, law in LAYERS.items() if isinstance(law.layer, layers.Dense)])
+@pytest.mark.parametrize("name", [name for name, case in LAYERS.items() if isinstance(case.layer, layers.Dense)])
 def test_layers_name_their_parameters_in_the_order_they_take_them(name: str) -> None:
     layer = LAYERS[name].layer
     assert [p.name for p in layer.parameters()] == ["W", "b"][: 1 + layer.bias]
@@ -215,10 +219,10 @@ def test_scales_and_shifts_start_as_the_identity_and_do_not_decay(layer: Any) ->
 
 
 def test_batch_norm_refuses_a_batch_of_one_row() -> None:
-    law = LAYERS["batch norm"]
-    case = case_of(law, 1)
+    case = LAYERS["batch norm"]
+    inputs = inputs_of(case, 1)
     with pytest.raises(ConfigurationError, match="one row"):
-        law.layer.forward(HOST, case.p, case.q, case.x, key_of(case))
+        case.layer.forward(HOST, inputs.p, inputs.q, inputs.x, key_of(inputs))
 
 
 @pytest.mark.parametrize("name", ["dense", "batch norm", "layer norm"])
@@ -229,6 +233,6 @@ def test_a_layer_refuses_inputs_that_do_not_fit(name: str) -> None:
 
 def test_dropout_keeps_the_mean_of_the_rounded_rate() -> None:
     """A rate that is no multiple of 1/65536 is rounded, and what is kept is scaled by the rounded rate."""
-    case = case_of(LAYERS["dropout"], ROWS)
-    y = layers.Dropout(0.3).forward(HOST, (), (), np.ones((ROWS, 6)), key_of(case))[0]
+    inputs = inputs_of(LAYERS["dropout"], ROWS)
+    y = layers.Dropout(0.3).forward(HOST, (), (), np.ones((ROWS, 6)), key_of(inputs))[0]
     assert set(np.unique(y)) == {0.0, 65536 / (65536 - 19661)}

@@ -14,17 +14,17 @@ from conftest import Platform, about, central_differences
 from scipy import special
 
 from chainrule import losses
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 
 HOST = backend("numpy", dtype="float64")
 
 
-class Charge(NamedTuple):
+class LossCase(NamedTuple):
     """A loss, the targets it is for, and L(z, y) of each row again."""
 
     loss: losses.LossFunction
     y: str
-    law: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    formula: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def each(terms: np.ndarray) -> np.ndarray:
@@ -40,25 +40,25 @@ def softmax_ce(z: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 LOSSES = {
-    "squared_error": Charge(losses.SquaredError(), "numbers", lambda z, y: 0.5 * each((z - y) ** 2)),
-    "absolute_error": Charge(losses.AbsoluteError(), "numbers", lambda z, y: each(np.abs(z - y))),
-    "huber": Charge(losses.Huber(), "numbers", lambda z, y: each(special.huber(1.0, z - y))),
-    "huber(0.5)": Charge(losses.Huber(0.5), "numbers", lambda z, y: each(special.huber(0.5, z - y))),
-    "quantile": Charge(losses.Quantile(), "numbers", lambda z, y: each(0.5 * np.abs(y - z))),
-    "quantile(0.9)": Charge(
+    "squared_error": LossCase(losses.SquaredError(), "numbers", lambda z, y: 0.5 * each((z - y) ** 2)),
+    "absolute_error": LossCase(losses.AbsoluteError(), "numbers", lambda z, y: each(np.abs(z - y))),
+    "huber": LossCase(losses.Huber(), "numbers", lambda z, y: each(special.huber(1.0, z - y))),
+    "huber(0.5)": LossCase(losses.Huber(0.5), "numbers", lambda z, y: each(special.huber(0.5, z - y))),
+    "quantile": LossCase(losses.Quantile(), "numbers", lambda z, y: each(0.5 * np.abs(y - z))),
+    "quantile(0.9)": LossCase(
         losses.Quantile(0.9), "numbers", lambda z, y: each(np.maximum(0.9 * (y - z), -0.1 * (y - z)))
     ),
-    "poisson": Charge(losses.Poisson(), "counts", lambda z, y: each(np.exp(z) - y * z)),
-    "sigmoid_cross_entropy": Charge(losses.SigmoidCrossEntropy(), "fractions", sigmoid_ce),
-    "sigmoid_cross_entropy, smooth": Charge(
+    "poisson": LossCase(losses.Poisson(), "counts", lambda z, y: each(np.exp(z) - y * z)),
+    "sigmoid_cross_entropy": LossCase(losses.SigmoidCrossEntropy(), "fractions", sigmoid_ce),
+    "sigmoid_cross_entropy, smooth": LossCase(
         losses.SigmoidCrossEntropy(0.2), "fractions", lambda z, y: sigmoid_ce(z, 0.8 * y + 0.1)
     ),
-    "softmax_cross_entropy": Charge(losses.SoftmaxCrossEntropy(), "classes", softmax_ce),
-    "softmax_cross_entropy, smooth": Charge(
+    "softmax_cross_entropy": LossCase(losses.SoftmaxCrossEntropy(), "classes", softmax_ce),
+    "softmax_cross_entropy, smooth": LossCase(
         losses.SoftmaxCrossEntropy(0.2), "classes", lambda z, y: softmax_ce(z, 0.8 * y + 0.2 / z.shape[-1])
     ),
-    "softmax_cross_entropy, rows of any sum": Charge(losses.SoftmaxCrossEntropy(), "fractions", softmax_ce),
-    "your own": Charge(
+    "softmax_cross_entropy, rows of any sum": LossCase(losses.SoftmaxCrossEntropy(), "fractions", softmax_ce),
+    "your own": LossCase(
         losses.Loss(lambda xp, z, y: (xp.sum(xp.log(xp.cosh(z - y)), axis=-1, keepdims=True), xp.tanh(z - y))),
         "numbers",
         lambda z, y: each(np.logaddexp(z - y, y - z) - math.log(2.0)),
@@ -81,13 +81,13 @@ EXTREME = np.where(np.arange(M * N).reshape(M, N) % 3, -1000.0, 1000.0)
 CROSS_ENTROPIES = [name for name in LOSSES if "cross_entropy" in name]
 
 
-def charge(platform: Platform, name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Any:
+def cost_of(platform: Platform, name: str, z: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Any:
     weight = None if weight is None else platform.array(weight)
     return losses.cost(platform.backend, LOSSES[name].loss, platform.array(z), platform.array(y), weight)
 
 
 @functools.cache
-def charged(platform: Platform) -> dict[str, dict[str, tuple[Any, Any]]]:
+def all_costs(platform: Platform) -> dict[str, dict[str, tuple[Any, Any]]]:
     """(cost, gradient) of each loss: plain, weighted, with weights of 0, and where logits are extreme."""
 
     def every(zs: dict[str, Any], ys: dict[str, Any], weight: Any) -> Any:
@@ -120,12 +120,12 @@ def test_the_table_of_losses_is_complete() -> None:
 @pytest.mark.parametrize("what", ["plain", "weighted"])
 def test_a_cost_is_the_mean_of_its_formula_and_its_gradient_the_slope(platform: Platform, what: str) -> None:
     weights = WEIGHTS[:, 0] if what == "weighted" else None
-    for name, answers in charged(platform).items():
+    for name, answers in all_costs(platform).items():
         with about(name):
-            _, kind, law = LOSSES[name]
+            _, kind, formula = LOSSES[name]
 
-            def mean(z: np.ndarray, law: Any = law, y: np.ndarray = TARGETS[kind]) -> Any:
-                return np.average(law(z, y), weights=weights)
+            def mean(z: np.ndarray, formula: Any = formula, y: np.ndarray = TARGETS[kind]) -> Any:
+                return np.average(formula(z, y), weights=weights)
 
             value, gradient = answers[what]
             platform.check(value, mean(LOGITS), rtol=8 * platform.eps)
@@ -137,15 +137,15 @@ def test_a_cost_is_the_mean_of_its_formula_and_its_gradient_the_slope(platform: 
 @pytest.mark.parametrize("platform", ["numpy-readonly"], indirect=True)
 def test_a_weight_is_a_number_of_copies(platform: Platform, name: str) -> None:
     y, copies = TARGETS[LOSSES[name].y], WEIGHTS[:, 0].astype(int)
-    value, gradient = charge(platform, name, LOGITS, y, WEIGHTS)
-    repeated, each_gradient = charge(platform, name, LOGITS.repeat(copies, 0), y.repeat(copies, 0))
+    value, gradient = cost_of(platform, name, LOGITS, y, WEIGHTS)
+    repeated, each_gradient = cost_of(platform, name, LOGITS.repeat(copies, 0), y.repeat(copies, 0))
     platform.check(value, repeated, rtol=1e-14)
     row_of = np.arange(M).repeat(copies)
     platform.check(gradient, np.stack([each_gradient[row_of == i].sum(0) for i in range(M)]), rtol=1e-13, atol=1e-16)
 
 
 def test_weights_that_sum_to_zero_cost_nothing(platform: Platform) -> None:
-    for name, answers in charged(platform).items():
+    for name, answers in all_costs(platform).items():
         with about(name):
             value, gradient = answers["weightless"]
             platform.check(value, 0.0)
@@ -169,8 +169,8 @@ def test_a_stack_of_logits_has_a_stack_of_costs(platform: Platform, name: str) -
     rng = np.random.default_rng(7)
     z, y, weight = rng.normal(size=(k, rows, N)), TARGETS[LOSSES[name].y][:rows], WEIGHTS[:rows]
     for w in (None, weight):
-        value, gradient = charge(platform, name, z, y, w)
-        alone = [charge(platform, name, z[i], y, w) for i in range(k)]
+        value, gradient = cost_of(platform, name, z, y, w)
+        alone = [cost_of(platform, name, z[i], y, w) for i in range(k)]
         platform.check(value, np.stack([platform.host(v) for v, _ in alone]), rtol=4 * platform.eps)
         platform.check(gradient, np.stack([platform.host(g) for _, g in alone]), rtol=4 * platform.eps)
 
@@ -178,9 +178,9 @@ def test_a_stack_of_logits_has_a_stack_of_costs(platform: Platform, name: str) -
 def test_a_cross_entropy_is_finite_for_every_logit(platform: Platform) -> None:
     for name in CROSS_ENTROPIES:
         with about(name):
-            _, kind, law = LOSSES[name]
-            value, gradient = charged(platform)[name]["far"]
-            platform.check(value, law(EXTREME, TARGETS[kind]).mean(), rtol=8 * platform.eps)
+            _, kind, formula = LOSSES[name]
+            value, gradient = all_costs(platform)[name]["far"]
+            platform.check(value, formula(EXTREME, TARGETS[kind]).mean(), rtol=8 * platform.eps)
             assert np.isfinite(platform.host(gradient)).all()
 
 

@@ -13,12 +13,12 @@ from completeness import kinds, named
 from conftest import Platform, about, find_library
 
 from chainrule import optimizers, schedules
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 
 HOST = backend("numpy", dtype="float64")
 
 
-class Rule(NamedTuple):
+class OptimizerCase(NamedTuple):
     """An optimizer, and the same in torch, a function of (weights, biases); what torch lacks as the paper has it."""
 
     optimizer: Any
@@ -59,47 +59,53 @@ def adam_with_epsilon_hat(o: Any) -> np.ndarray:
 
 
 OPTIMIZERS = {
-    "sgd": Rule(optimizers.SGD(0.1), lambda t, w, b: t.SGD([w, b], 0.1)),
-    "momentum": Rule(optimizers.Momentum(0.1), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.9)),
-    "momentum, nesterov": Rule(
+    "sgd": OptimizerCase(optimizers.SGD(0.1), lambda t, w, b: t.SGD([w, b], 0.1)),
+    "momentum": OptimizerCase(optimizers.Momentum(0.1), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.9)),
+    "momentum, nesterov": OptimizerCase(
         optimizers.Momentum(0.1, 0.8, nesterov=True), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.8, nesterov=True)
     ),
-    "velocity_momentum": Rule(optimizers.VelocityMomentum(0.1), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.9)),
-    "velocity_momentum, nesterov": Rule(
+    "velocity_momentum": OptimizerCase(
+        optimizers.VelocityMomentum(0.1), lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.9)
+    ),
+    "velocity_momentum, nesterov": OptimizerCase(
         optimizers.VelocityMomentum(0.1, 0.8, nesterov=True),
         lambda t, w, b: t.SGD([w, b], 0.1, momentum=0.8, nesterov=True),
     ),
     **{
-        f"velocity_momentum, a rate that changes, nesterov={nesterov}": Rule(
+        f"velocity_momentum, a rate that changes, nesterov={nesterov}": OptimizerCase(
             optimizers.VelocityMomentum(schedules.StepDecay(0.1, every=20, factor=0.25), nesterov=nesterov),
             paper=functools.partial(velocity, lambda i: 0.1 * 0.25 ** (i // 20)),
         )
         for nesterov in (False, True)
     },
     # torch's dampening leaves the first gradient whole; the same path is its momentum at a tenth of the rate.
-    "averaged_momentum": Rule(optimizers.AveragedMomentum(0.1), lambda t, w, b: t.SGD([w, b], 0.01, momentum=0.9)),
-    "adagrad": Rule(optimizers.Adagrad(0.1), lambda t, w, b: t.Adagrad([w, b], 0.1)),
-    "rmsprop": Rule(optimizers.RMSProp(), lambda t, w, b: t.RMSprop([w, b], 0.001)),
-    "rmsprop(0.05, 0.8, 1e-3)": Rule(
+    "averaged_momentum": OptimizerCase(
+        optimizers.AveragedMomentum(0.1), lambda t, w, b: t.SGD([w, b], 0.01, momentum=0.9)
+    ),
+    "adagrad": OptimizerCase(optimizers.Adagrad(0.1), lambda t, w, b: t.Adagrad([w, b], 0.1)),
+    "rmsprop": OptimizerCase(optimizers.RMSProp(), lambda t, w, b: t.RMSprop([w, b], 0.001)),
+    "rmsprop(0.05, 0.8, 1e-3)": OptimizerCase(
         optimizers.RMSProp(0.05, 0.8, 1e-3), lambda t, w, b: t.RMSprop([w, b], 0.05, alpha=0.8, eps=1e-3)
     ),
-    "adam": Rule(optimizers.Adam(), lambda t, w, b: t.Adam([w, b])),
-    "adam(0.05, 0.8, 0.95, 1e-3)": Rule(
+    "adam": OptimizerCase(optimizers.Adam(), lambda t, w, b: t.Adam([w, b])),
+    "adam(0.05, 0.8, 0.95, 1e-3)": OptimizerCase(
         optimizers.Adam(0.05, 0.8, 0.95, 1e-3), lambda t, w, b: t.Adam([w, b], 0.05, (0.8, 0.95), 1e-3)
     ),
-    "adam(b1=0)": Rule(optimizers.Adam(0.05, 0.0), lambda t, w, b: t.Adam([w, b], 0.05, (0.0, 0.999))),
-    "adam(epsilon_hat)": Rule(optimizers.Adam(0.05, epsilon_hat=True), paper=adam_with_epsilon_hat),
-    "adam(0.05, 0.8, 0.95, 1e-1, epsilon_hat)": Rule(
+    "adam(b1=0)": OptimizerCase(optimizers.Adam(0.05, 0.0), lambda t, w, b: t.Adam([w, b], 0.05, (0.0, 0.999))),
+    "adam(epsilon_hat)": OptimizerCase(optimizers.Adam(0.05, epsilon_hat=True), paper=adam_with_epsilon_hat),
+    "adam(0.05, 0.8, 0.95, 1e-1, epsilon_hat)": OptimizerCase(
         optimizers.Adam(0.05, 0.8, 0.95, 1e-1, epsilon_hat=True), paper=adam_with_epsilon_hat
     ),
-    "adam(b2=0, epsilon_hat)": Rule(optimizers.Adam(0.05, 0.0, 0.0, 1e-1, True), paper=adam_with_epsilon_hat),
-    "adamw": Rule(optimizers.AdamW(), lambda t, w, b: t.AdamW([{"params": [w]}, {"params": [b], "weight_decay": 0}])),
-    "adamw(0.05, decay=0.3)": Rule(
+    "adam(b2=0, epsilon_hat)": OptimizerCase(optimizers.Adam(0.05, 0.0, 0.0, 1e-1, True), paper=adam_with_epsilon_hat),
+    "adamw": OptimizerCase(
+        optimizers.AdamW(), lambda t, w, b: t.AdamW([{"params": [w]}, {"params": [b], "weight_decay": 0}])
+    ),
+    "adamw(0.05, decay=0.3)": OptimizerCase(
         optimizers.AdamW(0.05, decay=0.3),
         lambda t, w, b: t.AdamW([{"params": [w]}, {"params": [b], "weight_decay": 0}], 0.05, weight_decay=0.3),
     ),
-    "lion": Rule(optimizers.Lion(), paper=lion),
-    "lion(0.05, decay=0.3)": Rule(optimizers.Lion(0.05, decay=0.3), paper=lion),
+    "lion": OptimizerCase(optimizers.Lion(), paper=lion),
+    "lion(0.05, decay=0.3)": OptimizerCase(optimizers.Lion(0.05, decay=0.3), paper=lion),
 }
 STEPS, P, DECAYING = 50, 7, 4
 RNG = np.random.default_rng(1729)
@@ -110,13 +116,13 @@ DECAYS = np.asarray([1.0] * DECAYING + [0.0] * (P - DECAYING))
 
 def true_path(name: str) -> np.ndarray:
     """Theta after each step, (STEPS, P)."""
-    rule = OPTIMIZERS[name]
-    if rule.torch is None:
-        assert rule.paper is not None, f"nothing to compare {name} with"
-        return rule.paper(rule.optimizer)
+    case = OPTIMIZERS[name]
+    if case.torch is None:
+        assert case.paper is not None, f"nothing to compare {name} with"
+        return case.paper(case.optimizer)
     torch = find_library("torch")
     w, b = (torch.tensor(piece, requires_grad=True) for piece in np.split(THETA, [DECAYING]))
-    optimizer, path = rule.torch(torch.optim, w, b), []
+    optimizer, path = case.torch(torch.optim, w, b), []
     for g in GRADIENTS:
         w.grad, b.grad = map(torch.tensor, np.split(g, [DECAYING]))
         optimizer.step()
@@ -125,7 +131,7 @@ def true_path(name: str) -> np.ndarray:
 
 
 def test_the_table_of_optimizers_is_complete() -> None:
-    assert named(*(rule.optimizer for rule in OPTIMIZERS.values())) == kinds(optimizers, "init", "update")
+    assert named(*(case.optimizer for case in OPTIMIZERS.values())) == kinds(optimizers, "init", "update")
     assert {kind.__name__ for kind in optimizers.OPTIMIZERS.values()} == kinds(optimizers, "init", "update")
     for name, kind in optimizers.OPTIMIZERS.items():
         assert type(OPTIMIZERS[name].optimizer) is kind

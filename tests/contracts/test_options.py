@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_activations import FUNCTIONS
+from test_activations import ACTIVATIONS
 from test_initializers import INITIALIZERS
 from test_layers import LAYERS
 from test_losses import LOSSES
@@ -67,7 +67,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "a penalty over nothing": lambda: penalties.Penalty(over="batch"),  # type: ignore[arg-type]
     "no inputs": lambda: layers.Dense(0, 2),
     "half an output": lambda: layers.Dense(2, 2.5),  # type: ignore[arg-type]
-    "unknown weights": lambda: layers.Dense(2, 2, weights="he"),
+    "unknown weights": lambda: layers.Dense(2, 2, weight_init="he"),
     "no features": lambda: layers.BatchNorm(0),
     "momentum 0": lambda: layers.BatchNorm(2, momentum=0.0),
     "epsilon below 0": lambda: layers.LayerNorm(2, epsilon=-1.0),
@@ -84,12 +84,12 @@ def test_an_option_that_cannot_be_is_refused(what: str) -> None:
 
 
 EVERYTHING = [
-    *(f.activation for f in FUNCTIONS.values()),
-    *(law.layer for law in LAYERS.values()),
-    *(c.loss for c in LOSSES.values()),
-    *(rule.optimizer for rule in OPTIMIZERS.values()),
+    *(case.activation for case in ACTIVATIONS.values()),
+    *(case.layer for case in LAYERS.values()),
+    *(case.loss for case in LOSSES.values()),
+    *(case.optimizer for case in OPTIMIZERS.values()),
     *(schedule for schedule, _ in SCHEDULES.values()),
-    *(s.initializer for s in INITIALIZERS.values()),
+    *(case.initializer for case in INITIALIZERS.values()),
     *PENALTIES.values(),
     optimizers.ClipValue(1.0),
     optimizers.ClipNorm(1.0),

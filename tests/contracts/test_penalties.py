@@ -38,12 +38,12 @@ def test_a_penalty_is_its_formula_and_its_gradient_the_slope(platform: Platform)
         with about(name):
             l1, l2, over = vars(PENALTIES[name]).values()
 
-            def law(w0: np.ndarray, l1: float = l1, l2: float = l2, over: str = over) -> Any:
+            def formula(w0: np.ndarray, l1: float = l1, l2: float = l2, over: str = over) -> Any:
                 sums = sum(l1 * np.abs(w).sum() + l2 / 2 * (w**2).sum() for w in (w0, WEIGHTS_OF_TWO[1]))
                 return sums / 5 if over == "examples" else sums
 
-            platform.check(value, law(WEIGHTS_OF_TWO[0]), rtol=8 * platform.eps)
-            slope = central_differences(law, WEIGHTS_OF_TWO[0])  # good to 1e-8
+            platform.check(value, formula(WEIGHTS_OF_TWO[0]), rtol=8 * platform.eps)
+            slope = central_differences(formula, WEIGHTS_OF_TWO[0])  # good to 1e-8
             platform.check(gradient, slope, rtol=max(4 * platform.eps, 1e-8), atol=1e-8)
 
 

@@ -12,7 +12,7 @@ from completeness import kinds, named
 from conftest import Platform, about, find_library
 
 from chainrule import schedules
-from chainrule._backend import select as backend
+from chainrule._backend import reference_backend as backend
 from chainrule._errors import ConfigurationError
 
 HOST = backend("numpy", dtype="float64")
@@ -65,17 +65,17 @@ def test_a_schedule_is_its_formula_at_every_step(platform: Platform) -> None:
 
     for name, rates in platform.run(every, platform.array(T.astype(float))).items():
         with about(name):
-            _, law = SCHEDULES[name]
+            _, formula = SCHEDULES[name]
             # exp(power ln t) rounds its argument, up to 3 ln 60 = 12; a cosine ends where 1 + cos s cancels.
-            platform.check(rates, [law(int(t)) for t in T], rtol=16 * platform.eps, atol=0.3 * platform.eps)
+            platform.check(rates, [formula(int(t)) for t in T], rtol=16 * platform.eps, atol=0.3 * platform.eps)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float32"], indirect=True)
 def test_a_rate_has_the_shape_of_the_counter(platform: Platform, name: str) -> None:
-    schedule, law = SCHEDULES[name]
+    schedule, formula = SCHEDULES[name]
     rate = schedule.rate(platform.backend.xp, platform.array([13.0]))
-    platform.check(rate, [law(13)], rtol=16 * platform.eps)
+    platform.check(rate, [formula(13)], rtol=16 * platform.eps)
 
 
 def test_cosine_is_torchs_cosine_annealing() -> None:
