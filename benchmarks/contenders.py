@@ -16,7 +16,7 @@ from grid import GRID, Network
 import chainrule as cr
 from chainrule._backend import reference_backend
 from chainrule._kernels import with_providers
-from chainrule.data import Batch, make_window
+from chainrule.batch import Batch, make_window
 from chainrule.training._step import Problem, initial_state, make_epoch_step
 
 BATCHES = 8  # of the data, in turn

@@ -17,7 +17,7 @@ from chainrule._backend import Backend, reference_backend
 from chainrule._kernels import with_providers
 from chainrule._random import Key
 from chainrule.backpropagation import value_and_gradient
-from chainrule.data import Batch, make_window
+from chainrule.batch import Batch, make_window
 from chainrule.losses import SoftmaxCrossEntropy
 from chainrule.training._step import Problem, initial_state, make_epoch_step
 

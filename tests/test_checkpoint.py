@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chainrule._model import serialization
 from conftest import Platform, find_library
 
 import chainrule as cr
-from chainrule import serialization
 from chainrule.training import Run, has_unfinished
 from chainrule.training._keeper import Keeper
 from chainrule.training._lock import FolderLock

@@ -25,13 +25,14 @@ from test_kernels import leaves, rebuilt
 from test_random import KNOWN
 
 import chainrule as cr
-from chainrule import _kernels, _layout, _random, data, layers, losses, optimizers
+from chainrule import _kernels, _layout, _random, layers, losses, optimizers
+from chainrule import batch as batches
 from chainrule._backend import LIBRARIES, Backend
 from chainrule._backend import reference_backend as backend
 from chainrule._kernels import _cupy, _cupy_products
 from chainrule._random import Key
 from chainrule.activations import Activation, Linear
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.losses import SoftmaxCrossEntropy, SquaredError
 
 CUDA = Path(_cupy.__file__).with_name("cuda")
@@ -107,12 +108,12 @@ def odd_update(rule: Any) -> tuple[Any, ...]:
 
 # What each operation is tried on.
 CASES: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
-    data.advance: [
+    batches.advance: [
         ((np.asarray([2]), np.asarray([5]), normal(1), normal(1)), np.asarray(0.5), 8, None),
         ((np.asarray([2]), np.asarray([5]), normal(1), normal(1)), np.asarray(0.5), 8, normal(1)),
         ((np.asarray([2]), np.asarray([5]), normal(300, 1), normal(1)), normal(300), 8, None),
     ],
-    data.gather: [
+    batches.gather: [
         (Batch(normal(40, n), y, w), RNG.permutation(40), np.asarray([first]), np.arange(batch))
         for n, y, w, first, batch in [
             (1, classes(40, 5), None, 0, 40),
@@ -154,9 +155,9 @@ CASES: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     ],
     _random.uniform: [(key(1), 1, 1), (key(3, 2**30), 31, 10), (key(2), 9, 129)],
 }
-DONATED = (data.advance, optimizers.adam, optimizers.update)
+DONATED = (batches.advance, optimizers.adam, optimizers.update)
 SUMS = (layers.bias_gradient,)
-BIT_FOR_BIT = (data.gather, layers.dropout_mask, _layout.join, _random.uniform)
+BIT_FOR_BIT = (batches.gather, layers.dropout_mask, _layout.join, _random.uniform)
 each_operation = pytest.mark.parametrize("operation", CASES, ids=lambda operation: operation.__name__)
 
 
@@ -261,9 +262,9 @@ DECLINED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "gaps": (layers.activate, (cr.ReLU(), normal(4, 6))),
     "gaps in a gradient": (layers.bias_gradient, (normal(4, 6),)),
     "gaps in the moments": (optimizers.adam, one_rate(update_of(cr.Adam(), 5))),
-    "gaps between the columns of a table": (data.gather, EXAMPLES),
+    "gaps between the columns of a table": (batches.gather, EXAMPLES),
     "another dtype": (layers.activate, (cr.ReLU(), normal(4, 6))),
-    "another dtype of the order": (data.gather, EXAMPLES),
+    "another dtype of the order": (batches.gather, EXAMPLES),
     "no rows": (layers.bias_gradient, (normal(0, 6),)),
     "label smoothing": (losses.cost, (SoftmaxCrossEntropy(0.1), normal(3, 4), classes(3, 4), None)),
     "rows of probabilities": (losses.cost, (SoftmaxCrossEntropy(), normal(3, 4), normal(3, 4), None)),
@@ -318,11 +319,11 @@ def test_what_changes_from_step_to_step_is_read_from_memory(on: Backend, monkeyp
             compare(arguments, wanted, 8 * float(np.finfo(on.dtype).eps))
         assert len(launches) == 1
     launches.clear()
-    source, order, cursor, window = placed(on, CASES[data.gather][1])
-    batch = on.run(data.gather, source, order, cursor, window)
+    source, order, cursor, window = placed(on, CASES[batches.gather][1])
+    batch = on.run(batches.gather, source, order, cursor, window)
     cursor[0] = 2
     launches[0]()
-    compare(batch, data.gather(plain, source, order, cursor, window), 0.0)
+    compare(batch, batches.gather(plain, source, order, cursor, window), 0.0)
 
 
 TESTED = """

@@ -12,7 +12,7 @@ import pytest
 from conftest import Platform
 
 import chainrule as cr
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.training import Problem, Run, initial_state
 from chainrule.training._divergence import locate
 from chainrule.training._feed import DeviceFeed

@@ -29,7 +29,7 @@ from chainrule._kernels import _cupy, _cupy_fused
 from chainrule._kernels._cupy_fused import Fused
 from chainrule._random import Key
 from chainrule.backpropagation import value_and_gradient
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.losses import SoftmaxCrossEntropy, SquaredError
 
 PROVIDERS = {value_and_gradient: _cupy_fused.value_and_gradient}

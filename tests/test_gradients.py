@@ -20,7 +20,7 @@ from chainrule import layers, losses
 from chainrule._backend import reference_backend as backend
 from chainrule._random import Key, member_key, step_key
 from chainrule.backpropagation import value_and_gradient
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.network import Sequential
 from chainrule.penalties import Penalty
 

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from conftest import Platform, about
 
-from chainrule import _kernels, data, layers, losses, optimizers
+from chainrule import _kernels, layers, losses, optimizers
+from chainrule import batch as batches
 from chainrule._backend import Backend
 from chainrule._backend import reference_backend as backend
 from chainrule._kernels import _numba, _numpy
 from chainrule.activations import Activation, ReLU, Tanh
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.losses import SoftmaxCrossEntropy, SquaredError
 from chainrule.optimizers import Adam, AdamW
 
@@ -35,12 +36,12 @@ PAIRS = np.abs(np.random.default_rng(6).normal(size=(4, 3, 11)))
 COUNT, ONE, RATES = np.asarray([2]), np.asarray([3.0]), np.asarray([[0.1], [0.2], [0.3]])
 # What each operation with a provider is tried on.
 KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
-    data.advance: [
+    batches.advance: [
         ((COUNT, COUNT, ONE, ONE), np.asarray(0.5), 8, None),
         ((COUNT, COUNT, ONE, ONE), np.asarray(0.5), 8, ONE),
         ((COUNT, COUNT, RATES, ONE), RATES[:, 0], 8, None),
     ],
-    data.gather: [
+    batches.gather: [
         (Batch(Z[0], CLASSES[:7], None), np.asarray([3, 0, 6, 1, 2, 5, 4]), np.asarray([2]), np.asarray([0, 1, 2, 3])),
         (Batch(Z[0], Z[1], np.ones((7, 1))), np.asarray([3, 0, 6, 1, 2, 5, 4]), np.asarray([5]), np.asarray([0, 1])),
     ],
@@ -87,7 +88,7 @@ PROVIDED = [
 each_provider = pytest.mark.parametrize(
     ("name", "operation"), PROVIDED, ids=lambda value: getattr(value, "__name__", value)
 )
-DONATED = (optimizers.adam, data.advance)
+DONATED = (optimizers.adam, batches.advance)
 
 
 def test_every_provider_is_compared() -> None:
@@ -244,7 +245,7 @@ def test_numba_stays_inside_of_its_arrays(open_platform: Callable[..., Platform]
     numbers, rows = np.zeros((3, 2), np.float32), np.arange(3, dtype=np.int32)
     batch = Batch(numbers, np.zeros((3, 1), np.int32))
     with pytest.raises(IndexError, match="beyond"):
-        replayed(on, data.gather, batch, rows, np.asarray([2], np.int32), rows[:2])
+        replayed(on, batches.gather, batch, rows, np.asarray([2], np.int32), rows[:2])
     for wrong in (-1, 2):
         with pytest.raises(IndexError, match="no output"):
             replayed(on, losses.cost, SoftmaxCrossEntropy(), numbers, np.full((3, 1), wrong, np.int32), None)

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chainrule._model import serialization
 from fuzz import files
 
 import chainrule as cr
-from chainrule import serialization
 from chainrule.labels import are_labels
 from chainrule.tables import read_table
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from chainrule._model import prediction
 from conftest import Platform
 
 import chainrule as cr
-from chainrule import prediction
 from chainrule._backend import Backend
 from chainrule.network import without_link
 from chainrule.prediction import ForwardPass

@@ -22,7 +22,7 @@ from chainrule._backend._program import Replayed
 from chainrule._backend._record import RecordingError, Tape, Traced, kernel
 from chainrule._kernels import with_providers
 from chainrule.activations import ACTIVATIONS, Step
-from chainrule.data import Batch, make_window
+from chainrule.batch import Batch, make_window
 from chainrule.losses import LOSSES, LossFunction
 from chainrule.network import Sequential, mlp
 from chainrule.optimizers import OPTIMIZERS

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from chainrule._model import serialization
 from conftest import Platform
 
 import chainrule as cr
-from chainrule import serialization
 from chainrule._backend import reference_backend as backend
 from chainrule.activations import ACTIVATIONS
 from chainrule.initializers import INITIALIZERS

@@ -14,7 +14,7 @@ from chainrule import layers
 from chainrule._backend import Backend
 from chainrule._backend import reference_backend as backend
 from chainrule.activations import GELU, Activation, ReLU, Tanh
-from chainrule.data import Batch, gather, make_window
+from chainrule.batch import Batch, gather, make_window
 from chainrule.losses import AbsoluteError, SoftmaxCrossEntropy, SquaredError
 from chainrule.network import Sequential, mlp
 from chainrule.optimizers import SGD, Adam, AdamW, ClipNorm, Lion

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chainrule._model import serialization
 
 import chainrule as cr
-from chainrule import serialization
 from chainrule._storage import write_whole
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes are POSIX's")

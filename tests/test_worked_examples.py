@@ -10,7 +10,7 @@ from chainrule._backend import reference_backend as backend
 from chainrule._random import Key
 from chainrule.activations import Sigmoid
 from chainrule.backpropagation import value_and_gradient
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.layers import Dense
 from chainrule.losses import SquaredError
 from chainrule.network import Sequential

@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule._backend import Backend
 from chainrule._kernels import _cupy_fused
 from chainrule.backpropagation import value_and_gradient
-from chainrule.data import Batch, make_window
+from chainrule.batch import Batch, make_window
 from chainrule.training._step import Problem, initial_state, make_epoch_step
 
 from .ladder import Rung

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import chainrule as cr
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.network import without_link
 from chainrule.training import Problem, initial_state, make_step
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import chainrule as cr
-from chainrule.data import Batch
+from chainrule.batch import Batch
 from chainrule.plots import plot_decision_regions
 from chainrule.training import Problem, initial_state, make_step
 

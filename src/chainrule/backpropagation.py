@@ -10,7 +10,7 @@ from ._backend import Backend
 from ._layout import Pieces, join
 from ._random import Key
 from ._typing import Array
-from .data import Batch
+from .batch import Batch
 from .losses import LossFunction, cost
 from .network import Sequential
 from .penalties import Penalty

@@ -6,62 +6,20 @@ The checks read the data once, before training; a step never does.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ._backend import Backend, dtype_name, library_of, to_host
 from ._errors import ConfigurationError, DataError, DTypeError
 from ._typing import Array
+from .batch import Batch
 from .frames import ENCODE, column_names, is_frame, refuse_missing, to_numbers
 from .losses import LossFunction
 
 _READ_CELL_BY_CELL = "OUSTMm"  # kinds of NumPy's dtypes: objects, text, dates, durations
 _MAKE_NUMBERS = "make numbers of it, for instance with .astype(float)"
 _NUMBER_CLASSES = "number the classes, classes, y = np.unique(y, return_inverse=True)"
-
-
-class Batch(NamedTuple):
-    """Examples ``(B, n_in)``, targets ``(B, 1)`` or ``(B, n)``, and their weights ``(B, 1)`` or None for all 1."""
-
-    x: Array
-    y: Array
-    weight: Array | None = None
-
-
-def gather(backend: Backend, data: Batch, order: Array, cursor: Array, window: Array) -> Batch:
-    """The examples ``order[cursor + window]``: order ``(N,)`` numbers the rows, window ``(B,)`` is 0 to B - 1.
-
-    The cursor is an array, so one program serves all batches of a size.
-    """
-    xp = backend.xp
-    index = xp.take(order, cursor + window, axis=0)
-    weight = None if data.weight is None else xp.take(data.weight, index, axis=0)
-    return Batch(xp.take(data.x, index, axis=0), xp.take(data.y, index, axis=0), weight)
-
-
-def make_window(backend: Backend, rows: int) -> Array:
-    """0 to rows - 1, int32."""
-    return backend.xp.arange(rows, dtype=backend.xp.int32, device=backend.device)
-
-
-Counters = tuple[Array, Array, Array, Array]
-
-
-def advance(backend: Backend, counters: Counters, value: Array, rows: int, weight: Array | None) -> Counters:
-    """The counters after a step on a batch: its cost, its rows, the sum of its weights ``(1,)`` or None for all 1.
-
-    They are the number of steps ``(1,)``, the first row of the next batch ``(1,)``, and the epoch's sums so far: of
-    cost times weight ``(..., 1)``, and of the weights ``(1,)``. Donates the counters.
-    """
-    xp = backend.xp
-    step, cursor, cost, seen = counters
-    weight = xp.full_like(seen, rows) if weight is None else weight
-    step += 1
-    cursor += rows
-    cost += xp.reshape(value, (*value.shape, 1)) * weight
-    seen += weight
-    return step, cursor, cost, seen
 
 
 def prepare(

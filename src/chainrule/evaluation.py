@@ -10,7 +10,7 @@ import numpy as np
 from ._backend import Backend
 from ._options import real_number
 from ._typing import Array
-from .data import Batch
+from .batch import Batch
 from .losses import LossFunction, cost
 from .metrics import METRICS, POWERS, HostMetric
 from .prediction import CLASSES, apply_link, decide

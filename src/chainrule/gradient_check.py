@@ -19,7 +19,8 @@ from ._options import check_instance, real_number, whole_number
 from ._random import Key, host_generator, member_key
 from ._typing import Array
 from .backpropagation import value_and_gradient
-from .data import Batch, prepare
+from .batch import Batch
+from .data import prepare
 from .layers import Layer
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, without_link

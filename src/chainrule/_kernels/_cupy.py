@@ -16,12 +16,12 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from .. import _layout, _random, data, layers, losses, optimizers
+from .. import _layout, _random, batch, layers, losses, optimizers
 from .._backend import Backend, Provider, dtype_name
 from .._errors import BackendError
 from .._random import Key, drop_threshold
 from ..activations import ELU, GELU, SELU, Elementwise, GELUTanh, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
-from ..data import Batch
+from ..batch import Batch
 from ..losses import LossFunction, SoftmaxCrossEntropy
 from ..optimizers import (
     OPTIMIZERS,
@@ -339,8 +339,8 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
     {
         _layout.join: join,
         _random.uniform: uniform,
-        data.advance: advance,
-        data.gather: gather,
+        batch.advance: advance,
+        batch.gather: gather,
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,

@@ -19,7 +19,7 @@ from .._backend import Backend
 from .._errors import BackendError
 from .._random import Key
 from ..activations import ReLU
-from ..data import Batch
+from ..batch import Batch
 from ..layers import Activate, Dense
 from ..losses import LossFunction, SoftmaxCrossEntropy
 from ..network import Sequential

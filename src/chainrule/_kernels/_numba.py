@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import data, layers, losses, optimizers
+from .. import batch, layers, losses, optimizers
 from .._backend import Backend, Provider
 from .._backend._functions import UNRECORDED
 from .._backend._record import Traced, kernel
 from ..activations import Elementwise, ReLU
-from ..data import Batch
+from ..batch import Batch
 from ..losses import LossFunction, SoftmaxCrossEntropy
 from ..optimizers import Adam, AdamW
 from . import _numpy
@@ -168,8 +168,8 @@ def _over_rows(update: Callable[..., None]) -> Callable[..., None]:
 
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
     {
-        data.advance: advance,
-        data.gather: gather,
+        batch.advance: advance,
+        batch.gather: gather,
         layers.affine: affine,
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,

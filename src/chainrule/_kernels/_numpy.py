@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import data, layers, losses, optimizers
+from .. import batch, layers, losses, optimizers
 from .._backend import Backend, Provider
 from .._backend._record import kernel, opaque
 from ..activations import Activation, Elementwise, ReLU
-from ..data import Batch
+from ..batch import Batch
 from ..losses import Loss, LossFunction, SoftmaxCrossEntropy
 from ..optimizers import Adam, AdamW
 
@@ -220,8 +220,8 @@ _rows = kernel(_rows_body, lambda data, order, cursor, window: (((window.size, *
 
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
     {
-        data.advance: advance,
-        data.gather: gather,
+        batch.advance: advance,
+        batch.gather: gather,
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,

@@ -16,7 +16,8 @@ from sklearn.utils.validation import _check_n_features, _check_sample_weight, ch
 
 from .._backend import Backend, dtype_name, library_of, to_host
 from .._errors import DataError, DTypeError
-from ..data import Batch, check_inputs, check_squares, check_weight_sum
+from ..batch import Batch
+from ..data import check_inputs, check_squares, check_weight_sum
 from ..frames import column_names, is_frame, to_numbers
 from ..labels import check_columns
 from ..streams import Parquet, read_once

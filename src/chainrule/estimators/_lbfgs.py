@@ -15,7 +15,7 @@ from .._errors import DataError, InterruptedTraining
 from .._random import step_key
 from .._typing import Array
 from ..backpropagation import value_and_gradient
-from ..data import Batch
+from ..batch import Batch
 from ..history import History
 from ..losses import LossFunction
 from ..model import Model

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._backend import Backend
 from .._typing import Array
-from ..data import Batch
+from ..batch import Batch
 from ..history import History
 from ..losses import LossFunction
 from ..model import Model

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from .._backend import Backend
 from .._errors import DataError, require
 from .._typing import Array
-from ..data import Batch
+from ..batch import Batch
 from ..history import Record
 from ..network import Sequential
 from ..prediction import Finish, ForwardPass

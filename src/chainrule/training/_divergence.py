@@ -17,7 +17,7 @@ import numpy as np
 from .._backend import Backend
 from .._random import step_key
 from .._typing import Array
-from ..data import Batch
+from ..batch import Batch
 from ..losses import cost
 from ..network import layer_name
 from ._feed import Feed

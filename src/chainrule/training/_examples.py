@@ -12,7 +12,8 @@ import numpy as np
 from .._backend import Backend, dtype_name, reference_backend
 from .._errors import DataError
 from .._options import whole_number
-from ..data import Batch, is_flat, prepare, prepare_streamed
+from ..batch import Batch
+from ..data import is_flat, prepare, prepare_streamed
 from ..labels import names_of
 from ..layers import BatchNorm
 from ..losses import LossFunction

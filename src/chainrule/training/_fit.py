@@ -13,7 +13,8 @@ from .._errors import ConfigurationError, require, unknown_name
 from .._kernels import backend as make_backend
 from .._options import check_instance, flag, whole_number
 from .._typing import Array
-from ..data import Batch, prepare
+from ..batch import Batch
+from ..data import prepare
 from ..evaluation import evaluate
 from ..history import History
 from ..losses import LossFunction, find_loss

@@ -29,7 +29,7 @@ import numpy as np
 from .. import serialization
 from .._backend import Backend, library_of, to_host
 from .._errors import ConfigurationError
-from ..data import Batch
+from ..batch import Batch
 
 _HASHED = ("data", "validation", "start")
 LENGTH = "length of the schedule"

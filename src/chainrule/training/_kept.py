@@ -9,7 +9,7 @@ from typing import Any
 
 from .._backend import Backend, dtype_name
 from .._errors import ConfigurationError
-from ..data import Batch
+from ..batch import Batch
 from ..metrics import HostMetric
 from ..model import Model
 from ..network import Sequential

@@ -20,7 +20,7 @@ from .._options import check_range
 from .._random import member_key, step_key
 from .._typing import Array
 from ..backpropagation import value_and_gradient
-from ..data import Batch, advance, gather
+from ..batch import Batch, advance, gather
 from ..losses import LossFunction
 from ..network import Sequential
 from ..optimizers import Clip, Moments, Optimizer, update
