@@ -29,7 +29,7 @@ import pytest
 
 from chainrule._backend import Backend, dtype_name
 from chainrule._backend import reference_backend as backend
-from chainrule._errors import BackendError
+from chainrule._base.errors import BackendError
 from chainrule._kernels import _cublaslt, _cupy_products, _products, with_providers
 
 REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE", "").split(",") if name.strip())

@@ -22,7 +22,7 @@ from conftest import cublaslt_stand_in
 
 from chainrule import layers
 from chainrule._backend import reference_backend as backend
-from chainrule._errors import BackendError
+from chainrule._base.errors import BackendError
 from chainrule._kernels import _cublaslt, _cupy_products, _products
 from chainrule._kernels._cublaslt import CublasLt, Epilogue, Owned
 from chainrule._kernels._products import (

@@ -300,7 +300,7 @@ def test_an_x_without_room_is_checked_like_any_other(cupy: Any) -> None:
 
 def test_predictions_of_an_x_without_room_are_made_a_window_at_a_time(cupy: Any, monkeypatch: Any) -> None:
     model = trained(backend="cupy", device=1)
-    monkeypatch.setattr("chainrule.streams._windows.WINDOW_BYTES", 8 * LONG.shape[1] * 100)
+    monkeypatch.setattr("chainrule._data.streams._windows.WINDOW_BYTES", 8 * LONG.shape[1] * 100)
     leave(cupy, 400_000)
     np.testing.assert_array_equal(model.predict(LONG), model.to("numpy").predict(LONG))
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 import chainrule as cr
 from chainrule._backend import reference_backend as find_backend
-from chainrule._errors import DataError
+from chainrule._base.errors import DataError
 from chainrule.diagnostics import SAMPLE, diagnose
 
 generator = np.random.default_rng(0)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.streams import _npy, _windows, open_rows, read_once, read_rows, read_targets
+from chainrule._data.streams import _npy, _windows, open_rows, read_once, read_rows, read_targets
 from chainrule.tables import read_table
 
 RNG = np.random.default_rng(7)
@@ -113,7 +113,7 @@ def test_parts_of_a_map_are_its_rows(part: Any, tmp_path: Path, small_windows: N
 CHANGES = """
 import json, os, sys
 import numpy as np, chainrule as cr
-from chainrule.streams import _windows
+from chainrule._data.streams import _windows
 _windows.WINDOW_BYTES = 8 * 512 * 64
 X = np.random.default_rng(0).normal(size=(640, 512)).astype("f4")  # a page is two rows
 path, answers = sys.argv[1], {}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.frames import column_names, is_frame, read_columns, to_numbers
+from chainrule._data.frames import column_names, is_frame, read_columns, to_numbers
 
 pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
 
@@ -485,7 +485,7 @@ def test_a_frame_of_an_unknown_library_says_what_reads_it(monkeypatch: pytest.Mo
 
 def test_no_library_of_frames_is_imported_for_what_is_not_its_own() -> None:
     code = (
-        "import sys, numpy as np, chainrule as cr; from chainrule.frames import *;"
+        "import sys, numpy as np, chainrule as cr; from chainrule._data.frames import *;"
         "to_numbers({'a': [1, None], 'b': np.ones(2)} and {'a': [1, 2]}, 'X'); read_columns({'a': ['x', None]});"
         "assert not {'pandas', 'polars', 'pyarrow'} & {*sys.modules}"
     )

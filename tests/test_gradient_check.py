@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule._errors import DataError
+from chainrule._base.errors import DataError
 from chainrule.gradient_check import TOLERANCE, check_gradients
 from chainrule.layers import Dense
 

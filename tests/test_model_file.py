@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chainrule._model import serialization
 from fuzz import files
 
 import chainrule as cr
-from chainrule.labels import are_labels
+from chainrule._data.labels import are_labels
+from chainrule._model import serialization
 from chainrule.tables import read_table
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule._errors import DataError, MissingExtraError
+from chainrule._base.errors import DataError, MissingExtraError
 from chainrule.diagnostics import diagnose
 
 pytest.importorskip("matplotlib")

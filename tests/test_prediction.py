@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from chainrule._model import prediction
 from conftest import Platform
 
 import chainrule as cr
 from chainrule._backend import Backend
+from chainrule._model import prediction
+from chainrule._model.prediction import ForwardPass
 from chainrule.network import without_link
-from chainrule.prediction import ForwardPass
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(5000, 6)).astype(np.float32)

@@ -268,7 +268,7 @@ if not threads:
     def start(self):
         raise RuntimeError("can't start new thread")
     threading.Thread.start = start
-from chainrule.streams import _windows
+from chainrule._data.streams import _windows
 _windows.WINDOW_BYTES = 8 * 3 * 32
 class Slow:
     def on_step_end(self, run):
@@ -349,7 +349,7 @@ def test_a_wait_that_was_broken_off_is_gone_on_with(at: int, tmp_path: Path) -> 
 
 SIGNALLED = """
 import signal, threading, time
-from chainrule.streams import ReadAhead, _ahead
+from chainrule._data.streams import ReadAhead, _ahead
 _ahead._LOOK = 0.0005  # as often as the signals
 signal.signal(signal.SIGALRM, lambda *_: None)
 signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)

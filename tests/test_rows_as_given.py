@@ -12,7 +12,7 @@ import pytest
 from conftest import Platform
 
 import chainrule as cr
-from chainrule.streams import _windows
+from chainrule._data.streams import _windows
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(640, 6)).astype("float32")

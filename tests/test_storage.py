@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chainrule._model import serialization
 
 import chainrule as cr
-from chainrule._storage import write_whole
+from chainrule._base.storage import write_whole
+from chainrule._model import serialization
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="modes, links and pipes are POSIX's")
 

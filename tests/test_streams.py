@@ -15,7 +15,7 @@ import pytest
 from conftest import Platform
 
 import chainrule as cr
-from chainrule.streams import Windows, _parquet, _windows, open_rows, shuffled_in_windows
+from chainrule._data.streams import Windows, _parquet, _windows, open_rows, shuffled_in_windows
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(1000, 6)).astype("float32")
@@ -175,7 +175,7 @@ def test_a_row_that_is_no_number_is_named_when_it_is_read(small_windows: None) -
 
 def test_a_row_that_cannot_be_predicted_is_counted_from_where_its_window_starts(monkeypatch: Any) -> None:
     model, broken = fit(X, epochs=1), X.copy()
-    monkeypatch.setattr("chainrule.streams._windows.WINDOW_BYTES", 8 * 6 * 128)
+    monkeypatch.setattr("chainrule._data.streams._windows.WINDOW_BYTES", 8 * 6 * 128)
     broken[300, 2] = np.nan
     with pytest.raises(cr.DataError, match=r"^counted from row 256: X holds NaN .* in 1 of 128 rows \(44\)"):
         model.predict(Slices(broken))

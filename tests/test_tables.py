@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chainrule._errors import ConfigurationError, DataError, FileError, MissingExtraError, ModelFileError
+from chainrule._base.errors import ConfigurationError, DataError, FileError, MissingExtraError, ModelFileError
 from chainrule.tables import Preprocessing, Table, infer_task, read_table, split
 
 

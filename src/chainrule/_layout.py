@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ._backend import Backend
-from ._typing import Array, Shape
+from ._base.typing import Array, Shape
 
 Pieces = tuple[Array, ...]
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._backend import Backend
-from ._typing import Array, Namespace
+from ._base.typing import Array, Namespace
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA

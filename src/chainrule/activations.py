@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-from ._errors import ConfigurationError, require, unknown_name
-from ._options import as_list, check_instance, check_numbers, real_number
-from ._typing import Array, Namespace
+from ._base.errors import ConfigurationError, require, unknown_name
+from ._base.options import as_list, check_instance, check_numbers, real_number
+from ._base.typing import Array, Namespace
 
 
 @runtime_checkable

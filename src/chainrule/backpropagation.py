@@ -7,9 +7,9 @@ x ──────────────────────▶ forward 
 from __future__ import annotations
 
 from ._backend import Backend
+from ._base.typing import Array
 from ._layout import Pieces, join
 from ._random import Key
-from ._typing import Array
 from .batch import Batch
 from .losses import LossFunction, cost
 from .network import Sequential

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ._backend import Backend
-from ._typing import Array
+from ._base.typing import Array
 
 
 class Batch(NamedTuple):

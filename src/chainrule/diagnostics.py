@@ -16,18 +16,18 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._backend import Backend
-from ._errors import ConfigurationError, DataError, require
+from ._base.errors import ConfigurationError, DataError, require
+from ._base.options import whole_number
+from ._base.typing import Array
+from ._data.checks import check_inputs, prepare
+from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
 from ._layout import Pieces
-from ._options import whole_number
+from ._model.schema import Schema
 from ._random import Key, host_generator, member_key
-from ._typing import Array
-from .data import check_inputs, prepare
 from .layers import Activate, BatchNorm, Dropout, Layer, LayerNorm, Residual
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, without_link
-from .schema import Schema
-from .streams import read_once, read_targets
 
 # A slope below this passes on less than a hundredth of what reaches it: a sigmoid beyond |z| = 4.6, tanh beyond 3.
 FLAT = 0.01

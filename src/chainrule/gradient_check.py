@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._backend import Backend, to_host
-from ._errors import DataError, require
+from ._base.errors import DataError, require
+from ._base.options import check_instance, real_number, whole_number
+from ._base.typing import Array
+from ._data.checks import prepare
+from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
-from ._options import check_instance, real_number, whole_number
 from ._random import Key, host_generator, member_key
-from ._typing import Array
 from .backpropagation import value_and_gradient
 from .batch import Batch
-from .data import prepare
 from .layers import Layer
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, without_link
 from .penalties import Penalty
-from .streams import read_once, read_targets
 
 # A right gradient agrees to 1e-9 or better and a wrong one hardly ever to 1e-3: anything between would do.
 TOLERANCE = 1e-6

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import SupportsIndex, overload
 
-from ._errors import MissingEntryError, missing_column
+from ._base.errors import MissingEntryError, missing_column
 
 Record = dict[str, float]
 

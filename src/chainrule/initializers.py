@@ -14,9 +14,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from ._errors import require, unknown_name
-from ._options import check_instance, check_numbers
-from ._typing import Shape
+from ._base.errors import require, unknown_name
+from ._base.options import check_instance, check_numbers
+from ._base.typing import Shape
 
 
 @runtime_checkable

@@ -21,9 +21,9 @@ from types import MappingProxyType
 from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from ._backend import Backend
-from ._errors import require, unknown_name
-from ._options import check_instance, check_numbers
-from ._typing import Array, Namespace
+from ._base.errors import require, unknown_name
+from ._base.options import check_instance, check_numbers
+from ._base.typing import Array, Namespace
 
 Link = Literal["linear", "softmax", "sigmoid", "exponential"]
 # What y must be: class indices or rows of probabilities; numbers in [0, 1]; numbers; numbers >= 0.

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._backend import Backend
-from ._errors import ConfigurationError, DataError, unknown_name
-from ._options import as_list, whole_number
-from ._typing import Array
+from ._base.errors import ConfigurationError, DataError, unknown_name
+from ._base.options import as_list, whole_number
+from ._base.typing import Array
 from .losses import LossFunction
 
 Metric: TypeAlias = Callable[[Backend, Array, Array, Array | None], Array]

@@ -12,24 +12,24 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import serialization
 from ._backend import Backend, dtype_name, follower, library_of, to_host
 from ._backend._library import Library
-from ._errors import ConfigurationError, DataError, DeviceMemoryError, ModelFileError, readable_size
+from ._base.errors import ConfigurationError, DataError, DeviceMemoryError, ModelFileError, readable_size
+from ._base.options import check_range
+from ._base.typing import Array
+from ._data.checks import check_inputs, check_matrix, prepare
+from ._data.labels import Label, are_labels
+from ._data.streams import are_batches, in_windows, read_once, rows_in_window
 from ._kernels import backend as make_backend
-from ._options import check_range
-from ._typing import Array
-from .data import check_inputs, check_matrix, prepare
-from .description import read_fields
-from .evaluation import evaluate
+from ._model import serialization
+from ._model.description import read_fields
+from ._model.evaluation import evaluate
+from ._model.prediction import CLASSES, ForwardPass, apply_link, decide
+from ._model.schema import Schema
 from .history import History
-from .labels import Label, are_labels
 from .losses import LossFunction
 from .metrics import HostMetric, find_metrics
 from .network import Sequential, without_link
-from .prediction import CLASSES, ForwardPass, apply_link, decide
-from .schema import Schema
-from .streams import are_batches, in_windows, read_once, rows_in_window
 from .tables import Preprocessing
 
 

@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from ._backend import Backend
-from ._errors import ConfigurationError, require, unknown_name
+from ._base.errors import ConfigurationError, require, unknown_name
+from ._base.options import as_list
+from ._base.typing import Array
 from ._layout import Layout, Pieces, join
-from ._options import as_list
 from ._random import Key, host_generator
-from ._typing import Array
 from .activations import SELU, Elementwise, Exponential, HardSigmoid, HardTanh, Linear, Sigmoid, Tanh, find_activation
 from .initializers import Initializer
 from .layers import (

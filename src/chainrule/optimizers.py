@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from ._backend import Backend
-from ._errors import require, unknown_name
-from ._options import check_instance, check_numbers
-from ._typing import Array
+from ._base.errors import require, unknown_name
+from ._base.options import check_instance, check_numbers
+from ._base.typing import Array
 from .schedules import Schedule, as_schedule
 
 Moments = tuple[Array, ...]

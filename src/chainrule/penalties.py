@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ._errors import require
-from ._options import check_numbers
-from ._typing import Array, Namespace
+from ._base.errors import require
+from ._base.options import check_numbers
+from ._base.typing import Array, Namespace
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._errors import ConfigurationError, DataError, MissingExtraError, require
+from ._base.errors import ConfigurationError, DataError, MissingExtraError, require
 from .activations import ACTIVATIONS, Elementwise, find_activation
 from .benchmark import Measurement, by_network, crossovers
 from .diagnostics import Diagnosis

@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from ._errors import ConfigurationError, require
-from ._options import check_numbers, real_number
-from ._typing import Array, Namespace
+from ._base.errors import ConfigurationError, require
+from ._base.options import check_numbers, real_number
+from ._base.typing import Array, Namespace
 
 
 @runtime_checkable

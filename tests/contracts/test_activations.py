@@ -20,7 +20,7 @@ from scipy import special
 from chainrule import activations as act
 from chainrule import layers
 from chainrule._backend import reference_backend as backend
-from chainrule._errors import ConfigurationError
+from chainrule._base.errors import ConfigurationError
 
 HOST = backend("numpy", dtype="float64")
 

@@ -16,7 +16,7 @@ from chainrule import activations as act
 from chainrule import initializers as init
 from chainrule import layers
 from chainrule._backend import reference_backend as backend
-from chainrule._errors import ConfigurationError
+from chainrule._base.errors import ConfigurationError
 from chainrule._random import Key, keep_mask, uniform
 
 HOST = backend("numpy", dtype="float64")

@@ -20,7 +20,7 @@ from test_schedules import SCHEDULES
 from chainrule import activations as act
 from chainrule import initializers as init
 from chainrule import layers, losses, optimizers, penalties, schedules
-from chainrule._errors import ConfigurationError
+from chainrule._base.errors import ConfigurationError
 
 WRONG: dict[str, Callable[[], object]] = {
     "an unknown activation": lambda: act.find_activation("rellu"),

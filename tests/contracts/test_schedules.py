@@ -13,7 +13,7 @@ from conftest import Platform, about, find_library
 
 from chainrule import schedules
 from chainrule._backend import reference_backend as backend
-from chainrule._errors import ConfigurationError
+from chainrule._base.errors import ConfigurationError
 
 HOST = backend("numpy", dtype="float64")
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._errors import BackendError, ConfigurationError, DataError, DTypeError, require, unknown_name
-from .._typing import Array, Device, DType, Namespace
+from .._base.errors import BackendError, ConfigurationError, DataError, DTypeError, require, unknown_name
+from .._base.typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
 from ._library import Library, Memory
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import BackendError
-from .._typing import Array, Device, DType, Namespace
+from .._base.errors import BackendError
+from .._base.typing import Array, Device, DType, Namespace
 from ._gpu_memory import GPUMemory
 from ._graph import Captured
 from ._library import by_index, import_library, installed_version, no_such_device

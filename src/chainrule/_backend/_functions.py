@@ -14,7 +14,7 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from .._typing import Namespace
+from .._base.typing import Namespace
 from ._record import Kernel, RecordingError, Traced, kernel, opaque, tape_of, ufunc
 
 

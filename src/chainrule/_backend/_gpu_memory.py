@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array, Device
+from .._base.typing import Array, Device
 
 
 @dataclass(frozen=True)

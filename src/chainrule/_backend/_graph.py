@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .._errors import BackendError
+from .._base.errors import BackendError
 from ._trees import leaves, rebuild, shapes
 
 _CACHED = 8  # graphs of one step; a training run has one a batch size

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._errors import BackendError
-from .._typing import Array, Device, DType, Namespace
+from .._base.errors import BackendError
+from .._base.typing import Array, Device, DType, Namespace
 
 
 class Memory(Protocol):

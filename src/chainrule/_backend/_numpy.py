@@ -10,7 +10,7 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from .._typing import Array, Device, DType, Namespace
+from .._base.typing import Array, Device, DType, Namespace
 from ._functions import RECORDER, UNRECORDED
 from ._library import no_such_device
 from ._program import Replayed

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array, Device, DType, Namespace
+from .._base.typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 
 NAME = "array-api-strict"

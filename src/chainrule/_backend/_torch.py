@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import BackendError, DataError
-from .._typing import Array, Device, DType, Namespace
+from .._base.errors import BackendError, DataError
+from .._base.typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 from ._trees import shapes
 

@@ -15,7 +15,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from .._errors import BackendError
+from .._base.errors import BackendError
 
 # ------------------------------------------------------------------------------------------------------- cublasLt.h
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import _layout, _random, batch, layers, losses, optimizers
 from .._backend import Backend, Provider, dtype_name
-from .._errors import BackendError
+from .._base.errors import BackendError
 from .._random import Key, drop_threshold
 from ..activations import ELU, GELU, SELU, Elementwise, GELUTanh, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from ..batch import Batch

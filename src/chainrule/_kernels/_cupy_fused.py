@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from .._backend import Backend
-from .._errors import BackendError
+from .._base.errors import BackendError
 from .._random import Key
 from ..activations import ReLU
 from ..batch import Batch

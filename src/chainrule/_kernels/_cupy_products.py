@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .. import layers
 from .._backend import Backend, Provider, dtype_name
-from .._errors import BackendError
+from .._base.errors import BackendError
 from . import _cupy
 from ._cublaslt import Epilogue, load
 from ._products import WORKSPACE, Matrix, Operands, Product, Products, Workspace, alignment

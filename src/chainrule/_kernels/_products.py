@@ -17,7 +17,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .._errors import BackendError
+from .._base.errors import BackendError
 from ._cublaslt import (
     Algorithm,
     ComputeType,

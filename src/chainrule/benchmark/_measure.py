@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from .._backend import DTYPES, LIBRARIES, available_backends
-from .._errors import (
+from .._base.errors import (
     BackendError,
     ChainruleError,
     ConfigurationError,
@@ -18,8 +18,8 @@ from .._errors import (
     require,
     unknown_name,
 )
+from .._base.options import as_list, real_number, whole_number
 from .._kernels import backend as make_backend
-from .._options import as_list, real_number, whole_number
 from ._measurement import Measurement, Widths, network_name
 from ._race import Entrant, Race
 

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from .._backend import Backend
-from .._errors import ChainruleError, InterruptedTraining
+from .._base.errors import ChainruleError, InterruptedTraining
 from ..history import Record
 from ..network import mlp
 from ..training import Run, fit

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
-from .._errors import ChainruleError
+from .._base.errors import ChainruleError
 from ._streams import Stream, printable
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from .. import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
 from .._backend import available_backends
-from .._errors import ConfigurationError
+from .._base.errors import ConfigurationError
+from .._model import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
 from ..model import load
 from ..tables import read_table
 from ._bench import BenchOptions, bench_networks

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from threadpoolctl import threadpool_info
 
-from .._errors import ConfigurationError, FileError, InterruptedTraining
+from .._base.errors import ConfigurationError, FileError, InterruptedTraining
 from ..benchmark import TIE, Measurement, answer, by_network, crossovers, measure, network_name, unrest
 from ..plots import plot_benchmark
 from ._folder import claimed

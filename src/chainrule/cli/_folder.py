@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from .._errors import ConfigurationError, FileError, ModelFileError, require
-from .._storage import write_whole
+from .._base.errors import ConfigurationError, FileError, ModelFileError, require
+from .._base.storage import write_whole
 from ..training import FolderLock, has_unfinished
 from ._options import check_folder
 from ._ours import holds_something, standing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from .._errors import ConfigurationError, FileError, require
+from .._base.errors import ConfigurationError, FileError, require
 
 
 def hidden_widths(text: str) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from .._errors import FileError
+from .._base.errors import FileError
 
 SOFTWARE = "chainrule"  # what a picture says that drew it
 _MODEL = (b'"chainrule":"{\\"format\\":', b'\\"preprocessing\\": {')  # no model is without one that a table taught

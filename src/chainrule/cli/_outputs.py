@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from .._errors import ConfigurationError, FileError
-from .._storage import write_whole
+from .._base.errors import ConfigurationError, FileError
+from .._base.storage import write_whole
 from ._ours import SOFTWARE
 
 

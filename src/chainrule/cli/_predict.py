@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from .._errors import unknown_name
+from .._base.errors import unknown_name
 from ..model import Model
 from ..tables import Table
 from ._outputs import leads_to, refuse_to_replace, write_file

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
-from .._errors import ConfigurationError, DivergenceError, FileError, InterruptedTraining, require
+from .._base.errors import ConfigurationError, DivergenceError, FileError, InterruptedTraining, require
 from .._kernels import backend as make_backend
 from ..layers import Dense
 from ..metrics import confusion_matrix

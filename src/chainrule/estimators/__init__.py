@@ -1,6 +1,6 @@
 """scikit-learn's two multilayer perceptrons, on any array. Needs the extra ``chainrule[sklearn]``."""
 
-from .._errors import MissingExtraError
+from .._base.errors import MissingExtraError
 
 try:
     import sklearn.callback  # noqa: F401  # what scikit-learn 1.9 brought

@@ -18,21 +18,21 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import Backend, dtype_name, to_host
-from .._errors import ConfigurationError, DataError, DTypeError
+from .._base.errors import ConfigurationError, DataError, DTypeError
+from .._base.options import whole_number
+from .._base.typing import Array
+from .._data.labels import plain_labels
 from .._kernels import backend as make_backend
-from .._options import whole_number
-from .._typing import Array
+from .._model.prediction import apply_link, decide
 from ..gradient_check import GradientCheck
 from ..gradient_check import check_gradients as check_network_gradients
 from ..history import History
-from ..labels import plain_labels
 from ..layers import Dense
 from ..losses import LossFunction, SquaredError
 from ..model import Model
 from ..network import Sequential, without_link
 from ..optimizers import SGD
 from ..penalties import Penalty
-from ..prediction import apply_link, decide
 from ..training import Problem
 from ._convergence import NOTED
 from ._inputs import as_batch, check_weight, check_x, check_x_y, is_sparse

@@ -14,9 +14,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from .._backend import library_of
-from .._errors import ConfigurationError
+from .._base.errors import ConfigurationError
+from .._model.prediction import apply_link, decide
 from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
-from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
 from ._inputs import as_host, check_weight
 from ._labels import ClassLabels, as_labels, check_labels, check_same_classes, class_weights

@@ -15,12 +15,12 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_n_features, _check_sample_weight, check_array, check_X_y, validate_data
 
 from .._backend import Backend, dtype_name, library_of, to_host
-from .._errors import DataError, DTypeError
+from .._base.errors import DataError, DTypeError
+from .._data.checks import check_inputs, check_squares, check_weight_sum
+from .._data.frames import column_names, is_frame, to_numbers
+from .._data.labels import check_columns
+from .._data.streams import Parquet, read_once
 from ..batch import Batch
-from ..data import check_inputs, check_squares, check_weight_sum
-from ..frames import column_names, is_frame, to_numbers
-from ..labels import check_columns
-from ..streams import Parquet, read_once
 
 
 def is_sparse(X: Any) -> bool:

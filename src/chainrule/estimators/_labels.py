@@ -14,9 +14,9 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from .._backend import library_of, to_host
-from .._errors import DataError, require
-from .._options import real_number
-from ..frames import is_frame, is_missing, read_columns
+from .._base.errors import DataError, require
+from .._base.options import real_number
+from .._data.frames import is_frame, is_missing, read_columns
 from ._inputs import is_foreign, is_sparse
 
 Kind = Literal["binary", "multiclass", "multilabel"]

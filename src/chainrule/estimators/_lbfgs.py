@@ -11,9 +11,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._backend import Backend
-from .._errors import DataError, InterruptedTraining
+from .._base.errors import DataError, InterruptedTraining
+from .._base.typing import Array
 from .._random import step_key
-from .._typing import Array
 from ..backpropagation import value_and_gradient
 from ..batch import Batch
 from ..history import History

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import require
-from .._options import whole_number
-from .._typing import Array, Namespace
+from .._base.errors import require
+from .._base.options import whole_number
+from .._base.typing import Array, Namespace
 from ..activations import ACTIVATIONS, Elementwise, Sigmoid
 from ..layers import Activate, Dense, Layer
 from ..losses import AbsoluteError, Huber, Link, LossFunction, Quantile, SquaredError, TargetKind

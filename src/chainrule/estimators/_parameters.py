@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-from .._errors import ConfigurationError
-from .._options import check_instance
+from .._base.errors import ConfigurationError
+from .._base.options import check_instance
 from ..optimizers import Clip
 from ..schedules import Schedule
 from ..training import check_callbacks

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from .._backend import to_host
-from .._errors import ConfigurationError, require
+from .._base.errors import ConfigurationError, require
 from .._layout import join
 from ..layers import Dense
 from ..model import Model

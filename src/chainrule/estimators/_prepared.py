@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
-from .._typing import Array
+from .._base.typing import Array
 from ..batch import Batch
 from ..history import History
 from ..losses import LossFunction

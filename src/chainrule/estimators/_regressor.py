@@ -16,10 +16,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._backend import Backend
-from .._errors import ConfigurationError, DataError
-from .._typing import Array
+from .._base.errors import ConfigurationError, DataError
+from .._base.typing import Array
+from .._model.prediction import apply_link, decide
 from ..losses import LossFunction, Poisson, find_loss
-from ..prediction import apply_link, decide
 from ._base import Perceptron, has_epochs
 from ._inputs import as_host, check_numbers, check_weight, in_memory
 from ._network import ACTIVATION_NAMES

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
+from .._base.typing import Array
 from .._kernels import with_sparse_providers
-from .._typing import Array
+from .._model.prediction import ForwardPass, decide
 from ..losses import LossFunction
 from ..model import Model
 from ..network import without_link
-from ..prediction import ForwardPass, decide
 
 _CHUNK = 2048
 

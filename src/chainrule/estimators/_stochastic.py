@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
-from .._errors import DivergenceError, require
-from .._typing import Array
-from ..evaluation import evaluate
+from .._base.errors import DivergenceError, require
+from .._base.typing import Array
+from .._model.evaluation import evaluate
+from .._model.schema import Schema
 from ..layers import Dropout, RandomizedLeakyReLU
 from ..optimizers import Optimizer, planned
 from ..schedules import as_schedule
-from ..schema import Schema
 from ..training import (
     DeviceFeed,
     HostFeed,

@@ -13,12 +13,12 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
 from .._backend import Backend
-from .._errors import DataError, require
-from .._typing import Array
+from .._base.errors import DataError, require
+from .._base.typing import Array
+from .._model.prediction import Finish, ForwardPass
 from ..batch import Batch
 from ..history import Record
 from ..network import Sequential
-from ..prediction import Finish, ForwardPass
 from ..training import Run
 from ._inputs import as_batch, check_weight, check_x_y, is_sparse, take_rows
 from ._prepared import PreparedFit, Split, ValidationSet

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._backend import to_host
-from .._errors import DataError
-from .._typing import Array
+from .._base.errors import DataError
+from .._base.typing import Array
 from ..layers import Dense
 from ..model import Model
 

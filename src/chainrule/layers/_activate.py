@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._backend import Backend
+from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key
-from .._typing import Array
 from ..activations import Elementwise, find_activation
 from ._contract import Buffer, Parameter
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from .._backend import Backend
+from .._base.typing import Array, Shape
 from .._layout import Pieces
 from .._random import Key
-from .._typing import Array, Shape
 from ..initializers import Initializer
 
 Residual = Any  # whatever a layer needs back; only that layer looks inside

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._backend import Backend
-from .._errors import ConfigurationError
+from .._base.errors import ConfigurationError
+from .._base.options import check_numbers, flag, whole_number
+from .._base.typing import Array
 from .._layout import Pieces
-from .._options import check_numbers, flag, whole_number
 from .._random import Key
-from .._typing import Array
 from ..initializers import Initializer, find_initializer
 from ._contract import Buffer, Parameter
 

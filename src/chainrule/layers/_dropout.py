@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._backend import Backend
-from .._errors import require
+from .._base.errors import require
+from .._base.options import check_numbers
+from .._base.typing import Array
 from .._layout import Pieces
-from .._options import check_numbers
 from .._random import Key, drop_threshold, keep_mask, uniform
-from .._typing import Array
 from ..activations import LeakyReLU
 from ._contract import Buffer, Parameter
 

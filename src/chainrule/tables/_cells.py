@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from .._errors import DataError
+from .._base.errors import DataError
 from ._table import as_floats, is_text, objects
 
 _TEXT_LIKE = (str, bytes, numbers.Real, Decimal, np.bool_, date, time, timedelta, np.datetime64, np.timedelta64)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from .._errors import DataError
+from .._base.errors import DataError
 from ._table import Table, drop_options, is_text, listed, missing
 
 MOST_CATEGORIES = 100

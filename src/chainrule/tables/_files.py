@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import ChainruleError, ConfigurationError, DataError, FileError, MissingExtraError, require
-from ..frames import read_columns
+from .._base.errors import ChainruleError, ConfigurationError, DataError, FileError, MissingExtraError, require
+from .._data.frames import read_columns
 from ._cells import as_column, as_columns, as_feature
 from ._table import Table, as_text, listed, no_column, objects
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._backend import to_host
-from .._errors import DataError
-from ..frames import column_names, is_frame, read_columns
-from ..streams import open_rows, read_rows
+from .._base.errors import DataError
+from .._data.frames import column_names, is_frame, read_columns
+from .._data.streams import open_rows, read_rows
 from ._cells import as_column, as_feature
 from ._files import read_table
 from ._preprocessing import Preprocessing

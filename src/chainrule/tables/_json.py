@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .._errors import ModelFileError
+from .._base.errors import ModelFileError
 
 
 class JsonFields(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._errors import ConfigurationError, DataError, unknown_name
+from .._base.errors import ConfigurationError, DataError, unknown_name
 from ._checks import check_finite, check_not_missing, check_texts, mixture, refuse
 from ._columns import CategoricalColumn, Column, NumericColumn, column_from_json
 from ._json import JsonFields

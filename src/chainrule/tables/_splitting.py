@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .._errors import DataError, require
+from .._base.errors import DataError, require
 from .._random import host_generator
 
 

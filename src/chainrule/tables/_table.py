@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import ConfigurationError
+from .._base.errors import ConfigurationError
 
 
 @dataclass(frozen=True, eq=False)

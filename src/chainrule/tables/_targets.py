@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from .._errors import ConfigurationError, DataError, unknown_name
+from .._base.errors import ConfigurationError, DataError, unknown_name
 from ._checks import mixture
 from ._columns import mean_and_std
 from ._json import JsonFields

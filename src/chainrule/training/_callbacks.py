@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Literal
 
-from .._errors import ConfigurationError, FileError, MissingExtraError, require
-from .._options import as_list, check_instance, real_number, whole_number
-from .._storage import absolute, write_whole
+from .._base.errors import ConfigurationError, FileError, MissingExtraError, require
+from .._base.options import as_list, check_instance, real_number, whole_number
+from .._base.storage import absolute, write_whole
 from ..history import Record
 from ..metrics import HIGHER_IS_BETTER, METRICS
 from ._run import Run, Snapshot

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import serialization
 from .._backend import Backend, dtype_name
-from .._errors import ConfigurationError, FileError, ModelFileError, one_line, require
-from .._options import whole_number
-from .._storage import absolute
+from .._base.errors import ConfigurationError, FileError, ModelFileError, one_line, require
+from .._base.options import whole_number
+from .._base.storage import absolute
+from .._model import serialization
 from ..history import History
 from ._identity import differences
 from ._run import Run, Snapshot

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import Backend
+from .._base.typing import Array
 from .._random import step_key
-from .._typing import Array
 from ..batch import Batch
 from ..losses import cost
 from ..network import layer_name

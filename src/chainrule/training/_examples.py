@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import Backend, dtype_name, reference_backend
-from .._errors import DataError
-from .._options import whole_number
+from .._base.errors import DataError
+from .._base.options import whole_number
+from .._data.checks import is_flat, prepare, prepare_streamed
+from .._data.labels import names_of
+from .._data.streams import Batches, open_rows, read_once
+from .._model.schema import Schema
 from ..batch import Batch
-from ..data import is_flat, prepare, prepare_streamed
-from ..labels import names_of
 from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
-from ..schema import Schema
-from ..streams import Batches, open_rows, read_once
 from ._feed import Feed, IterableFeed, make_feed
 from ._staging import DEFAULT_BATCH, rows_on_host
 from ._step import Problem, move_state

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from .._backend import Backend, dtype_name, library_of
-from .._errors import DataError
+from .._base.errors import DataError
+from .._base.typing import Array
+from .._data.streams import ReadAhead, Windows, rows_in_window, shuffled_in_windows
 from .._random import host_generator
-from .._typing import Array
 from ..batch import Batch, gather, make_window
-from ..streams import ReadAhead, Windows, rows_in_window, shuffled_in_windows
 from ._staging import HostRows, carrier
 from ._step import Problem, State, make_epoch_step, make_step
 

@@ -9,13 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from .._backend import Backend, dtype_name
-from .._errors import ConfigurationError, require, unknown_name
+from .._base.errors import ConfigurationError, require, unknown_name
+from .._base.options import check_instance, flag, whole_number
+from .._base.typing import Array
+from .._data.checks import prepare
+from .._data.streams import Batches, read_rows
 from .._kernels import backend as make_backend
-from .._options import check_instance, flag, whole_number
-from .._typing import Array
+from .._model.evaluation import evaluate
+from .._model.prediction import ForwardPass
+from .._model.schema import Schema, training_schema
 from ..batch import Batch
-from ..data import prepare
-from ..evaluation import evaluate
 from ..history import History
 from ..losses import LossFunction, find_loss
 from ..metrics import HostMetric, find_metrics
@@ -23,9 +26,6 @@ from ..model import Model
 from ..network import Sequential, without_link
 from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
-from ..prediction import ForwardPass
-from ..schema import Schema, training_schema
-from ..streams import Batches, read_rows
 from ..tables import Preprocessing
 from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import serialization
 from .._backend import Backend, library_of, to_host
-from .._errors import ConfigurationError
+from .._base.errors import ConfigurationError
+from .._model import serialization
 from ..batch import Batch
 
 _HASHED = ("data", "validation", "start")

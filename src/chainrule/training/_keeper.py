@@ -13,8 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .. import serialization
-from .._errors import FileError
+from .._base.errors import FileError
+from .._model import serialization
 from ..history import Record
 from ..model import Model
 from ._checkpoint import BEST, Checkpoint, Position, checkpoints_of, is_of, name_of, write_checkpoint

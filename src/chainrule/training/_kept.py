@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .._backend import Backend, dtype_name
-from .._errors import ConfigurationError
+from .._base.errors import ConfigurationError
 from ..batch import Batch
 from ..metrics import HostMetric
 from ..model import Model

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import IO
 
-from .._errors import FileError
+from .._base.errors import FileError
 
 _OWNER = re.compile(rb"(process \d+ on [^\n]*\n)*")
 _TRIES = 3  # where the file is removed between the moments that it is opened and locked

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from .._errors import DivergenceError, InterruptedTraining
-from .._typing import Array
+from .._base.errors import DivergenceError, InterruptedTraining
+from .._base.typing import Array
 from ..history import History, Record
 from ..schedules import as_schedule
 from ._checkpoint import Resumed, resume_callbacks

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import Backend
-from .._errors import ConfigurationError, unknown_name
-from .._typing import Array
+from .._base.errors import ConfigurationError, unknown_name
+from .._base.typing import Array
 from ..history import History
 from ..model import Model
 from ._step import Problem, State

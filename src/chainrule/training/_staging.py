@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import Backend, dtype_name, reference_backend
-from .._errors import DeviceMemoryError, readable_size
-from .._typing import Array
-from ..data import check_inputs
+from .._base.errors import DeviceMemoryError, readable_size
+from .._base.typing import Array
+from .._data.checks import check_inputs
 from ..model import bytes_a_row
 from ..network import Sequential
 

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from .._backend import Backend, dtype_name, to_host
-from .._errors import require
-from .._options import check_range
+from .._base.errors import require
+from .._base.options import check_range
+from .._base.typing import Array
 from .._random import member_key, step_key
-from .._typing import Array
 from ..backpropagation import value_and_gradient
 from ..batch import Batch, advance, gather
 from ..losses import LossFunction

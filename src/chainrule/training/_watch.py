@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import Any
 
-from .._options import whole_number
+from .._base.options import whole_number
 from ..diagnostics import Diagnosis, diagnose
 from ..history import Record
 from ._run import Run

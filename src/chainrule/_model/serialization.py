@@ -24,10 +24,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import activations, initializers, layers, losses, optimizers, penalties, schedules
-from ._errors import ChainruleError, ConfigurationError, FileError, ModelFileError, one_line
-from ._storage import as_path, write_whole
-from .network import Sequential
+from .. import activations, initializers, layers, losses, optimizers, penalties, schedules
+from .._base.errors import ChainruleError, ConfigurationError, FileError, ModelFileError, one_line
+from .._base.storage import as_path, write_whole
+from ..network import Sequential
 
 FORMAT = 1
 MOST = 200_000  # values in the description of a network and its loss: some ten thousand layers

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name
-from .._storage import absolute
+from ..._base.errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name
+from ..._base.storage import absolute
 from ._npy import require_file, stamp
 from ._windows import WINDOW_BYTES
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from ._backend import Backend
-from ._typing import Array
-from .layers import largest, positive
-from .losses import LossFunction
-from .network import LINKS, Sequential
+from .._backend import Backend
+from .._base.typing import Array
+from ..layers import largest, positive
+from ..losses import LossFunction
+from ..network import LINKS, Sequential
 
 Finish = Callable[[Backend, Array], Array]
 

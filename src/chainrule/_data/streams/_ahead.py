@@ -11,7 +11,7 @@ from itertools import chain
 from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
-from .._errors import ChainruleError
+from ..._base.errors import ChainruleError
 
 Item = TypeVar("Item")
 _LOOK = 0.1  # seconds between two looks at whether what is waited for is still wanted

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import ConfigurationError, require
+from .errors import ConfigurationError, require
 
 _NO_NUMBERS = (bool, np.timedelta64)  # to Python they are whole numbers
 

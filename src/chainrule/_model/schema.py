@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ._backend import to_host
-from ._errors import ConfigurationError
-from .labels import Label, check_columns, name_classes, names_of, number_classes
-from .streams import open_rows, read_targets
-from .tables import Preprocessing, Quantity, Unseen, as_table, as_target, is_table_file, with_names
+from .._backend import to_host
+from .._base.errors import ConfigurationError
+from .._data.labels import Label, check_columns, name_classes, names_of, number_classes
+from .._data.streams import open_rows, read_targets
+from ..tables import Preprocessing, Quantity, Unseen, as_table, as_target, is_table_file, with_names
 
 
 @dataclass(frozen=True)

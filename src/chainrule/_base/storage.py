@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ._errors import ConfigurationError, FileError
+from .errors import ConfigurationError, FileError
 
 _number = count()  # of a partial file: threads may write to one name
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ._backend import to_host
-from ._errors import DataError, DTypeError, MissingExtraError
+from .._backend import to_host
+from .._base.errors import DataError, DTypeError, MissingExtraError
 
 _EXACT = 2**53  # up to here float64 holds every whole number
 _WIDE = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from .._errors import DataError, FileError
-from .._storage import absolute
+from ..._base.errors import DataError, FileError
+from ..._base.storage import absolute
 
 _BLOCK = 2**20  # bytes that are read to take some of them: seeking would take longer
 

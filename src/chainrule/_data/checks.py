@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ._backend import Backend, dtype_name, library_of, to_host
-from ._errors import ConfigurationError, DataError, DTypeError
-from ._typing import Array
-from .batch import Batch
+from .._backend import Backend, dtype_name, library_of, to_host
+from .._base.errors import ConfigurationError, DataError, DTypeError
+from .._base.typing import Array
+from ..batch import Batch
+from ..losses import LossFunction
 from .frames import ENCODE, column_names, is_frame, refuse_missing, to_numbers
-from .losses import LossFunction
 
 _READ_CELL_BY_CELL = "OUSTMm"  # kinds of NumPy's dtypes: objects, text, dates, durations
 _MAKE_NUMBERS = "make numbers of it, for instance with .astype(float)"

@@ -7,15 +7,15 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from .._backend import DTYPES
+from .._base.errors import ConfigurationError, ModelFileError
+from .._base.options import check_range
+from .._data.labels import Label, are_labels
+from ..history import History, Record
+from ..losses import LossFunction
+from ..network import Sequential
+from ..tables import Preprocessing
 from . import serialization
-from ._backend import DTYPES
-from ._errors import ConfigurationError, ModelFileError
-from ._options import check_range
-from .history import History, Record
-from .labels import Label, are_labels
-from .losses import LossFunction
-from .network import Sequential
-from .tables import Preprocessing
 
 _PARTS = {"network", "loss", "flat", "history", "preprocessing"}
 _BESIDE = {"format", "versions", "training", "classes", "feature_names"}

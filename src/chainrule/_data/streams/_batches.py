@@ -7,8 +7,8 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from .._backend import library_of
-from .._errors import ConfigurationError, DataError
+from ..._backend import library_of
+from ..._base.errors import ConfigurationError, DataError
 from ._attributes import attributes_of
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .._backend import library_of
-from .._errors import DataError
+from ..._backend import library_of
+from ..._base.errors import DataError
 from ._attributes import attributes_of
 from ._npy import MappedRows, NpyRows, check_map, map_of
 from ._parquet import Parquet

@@ -8,8 +8,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from ._backend import library_of, to_host
-from ._errors import DataError, one_line
+from .._backend import library_of, to_host
+from .._base.errors import DataError, one_line
 from .frames import column_names, is_frame, is_missing, read_columns, refuse_missing
 
 Label = bool | int | float | str

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._backend import Backend
-from ._options import real_number
-from ._typing import Array
-from .batch import Batch
-from .losses import LossFunction, cost
-from .metrics import METRICS, POWERS, HostMetric
+from .._backend import Backend
+from .._base.options import real_number
+from .._base.typing import Array
+from ..batch import Batch
+from ..losses import LossFunction, cost
+from ..metrics import METRICS, POWERS, HostMetric
 from .prediction import CLASSES, apply_link, decide
 from .schema import Schema
 

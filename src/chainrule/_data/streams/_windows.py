@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._backend import dtype_name, to_host
-from .._errors import ChainruleError, DataError, DTypeError
+from ..._backend import dtype_name, to_host
+from ..._base.errors import ChainruleError, DataError, DTypeError
 from ._ahead import ReadAhead
 
 WINDOW_BYTES = 2**26

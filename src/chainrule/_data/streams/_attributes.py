@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._errors import DataError
+from ..._base.errors import DataError
 
 
 def attributes_of(X: Any, names: tuple[str, ...], what: str = "X") -> set[str]:

@@ -1,0 +1,1 @@
+"""What everything stands on, and what needs no array: errors, types, checks of options, whole files."""
