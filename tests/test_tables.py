@@ -171,7 +171,7 @@ def test_npy_files_come_in_pairs(tmp_path):
     read = read_table(tmp_path / "X.npy", target=str(tmp_path / "y.npy"))
     assert (list(read.columns), read.target.tolist(), read.target_name) == (["x0", "x1", "x2"], [0, 1, 1], "y")
     assert read_table(tmp_path / "X.npy").target is None
-    refusal(DataError, lambda: read_table(tmp_path / "X.npy", target=str(tmp_path / "long.npy")), "3 rows", "4 answers")
+    refusal(DataError, lambda: read_table(tmp_path / "X.npy", target=str(tmp_path / "long.npy")), "3 rows", "4 targets")
     refusal(ConfigurationError, lambda: read_table(tmp_path / "X.npy", target="y"), "without column names", "y.npy")
 
 
@@ -183,7 +183,7 @@ def test_arrays_of_the_wrong_shape_or_type_are_refused(tmp_path):
         ({"X": np.ones(4)}, ("(n, features)", "(4,)")),
         ({"X": np.asarray([["a", "b"]])}, ("numbers", "CSV")),
         ({"X": np.eye(2), "y": np.eye(2)}, ("one target a row", "(2, 2)")),
-        ({"X": np.eye(2), "y": np.arange(3)}, ("2 rows", "3 answers")),
+        ({"X": np.eye(2), "y": np.arange(3)}, ("2 rows", "3 targets")),
         ({"X": np.eye(2), "y": np.ones(2, complex)}, ("complex",)),
     ]:
         np.savez(tmp_path / "data.npz", **arrays)
