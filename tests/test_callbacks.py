@@ -144,7 +144,7 @@ def test_hooks_are_called_in_order() -> None:
             called.append(("end", run.epoch))
 
     fit(Listener(), epochs=2)
-    record = ["epoch", "loss", "learning_rate", "seconds"]
+    record = ["epoch", "learning_rate", "loss", "seconds"]
     epochs = [[*[("step", e, s) for s in (1, 2, 3)], ("epoch", e, record)] for e in (1, 2)]
     assert called == [("begin", 0), *epochs[0], *epochs[1], ("end", 2)]
 
@@ -544,7 +544,7 @@ def test_a_column_that_a_history_does_not_have_is_an_error_that_lists_those_that
         cr.mlp([3, 4, 2]), X, LABELS, loss="softmax_cross_entropy", epochs=2, validation=(X, LABELS)
     ).history
     near = {"val_acc": "val_accuracy", "acuracy": "val_accuracy", "Loss": "loss"}.get(name, "")
-    known = "Known: epoch, loss, val_loss, val_accuracy, rate, seconds."
+    known = "Known: epoch, loss, val_loss, val_accuracy, learning_rate, seconds."
     for error in (KeyError, cr.ChainruleError):
         with pytest.raises(error) as caught:
             history[name]
