@@ -32,6 +32,12 @@ from chainrule._backend import reference_backend as backend
 from chainrule._base.errors import BackendError
 from chainrule._kernels import _cublaslt, _cupy_products, _products, with_providers
 
+# A program that JAX compiled once in this run is not compiled again, by any of the processes: half of its tests' time.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="chainrule-jax-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+
 REQUIRED = frozenset(name.strip() for name in os.environ.get("CHAINRULE_REQUIRE", "").split(",") if name.strip())
 
 
