@@ -157,6 +157,7 @@ def test_the_types_are_shipped() -> None:
     assert (HOUSE / "py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_the_types_are_right() -> None:
     find_library("mypy")
     command = [sys.executable, "-m", "mypy"]

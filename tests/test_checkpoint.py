@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chainrule._model import serialization
 from conftest import Platform, find_library
 
 import chainrule as cr
+from chainrule._model import serialization
 from chainrule.training import Run, has_unfinished
 from chainrule.training._keeper import Keeper
 from chainrule.training._lock import FolderLock
@@ -450,6 +450,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_training(tmp_path: Path) ->
         train(tmp_path / "file" / "runs", Dies(1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked and killed, which this system cannot do")
 def test_a_training_killed_at_two_hundred_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     # In a process of its own: what other tests have imported must not be forked.

@@ -20,6 +20,7 @@ THOROUGH = settings(
 )
 
 
+@pytest.mark.slow
 @settings(THOROUGH, max_examples=292)
 @given(runs.calls(("numpy",) * 3 + ("torch",)))
 def test_every_outcome_is_a_right_answer_or_an_error_that_says_what_to_do(call: runs.Call) -> None:
@@ -27,6 +28,7 @@ def test_every_outcome_is_a_right_answer_or_an_error_that_says_what_to_do(call: 
     runs.run(call)
 
 
+@pytest.mark.slow
 @settings(THOROUGH, max_examples=8)
 @given(runs.calls(("jax",)))
 def test_the_same_on_jax_which_compiles_each_example(call: runs.Call) -> None:

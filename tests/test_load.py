@@ -188,6 +188,7 @@ class MemoryAt:
             self.seen.append(resident())
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("fast", [True, False], ids=["numba", "plain"])
 def test_a_hundred_thousand_steps_take_no_more_memory_than_twenty_thousand(fast: bool) -> None:
@@ -222,6 +223,7 @@ def growth(work: Callable[[], object]) -> float:
     return min(memory[1] - memory[0], memory[2] - memory[1])
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_trainings_and_predictions_in_a_row_take_no_more_memory(backend: str) -> None:
@@ -236,6 +238,7 @@ def test_trainings_and_predictions_in_a_row_take_no_more_memory(backend: str) ->
     assert growth(work) < 1.0
 
 
+@pytest.mark.slow
 @LINUX
 def test_calls_of_partial_fit_in_a_row_take_no_more_memory() -> None:
     estimator = cr.MLPClassifier(hidden_layer_sizes=(8,), random_state=0)
@@ -247,6 +250,7 @@ def test_calls_of_partial_fit_in_a_row_take_no_more_memory() -> None:
     assert growth(work) < 1.0
 
 
+@pytest.mark.slow
 @LINUX
 def test_threads_that_come_and_go_leave_nothing_behind() -> None:
     model = trained()
@@ -282,6 +286,7 @@ print((after - before) / 1024 - answer.nbytes / 2**20)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of the memory is in KB on Linux alone")
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_ten_million_rows_are_predicted_in_bounded_memory(backend: str) -> None:

@@ -66,6 +66,7 @@ def test_headers_arrays_and_descriptions_made_to_do_harm_are_refused(source: fil
     assert wrong(files.hostile(source), path, files.by_hand) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_field_with_any_other_value_is_refused_or_kept_exactly(source: files.Source, path: Path, part: int) -> None:
     assert wrong(files.replacements(source, files.VALUES[part::2]), path) == []

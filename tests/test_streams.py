@@ -213,6 +213,7 @@ print(model.predict(sys.argv[1]).shape[0], len(model.history))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA bounds a process's own memory on Linux")
 def test_two_gigabytes_are_trained_on_and_predicted_in_four_hundred_megabytes(tmp_path: Path) -> None:
     done = subprocess.run(
