@@ -25,14 +25,18 @@ import chainrule as cr
 from chainrule import layers
 from chainrule._backend import Backend
 from chainrule._backend import reference_backend as backend
-from chainrule._kernels import _cupy, _cupy_fused
-from chainrule._kernels._cupy_fused import Fused
+from chainrule._kernels import _cupy
 from chainrule._random import Key
 from chainrule.backpropagation import value_and_gradient
 from chainrule.batch import Batch
 from chainrule.losses import SoftmaxCrossEntropy, SquaredError
 
-PROVIDERS = {value_and_gradient: _cupy_fused.value_and_gradient}
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    from gpu import fused_kernel
+    from gpu.fused_kernel import Fused
+
+PROVIDERS = {value_and_gradient: fused_kernel.value_and_gradient}
 SM_80, SM_90 = 163 * 1024, 227 * 1024  # bytes of shared memory that a block may have
 KEY = Key(*np.zeros((2, 1, 1), np.int32), 0)
 
@@ -63,8 +67,8 @@ pytestmark = pytest.mark.skipif(not is_available(), reason="kernels run on the C
 def on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cupy, "_kernel", lambda dtype, name: summed().get_function(name))
     monkeypatch.setattr(_cupy, "_new", lambda on, shape: edged(np.full(shape, np.nan, on.dtype), 7.0))
-    monkeypatch.setattr(_cupy_fused, "_kernel", fused)
-    monkeypatch.setattr(_cupy_fused, "shared_limit", lambda: SM_90)
+    monkeypatch.setattr(fused_kernel, "_kernel", fused)
+    monkeypatch.setattr(fused_kernel, "shared_limit", lambda: SM_90)
 
 
 @cache
@@ -75,7 +79,7 @@ def summed() -> HostModule:
 
 @cache
 def fused(what: Fused, *options: str) -> Any:
-    module = HostModule(_cupy_fused.source(what.precision), (*what.options, *options))
+    module = HostModule(fused_kernel.source(what.precision), (*what.options, *options))
     kernel = module.get_function("fused_backpropagation")
     kernel.max_dynamic_shared_size_bytes = what.shared_bytes
     return kernel
@@ -152,12 +156,12 @@ def test_blocks_take_several_tiles_of_rows_and_threads_run_in_any_order(
 ) -> None:
     """With weights that stay and weights that come and go; backwards no bit changes if no thread is too early."""
     arguments, limit = problem([33, 64, 64, 64, 10], 257), form.shared_bytes
-    monkeypatch.setattr(_cupy_fused, "_BLOCKS", 2)
-    monkeypatch.setattr(_cupy_fused, "shared_limit", lambda: limit)
-    assert _cupy_fused.find(arguments[0], form.precision, 257, limit) == form
+    monkeypatch.setattr(fused_kernel, "_BLOCKS", 2)
+    monkeypatch.setattr(fused_kernel, "shared_limit", lambda: limit)
+    assert fused_kernel.find(arguments[0], form.precision, 257, limit) == form
     forwards = by_kernel(form.precision, arguments)
     compare(forwards, by_reference(form.precision, arguments), arguments, form.precision)
-    monkeypatch.setattr(_cupy_fused, "_kernel", lambda form: fused(form, "-DBACKWARDS"))
+    monkeypatch.setattr(fused_kernel, "_kernel", lambda form: fused(form, "-DBACKWARDS"))
     backwards = by_kernel(form.precision, arguments)
     np.testing.assert_array_equal(forwards[0], backwards[0])
     np.testing.assert_array_equal(forwards[1], backwards[1])
@@ -221,7 +225,7 @@ def test_what_it_does_not_cover_goes_to_the_reference(name: str) -> None:
     given = list(problem([7, 32, 2], 9))
     on = replace(numpy_in("float32"), kernels=PROVIDERS)
     DECLINED[name](given)
-    assert _cupy_fused.value_and_gradient(on, *given) is NotImplemented
+    assert fused_kernel.value_and_gradient(on, *given) is NotImplemented
 
 
 NETWORKS = {
@@ -242,8 +246,8 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_that_it_does_not_cover_has_no_kernel(name: str) -> None:
-    assert _cupy_fused.find(NETWORKS[name], "float32", 9, SM_90) is None
-    assert _cupy_fused.find(cr.Sequential(*WIDE), "float32", 9, SM_90) == Fused(7, 32, 1, 2, "float32")
+    assert fused_kernel.find(NETWORKS[name], "float32", 9, SM_90) is None
+    assert fused_kernel.find(cr.Sequential(*WIDE), "float32", 9, SM_90) == Fused(7, 32, 1, 2, "float32")
 
 
 def test_a_block_takes_what_fits_in_its_shared_memory() -> None:
@@ -252,7 +256,7 @@ def test_a_block_takes_what_fits_in_its_shared_memory() -> None:
         (width, precision): tuple(
             form and (form.rows, form.resident)
             for limit in (SM_80, SM_90)
-            for form in [_cupy_fused.find(cr.mlp([*[width] * 5, 10]), precision, 10**6, limit)]
+            for form in [fused_kernel.find(cr.mlp([*[width] * 5, 10]), precision, 10**6, limit)]
         )
         for width in (32, 64, 128)
         for precision in ("tf32", "bf16")
@@ -360,7 +364,7 @@ def test_a_training_with_the_kernel_goes_as_one_without(open_platform: Callable[
         cr.fit(cr.mlp([33, 64, 64, 64, 100]), X, y, loss="softmax_cross_entropy", backend=used, **options)
         for used in (plain, replace(plain, kernels={**plain.kernels, **PROVIDERS}))
     )
-    assert together.backend.info["kernels"]["value_and_gradient"] == "cupy_fused"
+    assert together.backend.info["kernels"]["value_and_gradient"] == "gpu.fused_kernel"
     np.testing.assert_allclose(together.theta.get(), alone.theta.get(), rtol=0, atol=1e-4)
     assert "value_and_gradient" not in alone.backend.info["kernels"]
 
@@ -369,9 +373,9 @@ def test_what_nvrtc_says_is_in_the_error(
     open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_platform("cupy-stand-in")
-    monkeypatch.setattr(_cupy_fused, "source", lambda precision: "no kernel")
+    monkeypatch.setattr(fused_kernel, "source", lambda precision: "no kernel")
     with pytest.raises(cr.BackendError, match="NVRTC says"):
-        _cupy_fused._kernel(Fused(7, 32, 1, 3, "float32"))
+        fused_kernel._kernel(Fused(7, 32, 1, 3, "float32"))
 
 
 def test_the_limit_is_the_current_devices(
@@ -379,16 +383,16 @@ def test_the_limit_is_the_current_devices(
 ) -> None:
     open_platform("cupy-stand-in")
     runtime = sys.modules["cupy"].cuda.runtime
-    monkeypatch.setattr(_cupy_fused, "_device_limit", cache(_cupy_fused._device_limit.__wrapped__))
+    monkeypatch.setattr(fused_kernel, "_device_limit", cache(fused_kernel._device_limit.__wrapped__))
     properties = {
         0: {"major": 7, "sharedMemPerBlockOptin": 64 * 1024},
         1: {"major": 8, "sharedMemPerBlockOptin": SM_80},
     }
     monkeypatch.setattr(runtime, "getDeviceProperties", properties.__getitem__)
     monkeypatch.setattr(runtime, "getDevice", lambda: 0)
-    assert _cupy_fused.shared_limit() == 0
+    assert fused_kernel.shared_limit() == 0
     monkeypatch.setattr(runtime, "getDevice", lambda: 1)
-    assert _cupy_fused.shared_limit() == SM_80
+    assert fused_kernel.shared_limit() == SM_80
 
 
 @pytest.mark.gpu
@@ -422,7 +426,7 @@ def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_platform: C
     ids=str,
 )
 def test_nvcc_compiles_it_without_a_warning(form: Fused, architecture: str, registers: int, tmp_path: Path) -> None:
-    (tmp_path / "kernel.cu").write_text(_cupy_fused.source(form.precision))
+    (tmp_path / "kernel.cu").write_text(fused_kernel.source(form.precision))
     options = [*form.options, f"-arch={architecture}", "-Werror", "all-warnings", "-Xptxas", "-v"]
     done = subprocess.run(
         ["nvcc", *options, "-cubin", "-o", "kernel.cubin", "kernel.cu"],

@@ -10,11 +10,11 @@ from operations import LOSS, wait
 
 import chainrule as cr
 from chainrule._backend import Backend
-from chainrule._kernels import _cupy_fused
 from chainrule.backpropagation import value_and_gradient
 from chainrule.batch import Batch, make_window
 from chainrule.training._step import Problem, initial_state, make_epoch_step
 
+from . import fused_kernel
 from .ladder import Rung
 from .runners import B1, B2, EPSILON, RATE, DeviceName, NotMeasuredError, Runner, predicting, stepping
 
@@ -34,9 +34,9 @@ def fused(rung: Rung, device: DeviceName) -> Runner:
     if device != "cuda" or rung.kind != "training":
         raise NotMeasuredError("the fused kernel trains on a CUDA device.")
     on = _backend(rung, LIBRARY[device], compile=True)
-    if _cupy_fused.find(rung.network.net, rung.precision, rung.network.batch, _cupy_fused.shared_limit()) is None:
+    if fused_kernel.find(rung.network.net, rung.precision, rung.network.batch, fused_kernel.shared_limit()) is None:
         raise NotMeasuredError("the fused kernel does not cover this network on this device.")
-    kernels = {**on.kernels, value_and_gradient: _cupy_fused.value_and_gradient}
+    kernels = {**on.kernels, value_and_gradient: fused_kernel.value_and_gradient}
     return _made(rung, replace(on, kernels=kernels))
 
 

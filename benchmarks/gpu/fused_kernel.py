@@ -4,8 +4,8 @@ The kernel (``cuda/fused_*.cu``) is compiled for a network's widths, so that a b
 shared memory. Dense layers with bias and one hidden width, ReLU between them, softmax cross-entropy of class indices;
 everything else goes to the reference. Products are taken in the backend's precision, as in ``_cupy_products``.
 
-No backend is given this provider: nothing says yet that one kernel is faster on a GPU than a captured graph of several.
-The GPU benchmark's stage 5, which is to find out, puts it into its own.
+The library has no such provider: nothing says yet that one kernel is faster on a GPU than a captured graph of several.
+Stage 5, which is to find out, gives it to its own backend.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from .._backend import Backend
-from .._base.errors import BackendError
-from .._random import Key
-from ..activations import ReLU
-from ..batch import Batch
-from ..layers import Activate, Dense
-from ..losses import LossFunction, SoftmaxCrossEntropy
-from ..network import Sequential
-from ..penalties import Penalty
-from . import _cupy
+from chainrule._backend import Backend
+from chainrule._base.errors import BackendError
+from chainrule._kernels import _cupy
+from chainrule._random import Key
+from chainrule.activations import ReLU
+from chainrule.batch import Batch
+from chainrule.layers import Activate, Dense
+from chainrule.losses import LossFunction, SoftmaxCrossEntropy
+from chainrule.network import Sequential
+from chainrule.penalties import Penalty
 
 _WIDTHS = frozenset({32, 64, 128})  # of hidden layers
 _WIDEST = 128  # of inputs and outputs
