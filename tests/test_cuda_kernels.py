@@ -145,7 +145,6 @@ CASES: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
         *((SoftmaxCrossEntropy(), row, np.asarray([[1]]), None) for row in odd_rows()[:, np.newaxis]),
         *((SoftmaxCrossEntropy(), row, np.asarray([[2]]), None) for row in odd_rows()[:, np.newaxis]),
     ],
-    optimizers.adam: [one_rate(update_of(rule, *shape)) for rule in RULES[8:11] for shape in ((1,), (1000,), (3, 11))],
     optimizers.update: [update_of(rule, 3, 11) for rule in RULES]
     + [one_rate(update_of(rule, *shape)) for rule in RULES for shape in ((1,), (2, 300), (1000,))]
     + [odd_update(rule) for rule in RULES],
@@ -155,7 +154,7 @@ CASES: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     ],
     _random.uniform: [(key(1), 1, 1), (key(3, 2**30), 31, 10), (key(2), 9, 129)],
 }
-DONATED = (batches.advance, optimizers.adam, optimizers.update)
+DONATED = (batches.advance, optimizers.update)
 SUMS = (layers.bias_gradient,)
 BIT_FOR_BIT = (batches.gather, layers.dropout_mask, _layout.join, _random.uniform)
 each_operation = pytest.mark.parametrize("operation", CASES, ids=lambda operation: operation.__name__)
@@ -261,7 +260,7 @@ DECLINED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "an optimizer of the user's own": (optimizers.update, one_rate(update_of(Slower(), 5))),
     "gaps": (layers.activate, (cr.ReLU(), normal(4, 6))),
     "gaps in a gradient": (layers.bias_gradient, (normal(4, 6),)),
-    "gaps in the moments": (optimizers.adam, one_rate(update_of(cr.Adam(), 5))),
+    "gaps in the moments": (optimizers.update, one_rate(update_of(cr.Adam(), 5))),
     "gaps between the columns of a table": (batches.gather, EXAMPLES),
     "another dtype": (layers.activate, (cr.ReLU(), normal(4, 6))),
     "another dtype of the order": (batches.gather, EXAMPLES),

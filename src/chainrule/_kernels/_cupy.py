@@ -279,7 +279,22 @@ def update(backend: Backend, rule: Optimizer, theta: Any, g: Any, moments: Any, 
     """One pass over theta, the gradient and the moments."""
     if type(rule) not in OPTIMIZERS.values():
         return NotImplemented
-    return _one_pass(backend, *_rule(rule), theta, g, moments, t, eta)
+    name, numbers = _rule(rule)
+    *stack, size = theta.shape
+    members = math.prod(stack)
+    decays = moments[-1:] if name in _DECAYED else ()
+    alike = (g, *moments[: len(moments) - len(decays)])
+    if (
+        not _covers(backend, theta, *alike, *decays, t, eta)
+        or any(a.shape != theta.shape for a in alike)
+        or any(a.shape != (size,) for a in decays)
+        or members > _MEMBERS
+        or eta.size not in (1, members)
+    ):
+        return NotImplemented
+    rates = int(eta.size > 1)  # one for each member, or one for all
+    _launch(backend, name, _line(size, members), theta, g, *moments, t, eta, size, rates, *map(float, numbers))
+    return theta, moments
 
 
 def _rule(rule: Optimizer) -> tuple[str, tuple[float, ...]]:
@@ -310,31 +325,6 @@ def _adams(rule: Adam | AdamW) -> tuple[float, ...]:
     return rule.b1, rule.b2, *logs, rule.epsilon, rule.epsilon_hat
 
 
-def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
-    """Adam's part of an update."""
-    return _one_pass(backend, "adam", _adams(rule), theta, g, moments, t, eta)
-
-
-def _one_pass(
-    backend: Backend, name: str, numbers: tuple[float, ...], theta: Any, g: Any, moments: Any, t: Any, eta: Any
-) -> Any:
-    *stack, size = theta.shape
-    members = math.prod(stack)
-    decays = moments[-1:] if name in _DECAYED else ()
-    alike = (g, *moments[: len(moments) - len(decays)])
-    if (
-        not _covers(backend, theta, *alike, *decays, t, eta)
-        or any(a.shape != theta.shape for a in alike)
-        or any(a.shape != (size,) for a in decays)
-        or members > _MEMBERS
-        or eta.size not in (1, members)
-    ):
-        return NotImplemented
-    rates = int(eta.size > 1)  # one for each member, or one for all
-    _launch(backend, name, _line(size, members), theta, g, *moments, t, eta, size, rates, *map(float, numbers))
-    return theta, moments
-
-
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
     {
         _layout.join: join,
@@ -346,7 +336,6 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.bias_gradient: bias_gradient,
         layers.dropout_mask: dropout_mask,
         losses.cost: cost,
-        optimizers.adam: adam,
         optimizers.update: update,
     }
 )
