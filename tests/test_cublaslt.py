@@ -25,16 +25,7 @@ from chainrule._backend import reference_backend as backend
 from chainrule._base.errors import BackendError
 from chainrule._kernels import _cublaslt, _cupy_products, _products
 from chainrule._kernels._cublaslt import CublasLt, Epilogue, Owned
-from chainrule._kernels._products import (
-    PRECISIONS,
-    Matrix,
-    Operands,
-    Product,
-    Products,
-    Workspace,
-    alignment,
-    mask_bytes,
-)
+from chainrule._kernels._products import PRECISIONS, Matrix, Operands, Product, Products, Workspace, alignment
 
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = (False, False), (False, True), (True, False)
 each_product = pytest.mark.parametrize(
@@ -120,17 +111,16 @@ def matrix(a: np.ndarray) -> Matrix:
 
 
 def described(
-    x: np.ndarray, y: np.ndarray, out: np.ndarray, bias: np.ndarray | None = None, mask: Any = None, **more: Any
+    x: np.ndarray, y: np.ndarray, out: np.ndarray, bias: np.ndarray | None = None, **more: Any
 ) -> tuple[Product, Operands]:
     product = Product(
         *(matrix(a) for a in (x, y, out)),
         bias=alignment(address(bias)),
         bias_step=0 if bias is None or bias.ndim < 3 else bias.strides[0] // bias.itemsize,
-        mask=alignment(address(mask)),
         stack=len(out) if out.ndim > 2 else 1,
         **more,
     )
-    return product, Operands(*(address(a) for a in (x, y, out, bias, mask)))
+    return product, Operands(*(address(a) for a in (x, y, out, bias)))
 
 
 def multiply(products: Products, *arrays: Any, stream: int = 0, **more: Any) -> None:
@@ -193,53 +183,17 @@ def test_the_sums_are_as_exact_as_the_precision_says(products: Products) -> None
     assert error["float64"] < 1e-13 < error["float32"] < 1e-5 < error["tf32"] < 1e-2 < error["bf16"] < 1.0
 
 
-# ----------------------------------------------------------------------------------------------------------- epilogues
-
-
+@pytest.mark.parametrize("stack", [1, 3])
 @pytest.mark.parametrize("shape", [(4, 8, 12), (5, 3, 7), (3, 2, 129)])
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
-def test_the_forward_product_adds_a_bias_and_clips(
-    products: Products, precision: str, shape: tuple[int, int, int]
+def test_the_forward_product_adds_a_bias(
+    products: Products, precision: str, shape: tuple[int, int, int], stack: int
 ) -> None:
     (rows, inner, columns), dtype = shape, out_dtype(precision)
-    x, y, b = whole(rows, inner), whole(inner, columns), whole(1, columns)
-    for epilogue, want in ((Epilogue.BIAS, x @ y + b), (Epilogue.RELU_BIAS, np.maximum(x @ y + b, 0.0))):
-        out = np.full((rows, columns), np.nan, dtype)
-        arrays = stored(x, precision), stored(y, precision), out, placed(b, dtype)
-        multiply(products, *arrays, precision=precision, epilogue=epilogue)
-        np.testing.assert_array_equal(out, want)
-
-
-@pytest.mark.parametrize("stack", [1, 3])
-@pytest.mark.parametrize("columns", [7, 128, 129])
-def test_the_mask_of_a_clipped_product_clips_the_gradient(products: Products, columns: int, stack: int) -> None:
-    """max(x y + b, 0) leaves a bit for each entry; dy W^T is kept where the bit is 1."""
-    x, y, b = whole(stack, 5, 4), whole(stack, 4, columns), whole(stack, 1, columns)
-    mask = placed(np.full(mask_bytes(5, columns, stack), 0xAA), np.uint8)
-    out = np.full((stack, 5, columns), np.nan, np.float32)
-    f32 = np.float32
-    epilogue = Epilogue.RELU_AUX_BIAS
-    multiply(products, placed(x, f32), placed(y, f32), out, placed(b, f32), mask, epilogue=epilogue)
-    np.testing.assert_array_equal(out, np.maximum(x @ y + b, 0.0))
-    bits = np.unpackbits(mask.reshape(stack, 5, -1), axis=-1, bitorder="little")[..., :columns]
-    np.testing.assert_array_equal(bits, out > 0)
-
-    dy, W = whole(stack, 5, 3), whole(stack, columns, 3)
-    dx = np.full((stack, 5, columns), np.nan, np.float32)
-    multiply(
-        products, placed(dy, f32), placed(W, f32), dx, None, mask, transposed=INPUT_GRADIENT, epilogue=Epilogue.DRELU
-    )
-    np.testing.assert_array_equal(dx, np.where(x @ y + b > 0, dy @ W.mT, 0.0))
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
-def test_the_weights_gradient_brings_the_biass(products: Products, precision: str) -> None:
-    x, dy, dtype = whole(6, 5), whole(6, 3), out_dtype(precision)
-    dW, db = np.full((5, 3), np.nan, dtype), placed(np.full((1, 3), np.nan), dtype)
-    arrays = stored(x, precision), stored(dy, precision), dW, db
-    multiply(products, *arrays, transposed=WEIGHT_GRADIENT, precision=precision, epilogue=Epilogue.BGRADA)
-    np.testing.assert_array_equal(dW, x.T @ dy)
-    np.testing.assert_array_equal(db, np.sum(dy, axis=0, keepdims=True))
+    x, y, b = whole(stack, rows, inner), whole(stack, inner, columns), whole(stack, 1, columns)
+    out = np.full((stack, rows, columns), np.nan, dtype)
+    multiply(products, stored(x, precision), stored(y, precision), out, placed(b, dtype), precision=precision)
+    np.testing.assert_array_equal(out, x @ y + b)
 
 
 # --------------------------------------------------------------------------------------------------------------- plans
@@ -258,8 +212,7 @@ def test_a_plan_is_made_once_for_a_shape_and_an_alignment(tells: ctypes.CDLL, pr
         aligned_product(),
         aligned_product(rows=3),
         aligned_product(start=1),
-        aligned_product(bias=bias, epilogue=Epilogue.BIAS),
-        aligned_product(bias=bias, epilogue=Epilogue.RELU_BIAS),
+        aligned_product(bias=bias),
         aligned_product(precision="tf32"),
     ]
     before = tells.stand_in_heuristics()
@@ -270,8 +223,7 @@ def test_a_plan_is_made_once_for_a_shape_and_an_alignment(tells: ctypes.CDLL, pr
         assert plan is not None
         assert products.plan(Product(*product)) is plan
         products.run(plan, operands._replace(x=address(elsewhere[0]), y=address(elsewhere[1])))
-        want = arrays[0] @ arrays[1] + (bias if operands.bias else 0.0)
-        np.testing.assert_array_equal(arrays[2], np.maximum(want, 0.0) if "RELU" in product.epilogue.name else want)
+        np.testing.assert_array_equal(arrays[2], arrays[0] @ arrays[1] + (bias if operands.bias else 0.0))
     assert tells.stand_in_heuristics() - before == len(many)
 
 
@@ -308,26 +260,6 @@ def test_an_algorithm_gets_no_more_workspace_than_there_is(library: CublasLt, te
     assert tells.stand_in_last_algo() == 2
 
 
-def test_the_fastest_candidate_is_kept(library: CublasLt, tells: ctypes.CDLL, products: Products) -> None:
-    product, operands, arrays = aligned_product()
-    plan = products.plan(product)
-    assert plan is not None
-    seconds, seen = {0: 3.0, 1: 2.0, 2: 1.0}, []
-
-    def time(launch: Callable[[], None]) -> float:
-        launch()
-        seen.append(tells.stand_in_last_algo())
-        return seconds[seen[-1]]
-
-    products.choose(plan, time, operands)
-    assert seen == [0, 1, 2]  # what the library itself calls unfit is not tried
-    arrays[2][...] = np.nan
-    products.run(plan, operands)
-    assert tells.stand_in_last_algo() == 2
-    np.testing.assert_array_equal(arrays[2], arrays[0] @ arrays[1])
-    assert products.plan(product) is plan
-
-
 def test_a_product_runs_on_the_stream_it_is_given(tells: ctypes.CDLL, products: Products) -> None:
     product, operands, _arrays = aligned_product()
     plan = products.plan(product)
@@ -343,7 +275,7 @@ def test_threads_share_a_plan(products: Products) -> None:
     def add(number: float) -> None:
         bias, out = placed(np.full((1, 64), number), np.float32), placed(np.zeros((16, 64)), np.float32)
         for _ in range(100):
-            multiply(products, x, y, out, bias, epilogue=Epilogue.BIAS)
+            multiply(products, x, y, out, bias)
             if not np.all(out == number):
                 wrong.append(number)
 
@@ -374,8 +306,8 @@ def test_what_was_made_is_destroyed(library: CublasLt, tells: ctypes.CDLL) -> No
 
 
 def test_a_product_that_the_device_lacks_has_no_plan(tells: ctypes.CDLL, products: Products) -> None:
-    product, *_rest = aligned_product(bias=placed(whole(1, 4), np.float32), epilogue=Epilogue.RELU_BIAS)
-    tells.stand_in_lacks(int(Epilogue.RELU_BIAS))
+    product, *_rest = aligned_product(bias=placed(whole(1, 4), np.float32))
+    tells.stand_in_lacks(int(Epilogue.BIAS))
     try:
         before = tells.stand_in_heuristics()
         assert products.plan(product) is None
@@ -408,20 +340,13 @@ def test_shapes_that_do_not_fit_are_refused(products: Products, change: Callable
         products.plan(change(product))
 
 
-def test_an_epilogue_gets_what_it_takes_and_nothing_else(products: Products) -> None:
+def test_a_bias_is_given_where_the_plan_has_one_and_nowhere_else(products: Products) -> None:
     product, operands, _arrays = aligned_product()
-    for epilogue, given in itertools.product(Epilogue, [{}, {"bias": 4}, {"mask": 16}, {"bias": 4, "mask": 16}]):
-        if (epilogue.has_bias, epilogue.has_mask) != ("bias" in given, "mask" in given):
-            with pytest.raises(BackendError, match=f"^{epilogue.name} takes"):
-                products.plan(product._replace(epilogue=epilogue, **given))
-    plan = products.plan(product._replace(epilogue=Epilogue.BIAS, bias=4))
-    assert plan is not None
-    with pytest.raises(BackendError, match="address of bias should be a multiple of 4 in this plan, got 0x0"):
-        products.run(plan, operands)
-    plan = products.plan(product)
-    assert plan is not None
-    with pytest.raises(BackendError, match="address of mask should be 0 in this plan, got 0x10"):
-        products.run(plan, operands._replace(mask=16))
+    for planned, given, says in ((4, 0, "a multiple of 4 in this plan, got 0x0"), (0, 16, "0 in this plan, got 0x10")):
+        plan = products.plan(product._replace(bias=planned))
+        assert plan is not None
+        with pytest.raises(BackendError, match=f"address of bias should be {says}"):
+            products.run(plan, operands._replace(bias=given))
 
 
 def test_a_library_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -576,13 +501,12 @@ def real_path() -> Path:
 
 
 @each_precision
-@pytest.mark.parametrize("epilogue", Epilogue)
-def test_the_real_library_takes_the_descriptors(epilogue: Epilogue, precision: str) -> None:
+@pytest.mark.parametrize("bias", [0, 16])
+def test_the_real_library_takes_the_descriptors(bias: int, precision: str) -> None:
     """It makes them without a driver."""
     real = CublasLt(str(real_path()))
     sides_of = Matrix(5, 4, 6, 16, 30), Matrix(4, 7, 8, 4, 32), Matrix(5, 7, 7, 8, 35)
-    given = {"bias": 16 * epilogue.has_bias, "bias_step": 7, "mask": 16 * epilogue.has_mask, "stack": 3}
-    product = Product(*sides_of, WEIGHT_GRADIENT, precision, epilogue, **given)
+    product = Product(*sides_of, WEIGHT_GRADIENT, precision, bias, bias_step=7, stack=3)
     _products._desc(real, product)
     for side in sides_of:
         _products._layout(real, side, PRECISIONS[precision].operands, product.stack)

@@ -12,7 +12,7 @@ namespace {
 enum { SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
 enum { R_32F = 0, R_64F = 1, R_16BF = 14 };
 enum { COMPUTE_32F = 68, COMPUTE_64F = 70, FAST_TF32 = 77 };
-enum { RELU = 2, BIAS = 4, DRELU = 8, AUX = 128, BGRADA = 256 };
+enum { DEFAULT = 1, BIAS = 4 };  // epilogues
 const uint64_t MAGIC = 0xc0b1a5;
 
 struct Counted {
@@ -26,11 +26,9 @@ struct Handle : Counted {};
 
 struct Desc : Counted {
     int32_t compute, scale, trans_a = 0, trans_b = 0;
-    uint32_t epilogue = 1;
+    uint32_t epilogue = DEFAULT;
     char *bias = nullptr;
     int64_t bias_stride = 0;
-    uint8_t *aux = nullptr;
-    int64_t aux_ld = 0, aux_stride = 0;
 };
 
 struct Layout : Counted {
@@ -112,20 +110,10 @@ bool shapes_fit(const Desc *desc, const Layout *a, const Layout *b, const Layout
     return d->batch == 1 || d->stride != 0;
 }
 
-bool known(uint32_t epilogue) {
-    const uint32_t all[] = {1, RELU, BIAS, RELU | BIAS, RELU | AUX, RELU | AUX | BIAS, DRELU | AUX, BGRADA};
-    for (uint32_t one : all)
-        if (epilogue == one) return true;
-    return false;
-}
-
 int check(const Desc *desc, const Layout *a, const Layout *b, const Layout *c, const Layout *d) {
-    if (!desc || !a || !b || !c || !d || !shapes_fit(desc, a, b, c, d) || !known(desc->epilogue)) return INVALID_VALUE;
-    if (desc->epilogue & (BIAS | BGRADA) && !desc->bias) return INVALID_VALUE;
-    if (desc->epilogue & AUX) {
-        if (!desc->aux || desc->aux_ld % 128 || desc->aux_ld < static_cast<int64_t>(d->rows)) return INVALID_VALUE;
-        if (desc->aux_stride % 128) return INVALID_VALUE;
-    }
+    if (!desc || !a || !b || !c || !d || !shapes_fit(desc, a, b, c, d)) return INVALID_VALUE;
+    if (desc->epilogue != DEFAULT && desc->epilogue != BIAS) return INVALID_VALUE;
+    if (desc->epilogue == BIAS && !desc->bias) return INVALID_VALUE;
     return types_fit(desc, a, b, c, d) && desc->epilogue != lacking ? SUCCESS : NOT_SUPPORTED;
 }
 
@@ -151,34 +139,17 @@ struct Product {
     }
     uint64_t depth() const { return desc->trans_a ? a->rows : a->cols; }
 
-    char *bias(uint64_t i, int batch) const { return desc->bias + (desc->bias_stride * batch + i) * size_of(d->type); }
-
     void entry(uint64_t i, uint64_t j, int batch) const {
         double sum = 0;
         for (uint64_t l = 0; l < depth(); ++l) sum += op_a(i, l, batch) * op_b(l, j, batch);
         sum *= alpha;
-        uint32_t epilogue = desc->epilogue;
-        if (epilogue & BIAS) sum += read(bias(i, batch), d->type);
-        if (epilogue & AUX) {
-            uint64_t bit = desc->aux_stride * batch + i + j * desc->aux_ld;
-            uint8_t &byte = desc->aux[bit / 8], place = 1u << (bit % 8);
-            if (epilogue & RELU) byte = sum > 0 ? byte | place : byte & ~place;
-            if (epilogue & DRELU && !(byte & place)) sum = 0;
-        }
-        if (epilogue & RELU && sum < 0) sum = 0;
+        if (desc->epilogue == BIAS) sum += read(desc->bias + (desc->bias_stride * batch + i) * size_of(d->type), d->type);
         write(const_cast<char *>(at(d, D, i, j, batch)), d->type, sum);
-    }
-    void bias_gradient(uint64_t i, int batch) const {
-        double sum = 0;
-        for (uint64_t l = 0; l < depth(); ++l) sum += op_a(i, l, batch);
-        write(bias(i, batch), d->type, sum);
     }
     void run() const {
         for (int batch = 0; batch < d->batch; ++batch)
-            for (uint64_t i = 0; i < d->rows; ++i) {
+            for (uint64_t i = 0; i < d->rows; ++i)
                 for (uint64_t j = 0; j < d->cols; ++j) entry(i, j, batch);
-                if (desc->epilogue & BGRADA) bias_gradient(i, batch);
-            }
     }
 };
 
@@ -215,9 +186,6 @@ int cublasLtMatmulDescSetAttribute(void *made, int attribute, const void *buf, s
         case 7: return put(desc->epilogue, buf, size);
         case 8: return put(desc->bias, buf, size);
         case 10: return put(desc->bias_stride, buf, size);
-        case 11: return put(desc->aux, buf, size);
-        case 12: return put(desc->aux_ld, buf, size);
-        case 13: return put(desc->aux_stride, buf, size);
         default: return INVALID_VALUE;
     }
 }
@@ -246,7 +214,8 @@ int cublasLtMatmulPreferenceSetAttribute(void *made, int attribute, const void *
     return put(preference->alignment[attribute - 5], buf, size);
 }
 
-// The first candidate wants all that it touches on 16 bytes, the second workspace, the third nothing.
+// The first of what is found is unfit, as its state says. The second wants all that it touches on 16 bytes, the third
+// workspace, the fourth nothing.
 int cublasLtMatmulAlgoGetHeuristic(void *handle, const Desc *desc, const Layout *a, const Layout *b, const Layout *c,
                                    const Layout *d, const Preference *preference, int asked, Result results[],
                                    int *found) {
@@ -255,16 +224,16 @@ int cublasLtMatmulAlgoGetHeuristic(void *handle, const Desc *desc, const Layout 
     if (!preference || !results || !found || asked < 1) return INVALID_VALUE;
     if (int status = check(desc, a, b, c, d)) return status;
     std::memcpy(last_alignment, preference->alignment, sizeof last_alignment);
-    bool on_16 = aligned(desc->bias, 16) && aligned(desc->aux, 16);
+    bool on_16 = aligned(desc->bias, 16);
     const Layout *layouts[] = {a, b, c, d};
     for (int i = 0; i < 4; ++i)
         on_16 = on_16 && preference->alignment[i] % 16 == 0 && layouts[i]->ld * size_of(layouts[i]->type) % 16 == 0;
     const Algo all[] = {{MAGIC, 0, 16, 0, {}}, {MAGIC, 1, 1, 1024, {}}, {MAGIC, 2, 1, 0, {}}};
-    *found = 0;
+    results[0] = {{}, 0, NOT_SUPPORTED, 0.0f, {}};
+    *found = 1;
     for (const Algo &algo : all)
         if (*found < asked && (algo.alignment == 1 || on_16) && algo.workspace <= preference->workspace)
             results[(*found)++] = {algo, algo.workspace, SUCCESS, 1.0f, {}};
-    if (*found < asked) results[(*found)++] = {{}, 0, NOT_SUPPORTED, 0.0f, {}};
     return SUCCESS;
 }
 
@@ -276,8 +245,7 @@ int cublasLtMatmul(void *handle, const Desc *desc, const void *alpha, const void
     if (!alpha || !beta || !A || !B || !C || !D || !algo || algo->magic != MAGIC) return INVALID_VALUE;
     if (algo->workspace > workspace_size || (algo->workspace && (!workspace || !aligned(workspace, 16))))
         return INVALID_VALUE;
-    for (const void *p : {A, B, C, const_cast<const void *>(D), static_cast<const void *>(desc->bias),
-                          static_cast<const void *>(desc->aux)})
+    for (const void *p : {A, B, C, const_cast<const void *>(D), static_cast<const void *>(desc->bias)})
         if (!aligned(p, algo->alignment)) return INVALID_VALUE;
     if (read(static_cast<const char *>(beta), desc->scale) != 0) return NOT_SUPPORTED;
     if (algo->workspace) std::memset(workspace, 0xff, algo->workspace);

@@ -42,18 +42,6 @@ class Epilogue(IntEnum):  # CUBLASLT_EPILOGUE_
 
     DEFAULT = 1
     BIAS = 4  # out + b
-    RELU_BIAS = 6  # max(out + b, 0)
-    RELU_AUX_BIAS = 134  # the same, and a bit for each entry: whether it was positive
-    DRELU = 136  # 0 where that bit is 0
-    BGRADA = 256  # out as it is, and the bias's gradient: the sums of the columns of op(y)
-
-    @property
-    def has_bias(self) -> bool:
-        return bool(self & (Epilogue.BIAS | Epilogue.BGRADA))
-
-    @property
-    def has_mask(self) -> bool:
-        return bool(self & 128)  # AUX in the header's names
 
 
 class Desc(IntEnum):  # CUBLASLT_MATMUL_DESC_
@@ -62,9 +50,6 @@ class Desc(IntEnum):  # CUBLASLT_MATMUL_DESC_
     EPILOGUE = 7
     BIAS_POINTER = 8
     BIAS_BATCH_STRIDE = 10
-    EPILOGUE_AUX_POINTER = 11
-    EPILOGUE_AUX_LD = 12
-    EPILOGUE_AUX_BATCH_STRIDE = 13
 
 
 class MatrixLayout(IntEnum):  # CUBLASLT_MATRIX_LAYOUT_

@@ -18,7 +18,7 @@ from .. import layers
 from .._backend import Backend, Provider, dtype_name
 from .._base.errors import BackendError
 from . import _cupy
-from ._cublaslt import Epilogue, load
+from ._cublaslt import load
 from ._products import WORKSPACE, Matrix, Operands, Product, Products, Workspace, alignment
 
 _PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share a workspace
@@ -70,11 +70,8 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
     if precision == "bf16":
         x, y = _cupy.bf16(backend, x), _cupy.bf16(backend, y)
     bias = Matrix(0, 0, 0, alignment=0) if b is None else _matrix(b)
-    epilogue = Epilogue.DEFAULT if b is None else Epilogue.BIAS
-    product = Product(
-        _matrix(x), _matrix(y), _matrix(out), transposed, precision, epilogue,
-        bias=bias.alignment, bias_step=bias.step, stack=lead[0] if lead else 1,
-    )  # fmt: skip
+    stack = lead[0] if lead else 1
+    product = Product(_matrix(x), _matrix(y), _matrix(out), transposed, precision, bias.alignment, bias.step, stack)
     products = _products(stream)
     plan = products.plan(product)
     if plan is None:

@@ -11,9 +11,8 @@ fully connected layer are ``x W`` (no op), ``dy W^T`` (op on y) and ``x^T dy`` (
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_uint32, c_uint64, c_void_p
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ CANDIDATES = 8
 
 
 class Precision(NamedTuple):
-    """What the operands are, what ``out``, bias and its gradient are, and what sums are taken in."""
+    """What the operands are, what ``out`` and bias are, and what sums are taken in."""
 
     operands: DataType
     out: DataType
@@ -68,20 +67,19 @@ class Matrix(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The addresses of a product's matrices, and of its epilogue's bias and mask."""
+    """The addresses of a product's matrices, and of its bias."""
 
     x: int
     y: int
     out: int
     bias: int = 0
-    mask: int = 0
 
 
 class Product(NamedTuple):
-    """out = op(x) op(y), for each matrix of a stack; op is the transpose where ``transposed`` says so.
+    """out = op(x) op(y) + bias, for each matrix of a stack; op is the transpose where ``transposed`` says so.
 
-    ``bias`` and ``mask`` are the alignments of what the epilogue reads or writes, 0 without: a bias has a number for
-    each column of ``out``, ``bias_step`` numbers from one network of a stack to the next; a mask has ``mask_bytes``.
+    ``bias`` is the alignment of a number for each column of ``out``, 0 without; ``bias_step`` numbers lie from one
+    network of a stack to the next.
     """
 
     x: Matrix
@@ -89,27 +87,25 @@ class Product(NamedTuple):
     out: Matrix
     transposed: tuple[bool, bool] = (False, False)
     precision: str = "float32"
-    epilogue: Epilogue = Epilogue.DEFAULT
     bias: int = 0
     bias_step: int = 0
-    mask: int = 0
     stack: int = 1
 
     @property
     def alignments(self) -> Operands:
         """Of what each address has to be a multiple; 0 where none is given."""
-        return Operands(self.x.alignment, self.y.alignment, self.out.alignment, self.bias, self.mask)
+        return Operands(self.x.alignment, self.y.alignment, self.out.alignment, self.bias)
 
 
 class ProductPlan(NamedTuple):
-    """A product's descriptors, and the algorithms that the library proposes for it, its favourite first."""
+    """A product's descriptors, and the library's favourite of the algorithms that can take it."""
 
     product: Product
     desc: Owned
     x: Owned
     y: Owned
     out: Owned
-    candidates: list[Algorithm]
+    algorithm: Algorithm
 
 
 class Workspace(NamedTuple):
@@ -123,11 +119,6 @@ class Workspace(NamedTuple):
 def alignment(address: int) -> int:
     """The largest power of 2 that divides an address, as far as the library asks."""
     return min(address & -address, MOST_ALIGNED)
-
-
-def mask_bytes(rows: int, columns: int, stack: int = 1) -> int:
-    """The memory of RELU_AUX_BIAS's mask: a bit for each entry, each row's filled up to 128."""
-    return stack * rows * _mask_ld(columns) // 8
 
 
 class Products:
@@ -150,16 +141,18 @@ class Products:
             return self._plans[product]
 
     def run(self, plan: ProductPlan, operands: Operands, stream: int = 0) -> None:
-        """Compute ``out`` on ``stream``, by the first of the plan's candidates."""
-        self._launch(plan, plan.candidates[0], operands, stream)
-
-    def choose(
-        self, plan: ProductPlan, time: Callable[[Callable[[], None]], float], operands: Operands, stream: int = 0
-    ) -> None:
-        """Put the candidate first that takes the least ``time(launch)``. Another one rounds differently."""
-        times = [time(partial(self._launch, plan, one, operands, stream)) for one in plan.candidates]
-        best = times.index(min(times))
-        plan.candidates[0], plan.candidates[best] = plan.candidates[best], plan.candidates[0]
+        """Compute ``out`` on ``stream``."""
+        number = PRECISIONS[plan.product.precision].number
+        _check_addresses(plan.product.alignments, operands)
+        x, y, out, bias = operands
+        with self._lock:  # the plan's descriptor holds the address of one call's bias
+            if bias:
+                plan.desc.set(Desc.BIAS_POINTER, c_void_p(bias))
+            self._library.call(
+                "cublasLtMatmul", self._handle, plan.desc, byref(number(1.0)), y, plan.y, x, plan.x, byref(number(0.0)),
+                out, plan.out, out, plan.out, byref(plan.algorithm), self._workspace.address, self._workspace.size,
+                stream,
+            )  # fmt: skip
 
     def _made(self, product: Product) -> ProductPlan | None:
         _check_shapes(product)
@@ -169,10 +162,10 @@ class Products:
             for matrix, kind in ((product.x, types.operands), (product.y, types.operands), (product.out, types.out))
         )
         desc = _desc(self._library, product)
-        candidates = self._candidates(product, desc, x, y, out)
-        return ProductPlan(product, desc, x, y, out, candidates) if candidates else None
+        algorithm = self._algorithm(product, desc, x, y, out)
+        return None if algorithm is None else ProductPlan(product, desc, x, y, out, algorithm)
 
-    def _candidates(self, product: Product, desc: Owned, x: Owned, y: Owned, out: Owned) -> list[Algorithm]:
+    def _algorithm(self, product: Product, desc: Owned, x: Owned, y: Owned, out: Owned) -> Algorithm | None:
         preference = Owned(self._library, "MatmulPreference")
         preference.set(Preference.MAX_WORKSPACE_BYTES, c_uint64(self._workspace.size))
         preference.set(Preference.MIN_ALIGNMENT_A_BYTES, c_uint32(product.y.alignment))
@@ -183,23 +176,9 @@ class Products:
         operation = self._handle, desc, y, x, out, out, preference
         code = self._library.status(name, *operation, CANDIDATES, results, byref(count))
         if code == Status.NOT_SUPPORTED:
-            return []
+            return None
         self._library.check(name, code)
-        return [result.algo for result in results[: count.value] if result.state == Status.SUCCESS]
-
-    def _launch(self, plan: ProductPlan, algorithm: Algorithm, operands: Operands, stream: int) -> None:
-        number = PRECISIONS[plan.product.precision].number
-        _check_addresses(plan.product.alignments, operands)
-        x, y, out, bias, mask = operands
-        with self._lock:  # the plan's descriptor holds the addresses of one call
-            if bias:
-                plan.desc.set(Desc.BIAS_POINTER, c_void_p(bias))
-            if mask:
-                plan.desc.set(Desc.EPILOGUE_AUX_POINTER, c_void_p(mask))
-            self._library.call(
-                "cublasLtMatmul", self._handle, plan.desc, byref(number(1.0)), y, plan.y, x, plan.x, byref(number(0.0)),
-                out, plan.out, out, plan.out, byref(algorithm), self._workspace.address, self._workspace.size, stream,
-            )  # fmt: skip
+        return next((result.algo for result in results[: count.value] if result.state == Status.SUCCESS), None)
 
 
 def _layout(library: CublasLt, matrix: Matrix, kind: DataType, stack: int) -> Owned:
@@ -215,21 +194,12 @@ def _desc(library: CublasLt, product: Product) -> Owned:
     desc = Owned(library, "MatmulDesc", types.compute, types.scale)
     desc.set(Desc.TRANSA, c_int32(product.transposed[1]))
     desc.set(Desc.TRANSB, c_int32(product.transposed[0]))
-    desc.set(Desc.EPILOGUE, c_uint32(product.epilogue))
-    # The search for algorithms reads the alignments of these addresses and never the memory there.
+    desc.set(Desc.EPILOGUE, c_uint32(Epilogue.BIAS if product.bias else Epilogue.DEFAULT))
     if product.bias:
+        # The search for algorithms reads the alignment of this address and never the memory there.
         desc.set(Desc.BIAS_POINTER, c_void_p(product.bias))
         desc.set(Desc.BIAS_BATCH_STRIDE, c_int64(product.bias_step))
-    if product.mask:
-        ld = _mask_ld(product.out.columns)
-        desc.set(Desc.EPILOGUE_AUX_POINTER, c_void_p(product.mask))
-        desc.set(Desc.EPILOGUE_AUX_LD, c_int64(ld))
-        desc.set(Desc.EPILOGUE_AUX_BATCH_STRIDE, c_int64(product.out.rows * ld))
     return desc
-
-
-def _mask_ld(columns: int) -> int:
-    return -(-columns // 128) * 128
 
 
 def _check_shapes(product: Product) -> None:
@@ -241,12 +211,6 @@ def _check_shapes(product: Product) -> None:
     fits = (rows, inner, columns) == (product.out.rows, inner_y, product.out.columns)
     if not fits or any(m.ld < m.columns for m in (product.x, product.y, product.out)):
         raise BackendError(f"a product's shapes should fit, and no row reach into the next, got {product}.")
-    if (product.epilogue.has_bias, product.epilogue.has_mask) != (bool(product.bias), bool(product.mask)):
-        raise BackendError(
-            f"{product.epilogue.name} takes {'a' if product.epilogue.has_bias else 'no'} bias and "
-            f"{'a' if product.epilogue.has_mask else 'no'} mask, got the alignments {product.bias} and {product.mask} "
-            "(0: none): give what it takes."
-        )
 
 
 def _check_addresses(alignments: Operands, operands: Operands) -> None:
