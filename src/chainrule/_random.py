@@ -49,6 +49,12 @@ def member_key(seed: int, member: int, epochs_before: int = 0) -> tuple[int, int
     return _signed(low), _signed(high)
 
 
+def single_key(backend: Backend, seed: int) -> Key:
+    """The key of one pass that belongs to no training run."""
+    k0, k1 = (backend.asarray([[word]], backend.xp.int32) for word in member_key(seed, 0))
+    return Key(k0, k1)
+
+
 def step_key(key: Array, step: Array, xp: Namespace) -> Key:
     """The key of one step: the members' key words ``(..., 2)`` and the step counter ``(1,)``."""
     k0 = xp.reshape(key[..., 0:1], (*key.shape[:-1], 1, 1))

@@ -8,7 +8,7 @@ a ReLU that is never above 0 passes no gradient and never recovers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -24,7 +24,7 @@ from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
 from ._layout import Pieces
 from ._model.schema import Schema
-from ._random import Key, host_generator, member_key
+from ._random import host_generator, single_key
 from .layers import Activate, BatchNorm, Dropout, Layer, LayerNorm, Residual
 from .losses import LossFunction, cost, find_loss
 from .network import Sequential, layer_name, without_link
@@ -216,12 +216,10 @@ def diagnose(
 
 
 class _Pass(NamedTuple):
-    """What a pass forward and back met at each layer of the network."""
+    """What a pass met at each layer: forward ``(y, residual, buffers)``, and back (dC/dy, dC/dparams) by its index."""
 
-    outputs: Sequence[Array]
-    residuals: Sequence[Residual]
-    deltas: Sequence[Array | None]
-    gradients: Sequence[Pieces]
+    forward: Sequence[tuple[Array, Residual, Pieces]]
+    backward: Mapping[int, tuple[Array, Pieces]]
 
 
 def _diagnose(
@@ -240,14 +238,16 @@ def _diagnose(
     rest = network.initial_buffers() if buffers is None else buffers
     params = network.layout.split(backend, flat)
     split = network.buffer_layout.split(backend, _vector(backend, "buffers", rest, network.buffer_layout.size))
-    outputs, residuals = _forward(backend, network, params, split, x, _key(backend, seed))
-    dz = None
+    forward = list(network.walk_forward(backend, params, split, x, single_key(backend, seed)))
+    backward = {}
     if y is not None and loss is not None:
         n_in, n_out = network.n_in, network.n_out
         batch = prepare(backend, X, y, n_in=n_in, n_out=n_out, loss=loss, training=False)
-        dz = cost(backend, loss, outputs[-1], batch.y, None)[1]
-    deltas, gradients = _backward(backend, network, params, residuals, dz)
-    seen = _Pass(outputs, residuals, deltas, gradients)
+        dz = cost(backend, loss, forward[-1][0], batch.y, None)[1]
+        residuals = [residual for _, residual, _ in forward]
+        walk = network.walk_backward(backend, params, residuals, dz)
+        backward = {i: (delta, gradients) for i, delta, gradients in walk}
+    seen = _Pass(forward, backward)
     blocks = _blocks(network)
     rows = [_measure(backend, network, seen, block, k + 1, seed) for k, block in enumerate(blocks)]
     bounded = [_flat_on_both_sides(backend, network.layers[_shown(network.layers, block)]) for block in blocks]
@@ -278,42 +278,6 @@ def _look_at_inputs(layers: Sequence[Layer], x: np.ndarray) -> str:
     return ""
 
 
-def _forward(
-    backend: Backend,
-    network: Sequential,
-    params: Sequence[Pieces],
-    buffers: Sequence[Pieces],
-    x: Array,
-    key: Key,
-) -> tuple[list[Array], list[Residual]]:
-    outputs, residuals = [], []
-    for i, layer in enumerate(network.layers):
-        x, residual, _ = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
-        outputs.append(x)
-        residuals.append(residual)
-    return outputs, residuals
-
-
-def _backward(
-    backend: Backend,
-    network: Sequential,
-    params: Sequence[Pieces],
-    residuals: Sequence[Residual],
-    dy: Array | None,
-) -> tuple[list[Array | None], list[Pieces]]:
-    """(dC/d output, dC/dparams) of every layer; None and () below the lowest that is trained, or without dy."""
-    deltas: list[Array | None] = [None] * len(network.layers)
-    gradients: list[Pieces] = [()] * len(network.layers)
-    if dy is None:
-        return deltas, gradients
-    for i in reversed(range(network.lowest_trained, len(network.layers))):
-        layer, deltas[i] = network.layers[i], dy
-        gradients[i] = layer.gradients(backend, residuals[i], dy)
-        if i > network.lowest_trained:
-            dy = layer.pullback(backend, params[i], residuals[i], dy, gradients[i])
-    return deltas, gradients
-
-
 def _blocks(network: Sequential) -> list[range]:
     """The layers of each row: one with weights and what follows it; what comes before the first belongs to it."""
     starts = [i for i, layer in enumerate(network.layers) if _has_weights(layer)]
@@ -330,12 +294,13 @@ def _measure(
     layers = network.layers
     weighted = next(i for i in block if _has_weights(layers[i]))
     shown = _shown(layers, block)
-    a = _host(backend, seen.outputs[shown])
-    slopes = _slopes(backend, layers[shown], seen.residuals[shown])
-    delta, norm, dW = seen.deltas[weighted], None, None
-    if delta is not None:
+    output, residual, _ = seen.forward[shown]
+    a, slopes = _host(backend, output), _slopes(backend, layers[shown], residual)
+    delta, norm, dW = None, None, None
+    if weighted in seen.backward:
+        delta, gradients = seen.backward[weighted]
         decays = [p.decays for p in layers[weighted].parameters()]
-        weights = [g for g, d in zip(seen.gradients[weighted], decays, strict=True) if d]
+        weights = [g for g, d in zip(gradients, decays, strict=True) if d]
         dW = np.concatenate([_host(backend, g).ravel() for g in weights])
         norm = float(np.linalg.norm(dW))
     return LayerDiagnosis(
@@ -436,11 +401,6 @@ def _vector(backend: Backend, name: str, given: Any, size: int) -> Array:
     if vector.shape != (size,):
         raise DataError(f"{name} must have shape ({size},) for this network, got {tuple(vector.shape)}.")
     return vector
-
-
-def _key(backend: Backend, seed: int) -> Key:
-    k0, k1 = (backend.asarray([[word]], backend.xp.int32) for word in member_key(seed, 0))
-    return Key(k0, k1)
 
 
 def _short_name(layer: Layer) -> str:

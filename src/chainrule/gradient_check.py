@@ -19,7 +19,7 @@ from ._base.typing import Array
 from ._data.checks import prepare
 from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
-from ._random import Key, host_generator, member_key
+from ._random import Key, host_generator, single_key
 from .backpropagation import value_and_gradient
 from .batch import Batch
 from .layers import Layer
@@ -159,7 +159,7 @@ def check_gradients(
         _theta(network, theta, seed),
         network.initial_buffers(),
         prepare(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss, training=False),
-        _key(seed),
+        single_key(backend, seed),
     )
     with np.errstate(all="ignore"):  # what is not finite is shown as such
         rows = tuple(_compare(point, epsilon, max_parameters, seed))
@@ -214,10 +214,11 @@ def _suspects(point: _Point, epsilon: float, seed: int) -> Iterator[str]:
     generator = host_generator(seed, "gradient check", "directions")
     params = network.layout.split(backend, point.theta)
     buffers = network.buffer_layout.split(backend, point.buffers)
-    for i, layer in enumerate(network.layers):
+    for i, (y, _, _) in enumerate(network.walk_forward(backend, params, buffers, x, point.key)):
+        layer = network.layers[i]
         if not _layer_agrees(backend, layer, params[i], buffers[i], x, point.key.fold(i), epsilon, generator):
             yield f"layer {i + 1} ({layer_name(layer)})"
-        x = layer.forward(backend, params[i], buffers[i], x, point.key.fold(i))[0]
+        x = y
     dz = cost(backend, point.loss, x, point.batch.y, point.batch.weight)[1]
 
     def loss_at(z: Any) -> float:
@@ -275,8 +276,3 @@ def _theta(network: Sequential, theta: Any, seed: int) -> np.ndarray:
     if given.shape != (network.size,):
         raise DataError(f"theta must have shape ({network.size},) for this network, got {given.shape}.")
     return given
-
-
-def _key(seed: int) -> Key:
-    k0, k1 = (np.asarray([[word]], dtype=np.int32) for word in member_key(seed, 0))
-    return Key(k0, k1)

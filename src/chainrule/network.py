@@ -150,23 +150,39 @@ class Sequential:
         """The training pass: (z of the last layer, what each layer remembers, the buffers updated)."""
         split = self.buffer_layout.split(backend, buffers)
         residuals, updated = [], []
-        for i, layer in enumerate(self.layers):
-            x, residual, after = layer.forward(backend, params[i], split[i], x, key.fold(i))
+        for y, residual, after in self.walk_forward(backend, params, split, x, key):
+            z = y
             residuals.append(residual)
             updated.append(after)
-        return x, residuals, join(backend, updated) if self.buffer_layout.size else buffers
+        return z, residuals, join(backend, updated) if self.buffer_layout.size else buffers
 
     def backward(
         self, backend: Backend, params: Sequence[Pieces], residuals: Sequence[Residual], dy: Array
     ) -> list[Pieces]:
-        """dC/dparams of every layer, from dC/dz of the last: the chain rule, from the last layer to the first."""
+        """dC/dparams of every layer, from dC/dz of the last."""
         gradients: list[Pieces] = [()] * len(self.layers)
+        for i, _, found in self.walk_backward(backend, params, residuals, dy):
+            gradients[i] = found
+        return gradients
+
+    def walk_forward(
+        self, backend: Backend, params: Sequence[Pieces], buffers: Sequence[Pieces], x: Array, key: Key
+    ) -> Iterator[tuple[Array, Residual, Pieces]]:
+        """What each layer's ``forward`` returns, from the first layer to the last."""
+        for i, layer in enumerate(self.layers):
+            x, residual, after = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
+            yield x, residual, after
+
+    def walk_backward(
+        self, backend: Backend, params: Sequence[Pieces], residuals: Sequence[Residual], dy: Array
+    ) -> Iterator[tuple[int, Array, Pieces]]:
+        """(i, dC/dy, dC/dparams) of each layer, from the last to the lowest that is trained: the chain rule."""
         for i in reversed(range(self.lowest_trained, len(self.layers))):
             layer = self.layers[i]
-            gradients[i] = layer.gradients(backend, residuals[i], dy)
+            gradients = layer.gradients(backend, residuals[i], dy)
+            yield i, dy, gradients
             if i > self.lowest_trained:
-                dy = layer.pullback(backend, params[i], residuals[i], dy, gradients[i])
-        return gradients
+                dy = layer.pullback(backend, params[i], residuals[i], dy, gradients)
 
     def apply(self, backend: Backend, theta: Array, buffers: Array, x: Array) -> Array:
         """The prediction pass."""

@@ -18,8 +18,9 @@ from .._backend import Backend
 from .._base.typing import Array
 from .._random import step_key
 from ..batch import Batch
+from ..layers import Residual
 from ..losses import cost
-from ..network import layer_name
+from ..network import Sequential, layer_name
 from ._feed import Feed
 from ._step import Problem, State, copy_state, make_step
 
@@ -70,29 +71,29 @@ def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -
     buffers = network.buffer_layout.split(backend, state.buffers)
     key = step_key(state.key, state.step + 1, xp)
     cause = partial(_cause, _to_scale(backend, problem, batch))
-    x, residuals = batch.x, []
-    for i, layer in enumerate(network.layers):
-        x, residual, running = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
+    residuals: list[Residual] = []
+    for i, (z, residual, running) in enumerate(network.walk_forward(backend, params, buffers, batch.x, key)):
         residuals.append(residual)
-        if not all(np.isfinite(_largest(backend, made)) for made in (x, *running)):
-            return _words(i, layer_name(layer)), cause("its outputs overflowed")
-    value, dz = cost(backend, problem.loss, x, batch.y, batch.weight)
+        if not all(np.isfinite(_largest(backend, made)) for made in (z, *running)):
+            return _words(network, i), cause("its outputs overflowed")
+    value, dz = cost(backend, problem.loss, z, batch.y, batch.weight)
     if not np.isfinite(_largest(backend, value)):
-        size = _largest(backend, x)
+        size = _largest(backend, z)
         return f"the loss ({type(problem.loss).__name__})", cause(f"its inputs reach {size:.3g}")
-    gradients = network.backward(backend, params, residuals, dz)
-    for i in reversed(range(len(network.layers))):
-        if any(not np.isfinite(_largest(backend, g)) for g in gradients[i]):
-            return _words(i, layer_name(network.layers[i])), cause("its gradient overflowed")
+    norm = 0.0
+    for i, _, gradients in network.walk_backward(backend, params, residuals, dz):
+        sizes = [_largest(backend, g) for g in gradients]
+        if not np.all(np.isfinite(sizes)):
+            return _words(network, i), cause("its gradient overflowed")
+        norm = max([norm, *sizes])
     total = batch.x.shape[0] if batch.weight is None else xp.sum(batch.weight)
     if not np.isfinite(_largest(backend, state.cost + xp.reshape(value, (*value.shape, 1)) * total)):
         return f"the loss ({type(problem.loss).__name__})", cause("its sum over the epoch overflowed")
-    norm = max((_largest(backend, g) for group in gradients for g in group), default=0.0)
     return "the optimizer's update", cause(f"the gradient reaches {norm:.3g}; the learning rate is too high")
 
 
-def _words(i: int, name: str) -> str:
-    return f"layer {i + 1} ({name})"
+def _words(network: Sequential, i: int) -> str:
+    return f"layer {i + 1} ({layer_name(network.layers[i])})"
 
 
 def _largest(backend: Backend, x: Array) -> float:
