@@ -18,6 +18,8 @@ from chainrule import layers
 from chainrule._backend import reference_backend as backend
 from chainrule._base.errors import ConfigurationError
 from chainrule._random import Key, keep_mask, uniform
+from chainrule.gradient_check import check_gradients
+from chainrule.network import Sequential
 
 HOST = backend("numpy", dtype="float64")
 
@@ -236,3 +238,32 @@ def test_dropout_keeps_the_mean_of_the_rounded_rate() -> None:
     inputs = inputs_of(LAYERS["dropout"], ROWS)
     y = layers.Dropout(0.3).forward(HOST, (), (), np.ones((ROWS, 6)), key_of(inputs))[0]
     assert set(np.unique(y)) == {0.0, 65536 / (65536 - 19661)}
+
+
+class Shift(layers.Layer):
+    """A layer of one's own that names the protocol, and says only what it does."""
+
+    def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: Key) -> Any:
+        return x + 1.0, None, buffers
+
+    def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
+        return x + 1.0
+
+    def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
+        return dy
+
+
+def test_a_layer_that_names_the_protocol_need_not_say_what_it_does_not_have() -> None:
+    layer = Shift()
+    assert (layer.width(3), layer.parameters(), layer.buffers()) == (3, (), ())
+    assert layer.gradients(HOST, None, np.ones((2, 3))) == ()
+    network = Sequential(layers.Dense(3, 4), layer, layers.Dense(4, 2))
+    assert check_gradients(network, np.ones((2, 3)), np.ones((2, 2)), loss="squared_error").passed
+
+
+def test_a_layer_that_names_the_protocol_must_say_what_it_does() -> None:
+    class Half(layers.Layer):
+        forward, apply = Shift.forward, Shift.apply
+
+    with pytest.raises(TypeError, match=r"abstract method '?pullback"):
+        Half()

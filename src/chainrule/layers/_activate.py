@@ -9,26 +9,17 @@ from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key
 from ..activations import Elementwise, find_activation
-from ._contract import Buffer, Parameter
+from ._contract import Layer
 
 
 @dataclass(frozen=True)
-class Activate:
+class Activate(Layer):
     """a = g(z), delta = dC/da * g'(z). ``Sequential`` wraps an activation in this layer by itself."""
 
     activation: Elementwise
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", find_activation(self.activation))
-
-    def width(self, n_in: int) -> int:
-        return n_in
-
-    def parameters(self) -> tuple[Parameter, ...]:
-        return ()
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
@@ -38,9 +29,6 @@ class Activate:
 
     def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
         return backend.run(activate, self.activation, x)
-
-    def gradients(self, backend: Backend, residual: tuple[Array, Array], dy: Array) -> Pieces:
-        return ()
 
     def pullback(
         self, backend: Backend, params: Pieces, residual: tuple[Array, Array], dy: Array, grads: Pieces
@@ -59,20 +47,11 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Array, a: 
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Layer):
     """a_j = exp(z_j) / sum_k exp(z_k) over a layer: rows sum to 1, and a shift of z changes nothing.
 
     dC/dz = a * (dC/da - sum_k a_k dC/da_k). At the end of a network with a softmax loss it is fused into the loss.
     """
-
-    def width(self, n_in: int) -> int:
-        return n_in
-
-    def parameters(self) -> tuple[Parameter, ...]:
-        return ()
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
@@ -84,9 +63,6 @@ class Softmax:
         xp = backend.xp
         e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
-
-    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
-        return ()
 
     def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
         a = residual

@@ -13,6 +13,7 @@ batch is axis -2, and nothing reduces over any axis before it: leading axes are 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,21 +47,34 @@ class Buffer:
 
 @runtime_checkable
 class Layer(Protocol):
-    """One layer; a frozen dataclass."""
+    """One layer; a frozen dataclass. One that names it, ``class Scale(Layer)``, need not say what it does not have."""
 
     def width(self, n_in: int) -> int:
         """The number of outputs for n_in inputs. Raises ConfigurationError where they do not fit."""
+        return n_in
 
-    def parameters(self) -> tuple[Parameter, ...]: ...
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What is trained."""
+        return ()
 
-    def buffers(self) -> tuple[Buffer, ...]: ...
+    def buffers(self) -> tuple[Buffer, ...]:
+        """What ``forward`` updates and nothing trains."""
+        return ()
 
+    @abstractmethod
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
-    ) -> tuple[Array, Residual, Pieces]: ...
+    ) -> tuple[Array, Residual, Pieces]:
+        """Training: (y, what backpropagation must remember, the buffers updated)."""
 
-    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array: ...
+    @abstractmethod
+    def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
+        """Prediction: y."""
 
-    def gradients(self, backend: Backend, residual: Residual, dy: Array) -> Pieces: ...
+    def gradients(self, backend: Backend, residual: Residual, dy: Array) -> Pieces:
+        """dC/dparams, from dy = dC/dy."""
+        return ()
 
-    def pullback(self, backend: Backend, params: Pieces, residual: Residual, dy: Array, grads: Pieces) -> Array: ...
+    @abstractmethod
+    def pullback(self, backend: Backend, params: Pieces, residual: Residual, dy: Array, grads: Pieces) -> Array:
+        """dC/dx, from dy and the layer's own ``gradients``."""

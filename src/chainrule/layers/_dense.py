@@ -11,11 +11,11 @@ from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key
 from ..initializers import Initializer, find_initializer
-from ._contract import Buffer, Parameter
+from ._contract import Layer, Parameter
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Layer):
     """y = x W + b, with x ``(B, n_in)``, W ``(n_in, n_out)``, b ``(1, n_out)``.
 
     dC/dW = x^T dy, dC/db = sum of dy over the rows, dC/dx = dy W^T (Rumelhart, Hinton & Williams, 1986).
@@ -54,9 +54,6 @@ class Dense:
         W = Parameter("W", (self.n_in, self.n_out), find_initializer(self.weight_init), decays=True)
         b = Parameter("b", (1, self.n_out), find_initializer(self.bias_init), decays=False)
         return (W, b) if self.bias else (W,)
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key

@@ -11,11 +11,11 @@ from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key, drop_threshold, keep_mask, uniform
 from ..activations import LeakyReLU
-from ._contract import Buffer, Parameter
+from ._contract import Layer
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Layer):
     """y = x * mask / (1 - rate), each mask element 0 with probability ``rate``; prediction: y = x.
 
     Inverted dropout (Srivastava et al., 2014). The rate is rounded to a multiple of 1/65536, and 1/(1 - rate) is taken
@@ -29,15 +29,6 @@ class Dropout:
         require(0 <= self.rate < 1, f"Dropout: rate must be in [0, 1), got {self.rate}.")
         require(drop_threshold(self.rate) < 65536, f"Dropout: rate {self.rate} would drop everything.")
 
-    def width(self, n_in: int) -> int:
-        return n_in
-
-    def parameters(self) -> tuple[Parameter, ...]:
-        return ()
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
-
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, Array, Pieces]:
@@ -46,9 +37,6 @@ class Dropout:
 
     def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
         return x
-
-    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
-        return ()
 
     def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
         return dy * residual
@@ -62,7 +50,7 @@ def dropout_mask(backend: Backend, key: Key, rows: int, columns: int, rate: floa
 
 
 @dataclass(frozen=True)
-class RandomizedLeakyReLU:
+class RandomizedLeakyReLU(Layer):
     """a = z if z > 0 else alpha z, alpha ~ U[low, high) for each element; prediction: alpha = (low + high) / 2.
 
     Xu, Wang, Chen & Li (2015), with alpha as the slope itself; their bounds are 1/8 and 1/3.
@@ -75,15 +63,6 @@ class RandomizedLeakyReLU:
         check_numbers(self)
         require(self.low <= self.high, f"RandomizedLeakyReLU: low must be <= high, got {self.low} and {self.high}.")
 
-    def width(self, n_in: int) -> int:
-        return n_in
-
-    def parameters(self) -> tuple[Parameter, ...]:
-        return ()
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
-
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, Array, Pieces]:
@@ -94,9 +73,6 @@ class RandomizedLeakyReLU:
 
     def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
         return LeakyReLU((self.low + self.high) / 2).value(backend.xp, x)
-
-    def gradients(self, backend: Backend, residual: Array, dy: Array) -> Pieces:
-        return ()
 
     def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
         return dy * residual

@@ -11,11 +11,11 @@ from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key
 from ..initializers import Constant
-from ._contract import Buffer, Parameter
+from ._contract import Buffer, Layer, Parameter
 
 
 @dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(Layer):
     """y = gamma x' + beta, x' = (x - mu) / sqrt(v + epsilon), mu and v over the batch (Ioffe & Szegedy, 2015).
 
     Prediction uses running statistics, r <- (1 - momentum) r + momentum * (the batch's), v unbiased as in the paper.
@@ -76,7 +76,7 @@ class BatchNorm:
 
 
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(Layer):
     """y = gamma x' + beta, x' = (x - mu) / sqrt(v + epsilon), mu and v over each row's features (Ba et al., 2016).
 
     With g = gamma dy: dC/dx = (g - mean(g) - x' mean(g x')) / sqrt(v + epsilon), means over the features.
@@ -97,9 +97,6 @@ class LayerNorm:
 
     def parameters(self) -> tuple[Parameter, ...]:
         return _scale_and_shift(self.n)
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
