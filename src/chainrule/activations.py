@@ -30,7 +30,7 @@ class Elementwise(Protocol):
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Elementwise):
     """An activation of your own: a function and its derivative, no more.
 
     Both take ``(xp, z)``, the array namespace and the pre-activations, and return an array of z's shape and dtype.
@@ -59,7 +59,7 @@ class Activation:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Elementwise):
     """g(z) = alpha z + beta; g'(z) = alpha. A stack of linear layers collapses to one."""
 
     alpha: float = 1.0
@@ -76,7 +76,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Elementwise):
     """g(z) = 1 if z > 0 else 0: the perceptron (Rosenblatt, 1958). It predicts; it cannot be trained through."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -90,7 +90,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(Elementwise):
     """g(z) = 1 / (1 + exp(-z)); g'(z) = a (1 - a). No overflow at any z: only exp(-|z|) is taken."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -103,7 +103,7 @@ class Sigmoid:
 
 
 @dataclass(frozen=True)
-class Tanh:
+class Tanh(Elementwise):
     """g(z) = tanh z; g'(z) = 1 - a^2."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -114,7 +114,7 @@ class Tanh:
 
 
 @dataclass(frozen=True)
-class ReLU:
+class ReLU(Elementwise):
     """g(z) = max(0, z); g'(z) = 1 if z > 0 else 0. The derivative at z = 0, which does not exist, is taken as 0."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -125,7 +125,7 @@ class ReLU:
 
 
 @dataclass(frozen=True)
-class LeakyReLU:
+class LeakyReLU(Elementwise):
     """g(z) = z if z > 0 else alpha z; g'(z) = 1 if z > 0 else alpha (Maas, Hannun & Ng, 2013)."""
 
     alpha: float = 0.01
@@ -141,7 +141,7 @@ class LeakyReLU:
 
 
 @dataclass(frozen=True)
-class ELU:
+class ELU(Elementwise):
     """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016)."""
 
     alpha: float = 1.0
@@ -161,7 +161,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 
 
 @dataclass(frozen=True)
-class SELU:
+class SELU(Elementwise):
     """g(z) = s ELU(z; alpha), s = 1.0507, alpha = 1.6733: keeps mean 0 and variance 1 (Klambauer et al., 2017)."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -172,7 +172,7 @@ class SELU:
 
 
 @dataclass(frozen=True)
-class GELU:
+class GELU(Elementwise):
     """g(z) = z P(z), P the normal distribution function; g'(z) = P(z) + z p(z) (Hendrycks & Gimpel, 2016)."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -183,7 +183,7 @@ class GELU:
 
 
 @dataclass(frozen=True)
-class GELUTanh:
+class GELUTanh(Elementwise):
     """g(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): GELU's approximation by tanh."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -200,7 +200,7 @@ class GELUTanh:
 
 
 @dataclass(frozen=True)
-class SiLU:
+class SiLU(Elementwise):
     """g(z) = z s(z), s the sigmoid, also called swish; g'(z) = s + a (1 - s) (Elfwing et al., 2018)."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -212,7 +212,7 @@ class SiLU:
 
 
 @dataclass(frozen=True)
-class Mish:
+class Mish(Elementwise):
     """g(z) = z tanh(softplus z); g'(z) = t + z (1 - t^2) s, t the tanh, s the sigmoid (Misra, 2020)."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -224,7 +224,7 @@ class Mish:
 
 
 @dataclass(frozen=True)
-class Softplus:
+class Softplus(Elementwise):
     """g(z) = ln(1 + exp z) = max(0, z) + ln(1 + exp(-|z|)); g'(z) = sigmoid(z)."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -235,7 +235,7 @@ class Softplus:
 
 
 @dataclass(frozen=True)
-class HardSigmoid:
+class HardSigmoid(Elementwise):
     """g(z) = clip(z/6 + 1/2, 0, 1); g'(z) = 1/6 if |z| < 3 else 0."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -246,7 +246,7 @@ class HardSigmoid:
 
 
 @dataclass(frozen=True)
-class HardTanh:
+class HardTanh(Elementwise):
     """g(z) = clip(z, -1, 1); g'(z) = 1 if |z| < 1 else 0."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -257,7 +257,7 @@ class HardTanh:
 
 
 @dataclass(frozen=True)
-class HardSwish:
+class HardSwish(Elementwise):
     """g(z) = z clip(z/6 + 1/2, 0, 1); g'(z) = h + z h', h the hard sigmoid (Howard et al., 2019)."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -269,7 +269,7 @@ class HardSwish:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Elementwise):
     """g(z) = g'(z) = exp z: the inverse of the Poisson loss's log link."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -280,7 +280,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class Sine:
+class Sine(Elementwise):
     """g(z) = sin z; g'(z) = cos z. Any activation that is not a polynomial approximates any continuous function."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -291,7 +291,7 @@ class Sine:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Elementwise):
     """g(z) = cos z; g'(z) = -sin z."""
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -302,7 +302,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Elementwise):
     """g(z) = c0 + c1 z + c2 z^2 + ...: the one kind of activation that is no universal approximator (Leshno, 1993)."""
 
     coefficients: tuple[float, ...] = (0.0, 0.0, 1.0)

@@ -28,7 +28,7 @@ class Initializer(Protocol):
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Initializer):
     """Every weight equal to ``value``. Units that start equal stay equal: right for biases, wrong for weights."""
 
     value: float = 0.0
@@ -41,7 +41,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(Initializer):
     """w ~ N(mean, std^2)."""
 
     std: float = 0.01
@@ -56,7 +56,7 @@ class Normal:
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Initializer):
     """w ~ U(low, high], open below: ``Uniform(0, 1)`` never draws 0."""
 
     low: float = -0.05
@@ -72,7 +72,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class VarianceScaling:
+class VarianceScaling(Initializer):
     """Var w = scale / fan, fan = n_in or (n_in + n_out)/2: a normal, or a uniform with bound sqrt(3 Var w)."""
 
     scale: float = 1.0

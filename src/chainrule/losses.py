@@ -66,7 +66,7 @@ def _check_smoothing(smoothing: float) -> None:
 
 
 @dataclass(frozen=True)
-class SquaredError:
+class SquaredError(LossFunction):
     """L = 1/2 ||z - y||^2; dL/dz = z - y."""
 
     link: ClassVar[Link] = "linear"
@@ -78,7 +78,7 @@ class SquaredError:
 
 
 @dataclass(frozen=True)
-class AbsoluteError:
+class AbsoluteError(LossFunction):
     """L = sum_j |z_j - y_j|; dL/dz = sign(z - y). Its minimum is the median."""
 
     link: ClassVar[Link] = "linear"
@@ -90,7 +90,7 @@ class AbsoluteError:
 
 
 @dataclass(frozen=True)
-class Huber:
+class Huber(LossFunction):
     """L = sum_j e^2/2 where |e| <= delta, else delta (|e| - delta/2), e = z - y; dL/dz = clip(e, -delta, delta).
 
     Squared error near 0, absolute error far out (Huber, 1964). ``delta`` is in the units of y.
@@ -111,7 +111,7 @@ class Huber:
 
 
 @dataclass(frozen=True)
-class Quantile:
+class Quantile(LossFunction):
     """L = sum_j max(q e, (q - 1) e), e = y - z; dL/dz = -q where e > 0, 1 - q where e < 0, 0 at e = 0.
 
     Its minimum is the q-quantile of y given x (Koenker & Bassett, 1978).
@@ -133,7 +133,7 @@ class Quantile:
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(LossFunction):
     """L = sum_j exp(z_j) - y_j z_j; dL/dz = exp(z) - y: counts y >= 0 with mean exp(z)."""
 
     link: ClassVar[Link] = "exponential"
@@ -145,7 +145,7 @@ class Poisson:
 
 
 @dataclass(frozen=True)
-class SigmoidCrossEntropy:
+class SigmoidCrossEntropy(LossFunction):
     """L = -sum_j [y ln a + (1 - y) ln(1 - a)], a = sigmoid(z); dL/dz = a - y.
 
     Binary cross-entropy, summed over the outputs when there are several (classes that do not exclude each other).
@@ -171,7 +171,7 @@ class SigmoidCrossEntropy:
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(LossFunction):
     """L = -sum_j y_j ln a_j, a = softmax(z); dL/dz = a - y.
 
     Categorical cross-entropy for classes that exclude each other; y is rows of probabilities. With smoothing s, y
@@ -197,7 +197,7 @@ class SoftmaxCrossEntropy:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(LossFunction):
     """A loss of your own: ``f(xp, z, y) -> (values (..., B, 1), dL/dz (..., B, n))``, and the link it assumes.
 
     Example:

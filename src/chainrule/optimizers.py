@@ -9,6 +9,7 @@ is the rate, ``(1,)``, or ``(k, 1)`` for a stack of k networks.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -31,8 +32,13 @@ class Optimizer(Protocol):
     def learning_rate(self) -> float | Schedule: ...
 
     def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
-        """The first moments. ``decays`` is 1 where theta is a weight and 0 on biases and normalisation, ``(p,)``."""
+        """The first moments, one of zeros where a rule does not say otherwise.
 
+        ``decays`` is 1 where theta is a weight and 0 on biases and normalisation, ``(p,)``.
+        """
+        return (backend.zeros(theta.shape),)
+
+    @abstractmethod
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
     ) -> tuple[Array, Moments]:
@@ -47,7 +53,7 @@ def update(
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951)."""
 
     learning_rate: float | Schedule = 0.01
@@ -67,7 +73,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Optimizer):
     """v <- mu v + g; theta <- theta - eta v: the classical heavy ball (Polyak, 1964).
 
     ``nesterov=True``: theta <- theta - eta (g + mu v), the gradient looked up ahead (Sutskever et al., 2013).
@@ -84,9 +90,6 @@ class Momentum:
         as_schedule(self.learning_rate)
         _check_decay("mu", self.mu)
 
-    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
-        return (backend.zeros(theta.shape),)
-
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
     ) -> tuple[Array, Moments]:
@@ -98,7 +101,7 @@ class Momentum:
 
 
 @dataclass(frozen=True)
-class VelocityMomentum:
+class VelocityMomentum(Optimizer):
     """v <- mu v - eta g; theta <- theta + v: the rate inside of the velocity (Sutskever et al., 2013, equations 1-2).
 
     ``nesterov=True``: theta <- theta + mu v - eta g, their equations 3-4 in terms of the point ahead, theta + mu v.
@@ -115,9 +118,6 @@ class VelocityMomentum:
         as_schedule(self.learning_rate)
         require(0 <= self.mu <= 1, f"mu must be in [0, 1], got {self.mu}.")
 
-    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
-        return (backend.zeros(theta.shape),)
-
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
     ) -> tuple[Array, Moments]:
@@ -130,7 +130,7 @@ class VelocityMomentum:
 
 
 @dataclass(frozen=True)
-class AveragedMomentum:
+class AveragedMomentum(Optimizer):
     """v <- beta v + (1 - beta) g; theta <- theta - eta v: a running mean of the gradients."""
 
     learning_rate: float | Schedule = 0.01
@@ -140,9 +140,6 @@ class AveragedMomentum:
         check_numbers(self)
         as_schedule(self.learning_rate)
         _check_decay("beta", self.beta)
-
-    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
-        return (backend.zeros(theta.shape),)
 
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
@@ -155,7 +152,7 @@ class AveragedMomentum:
 
 
 @dataclass(frozen=True)
-class Adagrad:
+class Adagrad(Optimizer):
     """s <- s + g^2; theta <- theta - eta g / (sqrt s + epsilon) (Duchi, Hazan & Singer, 2011)."""
 
     learning_rate: float | Schedule = 0.01
@@ -165,9 +162,6 @@ class Adagrad:
         check_numbers(self)
         as_schedule(self.learning_rate)
         _check_epsilon(self.epsilon)
-
-    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
-        return (backend.zeros(theta.shape),)
 
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
@@ -179,7 +173,7 @@ class Adagrad:
 
 
 @dataclass(frozen=True)
-class RMSProp:
+class RMSProp(Optimizer):
     """s <- rho s + (1 - rho) g^2; theta <- theta - eta g / (sqrt s + epsilon) (Tieleman & Hinton, 2012)."""
 
     learning_rate: float | Schedule = 0.001
@@ -192,9 +186,6 @@ class RMSProp:
         _check_decay("rho", self.rho)
         _check_epsilon(self.epsilon)
 
-    def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
-        return (backend.zeros(theta.shape),)
-
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
     ) -> tuple[Array, Moments]:
@@ -206,7 +197,7 @@ class RMSProp:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; theta <- theta - eta m' / (sqrt v' + epsilon).
 
     m' = m / (1 - b1^t) and v' = v / (1 - b2^t) undo the zero start (Kingma & Ba, 2015, Algorithm 1).
@@ -261,7 +252,7 @@ def adam(
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Optimizer):
     """w <- (1 - eta decay) w on the weights, then Adam: decay apart from the gradient (Loshchilov & Hutter, 2019).
 
     Biases and the scales and shifts of normalisation do not decay.
@@ -292,7 +283,7 @@ class AdamW:
 
 
 @dataclass(frozen=True)
-class Lion:
+class Lion(Optimizer):
     """u = sign(b1 m + (1 - b1) g); w <- w - eta (u + decay w); m <- b2 m + (1 - b2) g (Chen et al., 2023).
 
     Every coordinate moves by eta: use a rate 3 to 10 times smaller than Adam's. Only weights decay.
@@ -334,7 +325,7 @@ class Clip(Protocol):
 
 
 @dataclass(frozen=True)
-class ClipValue:
+class ClipValue(Clip):
     """g <- clip(g, -bound, bound), each coordinate by itself."""
 
     bound: float
@@ -348,7 +339,7 @@ class ClipValue:
 
 
 @dataclass(frozen=True)
-class ClipNorm:
+class ClipNorm(Clip):
     """g <- g min(1, bound / ||g||), the norm over all parameters of one network (Pascanu et al., 2013).
 
     The norm is s ||g / s||, s the largest |g|: squares of numbers beyond 1.8e19 are infinite in float32.

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -20,15 +21,17 @@ from ._base.typing import Array, Namespace
 class Schedule(Protocol):
     """A learning rate as a function of the step."""
 
+    @abstractmethod
     def rate(self, xp: Namespace, t: Array) -> Array:
         """eta(t), of t's shape and dtype."""
 
     def planned(self, steps: int) -> Schedule:
         """The same schedule over this many steps, where it has no length of its own."""
+        return self
 
 
 @dataclass(frozen=True)
-class ConstantRate:
+class ConstantRate(Schedule):
     """eta(t) = learning_rate."""
 
     learning_rate: float
@@ -40,12 +43,9 @@ class ConstantRate:
     def rate(self, xp: Namespace, t: Array) -> Array:
         return xp.full_like(t, self.learning_rate)
 
-    def planned(self, steps: int) -> ConstantRate:
-        return self
-
 
 @dataclass(frozen=True)
-class StepDecay:
+class StepDecay(Schedule):
     """eta(t) = learning_rate factor^floor((t - 1) / every)."""
 
     learning_rate: float
@@ -61,12 +61,9 @@ class StepDecay:
     def rate(self, xp: Namespace, t: Array) -> Array:
         return self.learning_rate * xp.exp(math.log(self.factor) * xp.floor((t - 1.0) / self.every))
 
-    def planned(self, steps: int) -> StepDecay:
-        return self
-
 
 @dataclass(frozen=True)
-class ExponentialDecay:
+class ExponentialDecay(Schedule):
     """eta(t) = learning_rate factor^((t - 1) / every): smooth, a ``factor`` smaller each ``every`` steps."""
 
     learning_rate: float
@@ -82,12 +79,9 @@ class ExponentialDecay:
     def rate(self, xp: Namespace, t: Array) -> Array:
         return self.learning_rate * xp.exp((math.log(self.factor) / self.every) * (t - 1.0))
 
-    def planned(self, steps: int) -> ExponentialDecay:
-        return self
-
 
 @dataclass(frozen=True)
-class InverseScaling:
+class InverseScaling(Schedule):
     """eta(t) = learning_rate / t^power."""
 
     learning_rate: float
@@ -101,12 +95,9 @@ class InverseScaling:
     def rate(self, xp: Namespace, t: Array) -> Array:
         return self.learning_rate * xp.exp(-self.power * xp.log(t))
 
-    def planned(self, steps: int) -> InverseScaling:
-        return self
-
 
 @dataclass(frozen=True)
-class CosineDecay:
+class CosineDecay(Schedule):
     """Linear warm-up to ``learning_rate`` in ``warmup`` steps, then half a cosine down to ``final``: SGDR's one cycle.
 
     eta(t) = learning_rate t / warmup for t <= warmup, else final + (learning_rate - final)/2 (1 + cos(pi s)),
@@ -135,7 +126,7 @@ class CosineDecay:
 
 
 @dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Schedule):
     """Half a cosine up from eta/start to eta, the ``learning_rate``, over the first ``rise`` of the steps, then down.
 
     For u = t / steps: up while u <= rise, eta/start + (eta - eta/start)/2 (1 - cos(pi u / rise)); then

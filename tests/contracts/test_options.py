@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -107,6 +108,13 @@ def test_an_option_given_as_numpys_number_becomes_pythons(thing: Any) -> None:
     made = dataclasses.replace(thing, **given)
     assert made == thing
     assert repr(made) == repr(thing)  # where np.float64(2.0) would show
+
+
+@pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: type(thing).__name__)
+def test_help_says_what_each_method_gives(thing: Any) -> None:
+    """Once in the protocol, which each of its classes names."""
+    methods = inspect.getmembers(type(thing), inspect.isfunction)
+    assert [name for name, method in methods if not name.startswith("_") and not inspect.getdoc(method)] == []
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:
