@@ -60,9 +60,10 @@ and fails where one of them is not accounted for.
 from chainrule import MLPClassifier, MLPRegressor  # was: from sklearn.neural_network import ...
 ```
 
-    pip install 'chainrule[sklearn]'    # in a clone: pip install '.[sklearn]'; scikit-learn 1.9 or newer
+    pip install 'chainrule[sklearn]'    # in a clone: pip install '.[sklearn]'; scikit-learn 1.7 or newer
 
-All parameters are given by keyword.
+All parameters are given by keyword. With scikit-learn 1.7 and 1.8 its own callbacks are missing (`set_callbacks` says
+so), `predict` takes the arrays of any library under array API dispatch too, and polars 2's columns have no names.
 
 **What follows X.** Training runs in the library and on the device of X, in float32 where X is float32 and else in
 float64. Answers come in the library and on the device of the X that was asked with. y and the weights may be arrays of

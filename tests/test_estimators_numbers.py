@@ -13,7 +13,7 @@ from conftest import find_library
 
 import chainrule as cr
 
-find_library("scikit-learn", "sklearn.callback")
+find_library("scikit-learn", "sklearn")
 pd, pl, pa = (find_library(name) for name in ("pandas", "polars", "pyarrow"))
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -17,7 +17,7 @@ from conftest import Platform, find_library
 
 import chainrule as cr
 
-find_library("scikit-learn", "sklearn.callback")
+find_library("scikit-learn", "sklearn")
 sparse = find_library("scipy", "scipy.sparse")
 metrics = find_library("scikit-learn", "sklearn.metrics")
 base = find_library("scikit-learn", "sklearn.base")
@@ -677,6 +677,7 @@ class Tasks:
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_callback_of_scikit_learns_ends_the_training(solver: str) -> None:
+    find_library("scikit-learn 1.9", "sklearn.callback")
     told, settings = Tasks(stop_at=1), {"solver": solver, "batch_size": "auto"}
     estimator = regressor(**settings).set_callbacks(told).fit(X, NUMBERS, WEIGHT)
     assert estimator.n_iter_ == 2
@@ -689,6 +690,7 @@ def test_a_callback_of_scikit_learns_ends_the_training(solver: str) -> None:
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_callback_of_scikit_learns_sees_every_epoch_up_to_the_last(solver: str) -> None:
+    find_library("scikit-learn 1.9", "sklearn.callback")
     told = Tasks()
     regressor(solver=solver, batch_size="auto").set_callbacks(told).fit(X, NUMBERS)
     assert [id for name, id in told.tasks if name != "fit"] == [0, 1, 2, 3]

@@ -10,7 +10,7 @@ from conftest import find_library
 
 import chainrule
 
-find_library("scikit-learn", "sklearn.callback")
+find_library("scikit-learn", "sklearn")
 theirs = importlib.import_module("sklearn.neural_network.tests.test_mlp")
 
 OURS = {"MLPClassifier": chainrule.MLPClassifier, "MLPRegressor": chainrule.MLPRegressor}

@@ -61,7 +61,7 @@ def test_r2_is_scikit_learns_over_all_outputs(outputs: int, weight: Any, platfor
 
 @pytest.mark.parametrize(("rows", "want"), [(1, np.nan), (4, 0.0)])
 def test_r2_of_few_rows_is_one_number_everywhere(rows: int, want: float) -> None:
-    find_library("scikit-learn", "sklearn.callback")
+    find_library("scikit-learn", "sklearn")
     few, constant = NEAR[:rows], np.full(rows, 0.1)
     model = cr.fit(cr.mlp([3, 4, 1]), NEAR, Y[:, 0], loss="squared_error", epochs=2, validation=(few, constant), seed=0)
     estimator = cr.MLPRegressor(max_iter=1, hidden_layer_sizes=(3,))

@@ -14,7 +14,7 @@ from conftest import find_library
 
 import chainrule as cr
 
-find_library("scikit-learn", "sklearn.callback")
+find_library("scikit-learn", "sklearn")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -3,10 +3,10 @@
 from .._base.errors import MissingExtraError
 
 try:
-    import sklearn.callback  # noqa: F401  # what scikit-learn 1.9 brought
+    import sklearn.externals.array_api_compat  # noqa: F401  # its own since 1.7; before, ours stopped its tests
 except ImportError as error:
     raise MissingExtraError(
-        "chainrule's part for scikit-learn needs 1.9 or newer of it: pip install 'chainrule[sklearn]'."
+        "chainrule's part for scikit-learn needs 1.7 or newer of it: pip install 'chainrule[sklearn]'."
     ) from error
 
 from ._classifier import MLPClassifier as MLPClassifier

@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
-from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
@@ -40,6 +38,7 @@ from ._lbfgs import fit_lbfgs
 from ._network import OUT_ACTIVATIONS, as_reported, initial_theta, make_network, make_optimizer
 from ._parameters import Parameters
 from ._prepared import PreparedFit, Split
+from ._sklearn import KEEPS_TEXT, CallbackSupportMixin, check_same_namespace, with_callbacks
 from ._sklearn_callbacks import SklearnCallbacks
 from ._sparse import predict_sparse
 from ._stochastic import Progress, fit_stochastic
@@ -391,6 +390,6 @@ class Perceptron(
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.array_api_support = True
+        tags.array_api_support = KEEPS_TEXT
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

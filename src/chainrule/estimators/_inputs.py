@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_n_features, _check_sample_weight, check_array, check_X_y, validate_data
+from sklearn.utils.validation import _check_n_features, check_array, check_X_y, validate_data
 
 from .._backend import Backend, dtype_name, library_of, to_host
 from .._base.errors import DataError, DTypeError
@@ -21,6 +21,7 @@ from .._data.frames import column_names, is_frame, to_numbers
 from .._data.labels import check_columns
 from .._data.streams import Parquet, read_once
 from ..batch import Batch
+from ._sklearn import check_sample_weight
 
 
 def is_sparse(X: Any) -> bool:
@@ -187,7 +188,7 @@ def check_weight(sample_weight: Any, rows: int, of: str = "") -> np.ndarray | No
     check_numbers(sample_weight, f"sample_weight{of}")
     if is_foreign(sample_weight):
         sample_weight = to_host(sample_weight)
-    checked: np.ndarray = _check_sample_weight(sample_weight, np.zeros((rows, 1)), ensure_non_negative=True)
+    checked: np.ndarray = check_sample_weight(sample_weight, np.zeros((rows, 1)), ensure_non_negative=True)
     return checked
 
 
