@@ -6,6 +6,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import make_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule._backend import LIBRARIES
+from chainrule._base.options import check_numbers
 
 RNG = np.random.default_rng(99)
 X = RNG.normal(size=(20, 3))
@@ -595,6 +597,17 @@ def test_numpy_numbers_are_numbers() -> None:
     options: dict[str, Any] = {"epochs": np.int64(1), "batch_size": np.int32(7), "seed": np.int64(0)}
     got = classify(network=net, optimizer=cr.SGD(np.float32(0.5)), **options)
     assert got == classify(network=cr.mlp([3, 3]), optimizer=cr.SGD(0.5), batch_size=7)
+
+
+def test_options_of_a_module_that_keeps_annotations_as_types_are_checked_too() -> None:
+    fields: list[Any] = [("count", int), ("most", int | None), ("rate", float), ("on", bool)]
+    options = make_dataclass("Options", fields, frozen=True, namespace={"__post_init__": check_numbers})
+    made: Any = options(np.int64(2), None, np.float32(0.5), True)
+    assert [type(value) for value in vars(made).values()] == [int, type(None), float, bool]
+    with pytest.raises(cr.ConfigurationError, match=r"Options: count must be a whole number, got 2\.5"):
+        options(2.5, None, 0.5, True)
+    with pytest.raises(cr.ConfigurationError, match=r"Options: rate must be a number, got '0\.5'"):
+        options(2, None, "0.5", True)
 
 
 def test_a_batch_size_above_the_data_is_the_data_and_said_once() -> None:

@@ -7,18 +7,19 @@ import os
 import pickle
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, make_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from chainrule._model import serialization
 from conftest import Platform
 
 import chainrule as cr
 from chainrule._backend import reference_backend as backend
+from chainrule._base.options import BOOL, FLOAT, INT, INT_OR_NONE
+from chainrule._model import serialization
 from chainrule.activations import ACTIVATIONS
 from chainrule.initializers import INITIALIZERS
 from chainrule.layers import Layer
@@ -254,6 +255,22 @@ WRONG = {
 def test_a_description_that_cannot_be_is_refused(change: Any, says: str, saved: Path) -> None:
     rewrite(saved, change)
     assert re.search(says, refused(saved))
+
+
+def test_a_class_of_a_module_that_keeps_annotations_as_types_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = make_dataclass("Plain", [("on", bool)], frozen=True)
+    monkeypatch.setitem(serialization._CLASSES, "Plain", plain)
+    assert serialization.decode({"type": "Plain", "on": True}) == plain(True)
+    with pytest.raises(cr.ModelFileError, match=r"it describes a Plain that cannot be: on must be true or false\."):
+        serialization.decode({"type": "Plain", "on": 1})
+
+
+def test_every_number_and_truth_value_is_annotated_as_it_is_looked_for() -> None:
+    for name, cls in serialization._CLASSES.items():
+        types = get_type_hints(cls)
+        for field in fields(cls):
+            for looked_for in (BOOL, FLOAT, INT, INT_OR_NONE):
+                assert (field.type in looked_for) == (types[field.name] == looked_for[0]), (name, field.name)
 
 
 def test_rewriting_without_a_change_is_accepted(saved: Path) -> None:

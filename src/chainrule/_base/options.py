@@ -12,6 +12,8 @@ import numpy as np
 
 from .errors import ConfigurationError, require
 
+# What annotates a field: the type, or its text where the module postpones annotations.
+BOOL, FLOAT, INT, INT_OR_NONE = (bool, "bool"), (float, "float"), (int, "int"), (int | None, "int | None")
 _NO_NUMBERS = (bool, np.timedelta64)  # to Python they are whole numbers
 
 
@@ -22,11 +24,11 @@ def check_numbers(settings: Any) -> None:
     """
     for field in dataclasses.fields(settings):
         value, name = getattr(settings, field.name), f"{type(settings).__name__}: {field.name}"
-        if field.type == "int" or (field.type == "int | None" and value is not None):
+        if field.type in INT or (field.type in INT_OR_NONE and value is not None):
             whole = whole_number(name, value)
             require(whole < 2**63, f"{name} must be below 2**63, got a number of {whole.bit_length()} bits.")
             object.__setattr__(settings, field.name, whole)
-        elif field.type == "float" or (field.type != "bool" and isinstance(value, Real)):
+        elif field.type in FLOAT or (field.type not in BOOL and isinstance(value, Real)):
             object.__setattr__(settings, field.name, real_number(name, value))
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from .. import activations, initializers, layers, losses, optimizers, penalties, schedules
 from .._base.errors import ChainruleError, ConfigurationError, FileError, ModelFileError, one_line
+from .._base.options import BOOL
 from .._base.storage import as_path, write_whole
 from ..network import Sequential
 
@@ -99,7 +100,7 @@ def decode(value: Any) -> Any:
     except (ChainruleError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ModelFileError(f"{cannot}: {error}") from error
     for field in dataclasses.fields(made):
-        if field.type == "bool" and not isinstance(getattr(made, field.name), bool):
+        if field.type in BOOL and not isinstance(getattr(made, field.name), bool):
             raise ModelFileError(f"{cannot}: {field.name} must be true or false.")
     return made
 
