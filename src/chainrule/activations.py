@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
-from ._base.errors import ConfigurationError, require, unknown_name
-from ._base.options import as_list, check_instance, check_numbers, real_number
+from ._base.errors import ConfigurationError, require
+from ._base.options import as_list, check_numbers, find, real_number
 from ._base.typing import Array, Namespace
 
 
@@ -348,17 +348,14 @@ ACTIVATIONS: Mapping[str, Elementwise] = MappingProxyType(
 
 def find_activation(activation: str | Elementwise) -> Elementwise:
     """The activation of this name, or the object itself."""
-    if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            raise unknown_name("activation", activation, ACTIVATIONS)
-        return ACTIVATIONS[activation]
-    check_instance(
+    return find(
+        "activation",
         activation,
+        ACTIVATIONS,
         Elementwise,
         expected="an activation, with value(xp, z) and derivative(xp, z, a)",
         write="a name like 'relu', or wrap your two functions as cr.Activation(f, df)",
     )
-    return activation
 
 
 def _alike(z: Array, found: Array) -> Array:

@@ -14,8 +14,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from ._base.errors import require, unknown_name
-from ._base.options import check_instance, check_numbers
+from ._base.errors import require
+from ._base.options import check_numbers, find
 from ._base.typing import Shape
 
 
@@ -168,14 +168,12 @@ INITIALIZERS: Mapping[str, Callable[[], Initializer]] = MappingProxyType(
 
 def find_initializer(initializer: str | Initializer) -> Initializer:
     """The initializer of this name, or the object itself."""
-    if isinstance(initializer, str):
-        if initializer not in INITIALIZERS:
-            raise unknown_name("initializer", initializer, INITIALIZERS)
-        return INITIALIZERS[initializer]()
-    check_instance(
+    found = find(
+        "initializer",
         initializer,
+        INITIALIZERS,
         Initializer,
         expected="an initializer, with draw(generator, shape)",
         write="a name like 'he_normal', or an object like he_normal()",
     )
-    return initializer
+    return found() if isinstance(initializer, str) else found

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from ._backend import Backend
 from ._base.errors import require, unknown_name
-from ._base.options import check_instance, check_numbers
+from ._base.options import check_numbers, find
 from ._base.typing import Array, Namespace
 
 Link = Literal["linear", "softmax", "sigmoid", "exponential"]
@@ -246,17 +246,14 @@ LOSSES: Mapping[str, LossFunction] = MappingProxyType(
 
 def find_loss(loss: str | LossFunction) -> LossFunction:
     """The loss of this name, or the object itself."""
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise unknown_name("loss", loss, LOSSES)
-        return LOSSES[loss]
-    check_instance(
+    return find(
+        "loss",
         loss,
+        LOSSES,
         LossFunction,
         expected="a loss, with link, target and per_example(xp, z, y)",
         write="a name like 'squared_error', or wrap your function as cr.Loss(f)",
     )
-    return loss
 
 
 def one_hot(backend: Backend, y: Array, n: int) -> Array:

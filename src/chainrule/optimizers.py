@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from ._backend import Backend
-from ._base.errors import require, unknown_name
-from ._base.options import check_instance, check_numbers
+from ._base.errors import require
+from ._base.options import check_numbers, find
 from ._base.typing import Array
 from .schedules import Schedule, as_schedule
 
@@ -386,18 +386,15 @@ AnyOptimizer = TypeVar("AnyOptimizer", bound=Any)
 
 def find_optimizer(optimizer: str | Optimizer) -> Optimizer:
     """The optimizer of this name with its defaults, or the object itself."""
-    if isinstance(optimizer, str):
-        if optimizer not in OPTIMIZERS:
-            raise unknown_name("optimizer", optimizer, OPTIMIZERS)
-        made: Optimizer = OPTIMIZERS[optimizer]()
-        return made
-    check_instance(
+    found = find(
+        "optimizer",
         optimizer,
+        OPTIMIZERS,
         Optimizer,
         expected="an optimizer, with learning_rate, init and update",
         write="a name like 'adam', or an object like cr.Adam(1e-3)",
     )
-    return optimizer
+    return found() if isinstance(optimizer, str) else found
 
 
 def planned(optimizer: AnyOptimizer, steps: int) -> AnyOptimizer:

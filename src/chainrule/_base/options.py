@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from .errors import ConfigurationError, require
+from .errors import ConfigurationError, require, unknown_name
 
 # What annotates a field: the type, or its text where the module postpones annotations.
 BOOL, FLOAT, INT, INT_OR_NONE = (bool, "bool"), (float, "float"), (int, "int"), (int | None, "int | None")
@@ -91,6 +91,16 @@ def check_instance(value: object, protocol: type, *, expected: str, write: str) 
         raise ConfigurationError(f"expected {expected}, got the class {name}: write an object, {name}().")
     if not isinstance(value, protocol):
         raise ConfigurationError(f"expected {expected}, got {value!r}: write {write}.")
+
+
+def find(kind: str, given: Any, table: Mapping[str, Any], protocol: type, *, expected: str, write: str) -> Any:
+    """What has the name ``given`` in the table, or the object itself; see ``check_instance``."""
+    if isinstance(given, str):
+        if given not in table:
+            raise unknown_name(kind, given, table)
+        return table[given]
+    check_instance(given, protocol, expected=expected, write=write)
+    return given
 
 
 def as_list(value: Any, *, name: str, example: str) -> list[Any]:
