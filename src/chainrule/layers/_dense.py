@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._backend import Backend
-from .._base.errors import ConfigurationError
+from .._base.errors import require
 from .._base.options import check_numbers, flag, whole_number
 from .._base.typing import Array
 from .._layout import Pieces
@@ -46,8 +46,7 @@ class Dense(Layer):
         find_initializer(self.bias_init)
 
     def width(self, n_in: int) -> int:
-        if n_in != self.n_in:
-            raise ConfigurationError(f"Dense({self.n_in}, {self.n_out}) needs {self.n_in} inputs, got {n_in}.")
+        require(n_in == self.n_in, f"Dense({self.n_in}, {self.n_out}) needs {self.n_in} inputs, got {n_in}.")
         return self.n_out
 
     def parameters(self) -> tuple[Parameter, ...]:

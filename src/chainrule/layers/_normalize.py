@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._backend import Backend
-from .._base.errors import ConfigurationError, require
+from .._base.errors import require
 from .._base.options import check_numbers, whole_number
 from .._base.typing import Array
 from .._layout import Pieces
@@ -34,8 +34,7 @@ class BatchNorm(Layer):
         require(self.epsilon > 0, f"BatchNorm: epsilon must be > 0, got {self.epsilon}.")
 
     def width(self, n_in: int) -> int:
-        if n_in != self.n:
-            raise ConfigurationError(f"BatchNorm({self.n}) needs {self.n} inputs, got {n_in}.")
+        require(n_in == self.n, f"BatchNorm({self.n}) needs {self.n} inputs, got {n_in}.")
         return self.n
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -48,10 +47,10 @@ class BatchNorm(Layer):
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, tuple[Array, Array], Pieces]:
         xp, rows = backend.xp, x.shape[-2]
-        if rows < 2:
-            raise ConfigurationError(
-                "batch normalisation cannot train on a batch of one row (its variance is 0): use a larger batch_size."
-            )
+        require(
+            rows >= 2,
+            "batch normalisation cannot train on a batch of one row (its variance is 0): use a larger batch_size.",
+        )
         (gamma, beta), (mean, variance), m = params, buffers, self.momentum
         mu = xp.mean(x, axis=-2, keepdims=True)
         centred = x - mu
@@ -91,8 +90,7 @@ class LayerNorm(Layer):
         require(self.epsilon > 0, f"LayerNorm: epsilon must be > 0, got {self.epsilon}.")
 
     def width(self, n_in: int) -> int:
-        if n_in != self.n:
-            raise ConfigurationError(f"LayerNorm({self.n}) needs {self.n} inputs, got {n_in}.")
+        require(n_in == self.n, f"LayerNorm({self.n}) needs {self.n} inputs, got {n_in}.")
         return self.n
 
     def parameters(self) -> tuple[Parameter, ...]:
