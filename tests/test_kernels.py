@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import Platform, about
 
-from chainrule import _kernels, layers, losses, optimizers
+from chainrule import _kernels, layers, links, losses, optimizers
 from chainrule import batch as batches
 from chainrule._backend import Backend
 from chainrule._backend import reference_backend as backend
@@ -52,13 +52,13 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     ],
     layers.affine: [(Z[0], Z[1].T.copy(), Z[0, :1, :1] * np.ones((1, 7))), (Z[0], Z.mT.copy(), np.ones((3, 1, 7)))],
     layers.bias_gradient: [(Z,), (Z[0],), (Z[0, :1],)],
-    layers.largest: [
+    links.largest: [
         (Z[0],),
         (np.asarray([[1.0, 3.0, 3.0], [2.0, np.nan, np.inf], [-np.inf, np.nan, np.nan]]),),
         (Z,),
         (np.asarray([[3e38, 3.1e38], [-np.inf, 0.0], [0.0, np.inf], [-np.inf, -np.inf]]),),
     ],
-    layers.positive: [(Z[0],), (Z,), (SPECIAL,), (np.full((3, 2), 3e38),)],
+    links.positive: [(Z[0],), (Z,), (SPECIAL,), (np.full((3, 2), 3e38),)],
     losses.cost: [
         *((SoftmaxCrossEntropy(), z, CLASSES[: z.shape[-2]], None) for z in (Z, Z[0], WIDE, 1000.0 * WIDE)),
         (SoftmaxCrossEntropy(0.1), Z, CLASSES[:7], None),

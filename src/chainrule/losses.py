@@ -25,7 +25,7 @@ from ._base.errors import require, unknown_name
 from ._base.options import check_numbers, find
 from ._base.typing import Array, Namespace
 
-Link = Literal["linear", "softmax", "sigmoid", "exponential"]
+LinkName = Literal["linear", "softmax", "sigmoid", "exponential"]
 # What y must be: class indices or rows of probabilities; numbers in [0, 1]; numbers; numbers >= 0.
 TargetKind = Literal["classes", "fractions", "numbers", "counts"]
 
@@ -35,7 +35,7 @@ class LossFunction(Protocol):
     """The cost of one example."""
 
     @property
-    def link(self) -> Link: ...
+    def link(self) -> LinkName: ...
     @property
     def target(self) -> TargetKind: ...
 
@@ -69,7 +69,7 @@ def _check_smoothing(smoothing: float) -> None:
 class SquaredError(LossFunction):
     """L = 1/2 ||z - y||^2; dL/dz = z - y."""
 
-    link: ClassVar[Link] = "linear"
+    link: ClassVar[LinkName] = "linear"
     target: ClassVar[TargetKind] = "numbers"
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -81,7 +81,7 @@ class SquaredError(LossFunction):
 class AbsoluteError(LossFunction):
     """L = sum_j |z_j - y_j|; dL/dz = sign(z - y). Its minimum is the median."""
 
-    link: ClassVar[Link] = "linear"
+    link: ClassVar[LinkName] = "linear"
     target: ClassVar[TargetKind] = "numbers"
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -97,7 +97,7 @@ class Huber(LossFunction):
     """
 
     delta: float = 1.0
-    link: ClassVar[Link] = "linear"
+    link: ClassVar[LinkName] = "linear"
     target: ClassVar[TargetKind] = "numbers"
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Quantile(LossFunction):
     """
 
     q: float = 0.5
-    link: ClassVar[Link] = "linear"
+    link: ClassVar[LinkName] = "linear"
     target: ClassVar[TargetKind] = "numbers"
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class Quantile(LossFunction):
 class Poisson(LossFunction):
     """L = sum_j exp(z_j) - y_j z_j; dL/dz = exp(z) - y: counts y >= 0 with mean exp(z)."""
 
-    link: ClassVar[Link] = "exponential"
+    link: ClassVar[LinkName] = "exponential"
     target: ClassVar[TargetKind] = "counts"
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:
@@ -154,7 +154,7 @@ class SigmoidCrossEntropy(LossFunction):
     """
 
     label_smoothing: float = 0.0
-    link: ClassVar[Link] = "sigmoid"
+    link: ClassVar[LinkName] = "sigmoid"
     target: ClassVar[TargetKind] = "fractions"
 
     def __post_init__(self) -> None:
@@ -179,7 +179,7 @@ class SoftmaxCrossEntropy(LossFunction):
     """
 
     label_smoothing: float = 0.0
-    link: ClassVar[Link] = "softmax"
+    link: ClassVar[LinkName] = "softmax"
     target: ClassVar[TargetKind] = "classes"
 
     def __post_init__(self) -> None:
@@ -210,12 +210,12 @@ class Loss(LossFunction):
     """
 
     f: Callable[[Namespace, Array, Array], tuple[Array, Array]]
-    link: Link = "linear"
+    link: LinkName = "linear"
     target: TargetKind = "numbers"
 
     def __post_init__(self) -> None:
         require(callable(self.f), f"Loss: expected a function f(xp, z, y), got {self.f!r}.")
-        for name, known in (("link", get_args(Link)), ("target", get_args(TargetKind))):
+        for name, known in (("link", get_args(LinkName)), ("target", get_args(TargetKind))):
             if getattr(self, name) not in known:
                 raise unknown_name(f"{name} of a loss", getattr(self, name), known)
 

@@ -17,6 +17,7 @@ from ._backend import Backend
 from ._base.errors import ConfigurationError, DataError, unknown_name
 from ._base.options import as_list, whole_number
 from ._base.typing import Array
+from .links import find_link
 from .losses import LossFunction
 
 Metric: TypeAlias = Callable[[Backend, Array, Array, Array | None], Array]
@@ -84,7 +85,7 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "r2"})
 
 def usual_metrics(loss: LossFunction) -> tuple[str, ...]:
     """What is reported when nothing is asked for: accuracy for classes, r2 for numbers."""
-    return ("accuracy",) if loss.link in ("softmax", "sigmoid") else ("r2",)
+    return ("accuracy",) if find_link(loss).predicts_classes else ("r2",)
 
 
 def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction) -> dict[str, HostMetric | None]:
@@ -95,7 +96,7 @@ def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction)
         if isinstance(metric, str):
             if metric not in METRICS:
                 raise unknown_name("metric", metric, METRICS)
-            if metric != "accuracy" and loss.link == "softmax":
+            if metric != "accuracy" and find_link(loss).one_class:
                 raise ConfigurationError(
                     f"{metric!r} compares numbers, and this network predicts classes: use accuracy."
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from typing import Any, NoReturn
@@ -24,9 +24,10 @@ from ._kernels import backend as make_backend
 from ._model import serialization
 from ._model.description import read_fields
 from ._model.evaluation import evaluate
-from ._model.prediction import CLASSES, ForwardPass, apply_link, decide
+from ._model.prediction import ForwardPass
 from ._model.schema import Schema
 from .history import History
+from .links import Link, LinkFinish, find_link
 from .losses import LossFunction
 from .metrics import HostMetric, find_metrics
 from .network import Sequential, without_link
@@ -117,7 +118,7 @@ class Model:
 
         Raises DataError for columns that it was not trained on.
         """
-        return self.schema.decode(self.predict_with(decide, X))
+        return self.schema.decode(self.predict_with(Link.decide, X))
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities: ``(rows, classes)`` for a softmax loss, one for each output for a sigmoid.
@@ -126,12 +127,12 @@ class Model:
 
         Raises ConfigurationError for a loss without probabilities.
         """
-        if self.loss.link not in CLASSES:
+        if not find_link(self.loss).predicts_classes:
             raise ConfigurationError(
                 f"{type(self.loss).__name__} predicts numbers, not probabilities: use predict(X), or train with "
                 "softmax_cross_entropy or sigmoid_cross_entropy."
             )
-        p = self.predict_with(apply_link, X)
+        p = self.predict_with(Link.apply, X)
         if (len(self.classes), self.network.n_out) != (2, 1):
             return p
         owner = library_of(p)
@@ -246,8 +247,8 @@ class Model:
     def _numbers(self) -> dict[str, np.ndarray]:
         return {name: self.backend.to_numpy(array) for name, array in self._arrays().items()}
 
-    def predict_with(self, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
-        """``finish(loss, backend, z)`` of the last pre-activations z of X, in the library of X.
+    def predict_with(self, finish: LinkFinish, X: Any) -> Any:
+        """``finish(link, backend, z)`` of the last pre-activations z of X, in the library of X.
 
         Rows that are not in memory are asked a window at a time.
         """
@@ -271,7 +272,7 @@ class Model:
             first += len(window)
         return np.concatenate(predictions)
 
-    def _predict_numbers(self, finish: Callable[[LossFunction, Backend, Array], Array], x: Any, X: Any) -> Any:
+    def _predict_numbers(self, finish: LinkFinish, x: Any, X: Any) -> Any:
         """The same of the network's inputs x, in the library of X."""
         host = self._left_on_host(x)
         if host is not None:
@@ -279,13 +280,13 @@ class Model:
         try:
             with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
                 predictions = self._forward(finish)(self._inputs(x))
-                if finish is decide:
+                if finish is Link.decide:
                     self.check_decided(predictions, x)
                 return self._as_given(predictions, X)
         except MemoryError as error:
             self._ran_out(error, x)
 
-    def _predict_batches(self, finish: Callable[[LossFunction, Backend, Array], Array], batches: Any) -> Any:
+    def _predict_batches(self, finish: LinkFinish, batches: Any) -> Any:
         """The predictions for batches of rows, one below the other, as for the first one. Of ``(X, y)`` X is taken."""
         if not hasattr(batches, "__iter__"):
             raise DataError(f"expected X or an iterable of batches, got a {type(batches).__name__}.")
@@ -299,7 +300,7 @@ class Model:
         owner, whole = library_of(first), np.concatenate(predictions)
         return whole if owner is None else owner.from_numpy(whole, owner.device_of(first))
 
-    def _predict_traced(self, owner: Library, finish: Callable[[LossFunction, Backend, Array], Array], X: Any) -> Any:
+    def _predict_traced(self, owner: Library, finish: LinkFinish, X: Any) -> Any:
         """The predictions as a function of X that jax.jit, jax.grad, torch.func.grad and the like can follow."""
         backend = self.backend
         if owner is not backend.library:
@@ -315,7 +316,7 @@ class Model:
         with backend.active():
             network, x = without_link(self.network, self.loss), check_matrix(X, self.network.n_in)
             z = network.apply(backend, vars(self)["theta"], vars(self)["buffers"], backend.xp.astype(x, backend.dtype))
-            return self._shaped(finish(self.loss, backend, z))
+            return self._shaped(finish(find_link(self.loss), backend, z))
 
     def _left_on_host(self, X: Any) -> np.ndarray | None:
         """X, where the device has no room for it and for its predictions; it is then asked a window at a time."""
@@ -340,7 +341,7 @@ class Model:
 
     def check_decided(self, predictions: Array, X: Any) -> None:
         """Raise DataError where ``predictions``, classes by number, have none for some rows: the outputs overflowed."""
-        if self.loss.link not in CLASSES:
+        if not find_link(self.loss).predicts_classes:
             return
         backend = self.backend
         lowest = (
@@ -371,12 +372,12 @@ class Model:
     def _inputs(self, X: Any) -> Array:
         return check_inputs(self.backend, X, self.network.n_in)
 
-    def _forward(self, finish: Callable[[LossFunction, Backend, Array], Array] | None = None) -> ForwardPass:
+    def _forward(self, finish: LinkFinish | None = None) -> ForwardPass:
         """The pass that ends in ``finish``: one for each thread, since what it keeps must not be shared."""
         passes: dict[Any, ForwardPass] = vars(self._cache).setdefault("passes", {})
         if finish not in passes:
             self._check_finite()
-            last = None if finish is None else partial(finish, self.loss)
+            last = None if finish is None else partial(finish, find_link(self.loss))
             made = ForwardPass(self.backend, without_link(self.network, self.loss), last)
             passes[finish] = made.load(**self._arrays())
         return passes[finish]

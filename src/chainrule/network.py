@@ -16,7 +16,7 @@ from ._base.options import as_list
 from ._base.typing import Array
 from ._layout import Layout, Pieces, join
 from ._random import Key, host_generator
-from .activations import SELU, Elementwise, Exponential, HardSigmoid, HardTanh, Linear, Sigmoid, Tanh, find_activation
+from .activations import SELU, Elementwise, HardSigmoid, HardTanh, Sigmoid, Tanh, find_activation
 from .initializers import Initializer
 from .layers import (
     Activate,
@@ -30,14 +30,8 @@ from .layers import (
     Residual,
     Softmax,
 )
-from .losses import Link, LossFunction
-
-LINKS: dict[Link, Layer] = {
-    "linear": Activate(Linear()),
-    "softmax": Softmax(),
-    "sigmoid": Activate(Sigmoid()),
-    "exponential": Activate(Exponential()),
-}
+from .links import LINEAR, LINKS, find_link
+from .losses import LossFunction
 
 
 @dataclass(frozen=True, init=False)
@@ -287,15 +281,14 @@ def without_link(network: Sequential, loss: LossFunction) -> Sequential:
     A last activation equal to the loss's link is left to the loss, where the two are fused. Raises ConfigurationError
     where a link would be applied twice.
     """
-    last = network.layers[-1]
-    if last == LINKS[loss.link]:
+    link = find_link(loss)
+    if network.layers[-1] == link.layer:
         network = Sequential(*network.layers[:-1])
-        last = network.layers[-1]
-    links = [name for name in ("softmax", "sigmoid", "exponential") if last == LINKS[name]]
-    if links and loss.link != "linear":
+    last = next((other for other in LINKS.values() if other.layer == network.layers[-1]), LINEAR)
+    if LINEAR not in (last, link):
         raise ConfigurationError(
-            f"the network ends in {links[0]} and the loss {type(loss).__name__} applies {loss.link}: the output would "
-            f"be squashed twice. Leave the last activation out, or choose a loss whose link is {links[0]}."
+            f"the network ends in {last.name} and the loss {type(loss).__name__} applies {link.name}: the output would "
+            f"be squashed twice. Leave the last activation out, or choose a loss whose link is {last.name}."
         )
     return network
 

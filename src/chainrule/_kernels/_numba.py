@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import batch, layers, losses, optimizers
+from .. import batch, layers, links, losses, optimizers
 from .._backend import Backend, Provider
 from .._backend._functions import UNRECORDED
 from .._backend._record import Traced, kernel
@@ -174,7 +174,7 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,
-        layers.largest: largest,
+        links.largest: largest,
         losses.cost: cost,
         optimizers.adam: adam,
     }

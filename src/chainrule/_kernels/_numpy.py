@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import batch, layers, losses, optimizers
+from .. import batch, layers, links, losses, optimizers
 from .._backend import Backend, Provider
 from .._backend._record import kernel, opaque
 from ..activations import Activation, Elementwise, ReLU
@@ -225,8 +225,8 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,
-        layers.largest: largest,
-        layers.positive: positive,
+        links.largest: largest,
+        links.positive: positive,
         losses.cost: cost,
         optimizers.adam: adam,
         optimizers.clip_norm: clip_norm,

@@ -11,9 +11,9 @@ from .._backend import Backend
 from .._base.options import real_number
 from .._base.typing import Array
 from ..batch import Batch
+from ..links import find_link
 from ..losses import LossFunction, cost
 from ..metrics import METRICS, POWERS, HostMetric
-from .prediction import CLASSES, apply_link, decide
 from .schema import Schema
 
 
@@ -26,20 +26,20 @@ def evaluate(
     schema: Schema,
 ) -> dict[str, Array]:
     """``loss`` and metrics by name, each an array ``(1,)`` that is still on the device."""
-    xp = backend.xp
+    xp, link = backend.xp, find_link(loss)
     z = forward(batch.x)
     values = {"loss": xp.reshape(backend.run(cost, loss, z, batch.y, batch.weight)[0], (1,))}
     y = batch.y
-    if loss.link == "softmax" and not xp.isdtype(y.dtype, "integral"):
+    if link.one_class and not xp.isdtype(y.dtype, "integral"):
         y = xp.astype(xp.argmax(y, axis=-1, keepdims=True), xp.int32)
-    prediction = apply_link(loss, backend, z)
+    prediction = link.apply(backend, z)
     for name, metric in metrics.items():
         if metric is None:
             values[name] = METRICS[name](backend, prediction, y, batch.weight) * schema.unit ** POWERS.get(name, 0)
         else:
-            true, predicted = (_column(backend.to_numpy(array)) for array in (y, decide(loss, backend, z)))
+            true, predicted = (_column(backend.to_numpy(array)) for array in (y, link.decide(backend, z)))
             # Most metrics refuse NaN; a training run that diverges must reach the message that says so.
-            known = predicted >= 0 if loss.link in CLASSES else np.isfinite(predicted)
+            known = predicted >= 0 if link.predicts_classes else np.isfinite(predicted)
             value = metric(*map(schema.decode, (true, predicted))) if known.all() else math.nan
             values[name] = backend.asarray([real_number(f"what the metric {name!r} returns", value, nan=True)])
     return values

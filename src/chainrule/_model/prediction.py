@@ -1,4 +1,4 @@
-"""From inputs to predictions: the forward pass for any number of rows, the link, and the decision."""
+"""The forward pass of a trained network, for any number of rows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any, NamedTuple, cast
 
 from .._backend import Backend
 from .._base.typing import Array
-from ..layers import largest, positive
-from ..losses import LossFunction
-from ..network import LINKS, Sequential
+from ..network import Sequential
 
 Finish = Callable[[Backend, Array], Array]
 
-CLASSES = ("softmax", "sigmoid")  # the links of losses whose predictions are classes
 _CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
 
 
@@ -87,17 +84,3 @@ def make_pass(
         return weights, z if finish is None else finish(backend, z)
 
     return forward
-
-
-def apply_link(loss: LossFunction, backend: Backend, z: Array) -> Array:
-    """Predictions from pre-activations: probabilities, or numbers."""
-    return LINKS[loss.link].apply(backend, (), (), z)
-
-
-def decide(loss: LossFunction, backend: Backend, z: Array) -> Array:
-    """Predictions from pre-activations: class indices, 0 or 1 for each output, or numbers; -1 where there is none."""
-    if loss.link == "softmax":
-        return backend.run(largest, z)
-    if loss.link == "sigmoid":
-        return backend.run(positive, z)
-    return apply_link(loss, backend, z)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,11 +20,11 @@ from .._base.options import whole_number
 from .._base.typing import Array
 from .._data.labels import plain_labels
 from .._kernels import backend as make_backend
-from .._model.prediction import apply_link, decide
 from ..gradient_check import GradientCheck
 from ..gradient_check import check_gradients as check_network_gradients
 from ..history import History
 from ..layers import Dense
+from ..links import Link, LinkFinish
 from ..losses import LossFunction, SquaredError
 from ..model import Model
 from ..network import Sequential, without_link
@@ -85,9 +84,9 @@ class Perceptron(
         """The targets as they were given, or what can be read in their place."""
         return y
 
-    def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
+    def _finish(self) -> LinkFinish:
         """What makes predictions of pre-activations."""
-        return decide
+        return Link.decide
 
     def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         return weight
@@ -325,8 +324,8 @@ class Perceptron(
 
     # Predictions.
 
-    def _predictions(self, X: Any, finish: Callable[[LossFunction, Backend, Array], Array], method: str) -> Any:
-        """What the network says of X, in X's library: ``decide``d, or with its link applied."""
+    def _predictions(self, X: Any, finish: LinkFinish, method: str) -> Any:
+        """What the network says of X, in X's library: decided, or with its link applied."""
         check_is_fitted(self)
         X = check_x(self, X, reset=False)
         if self.backend is None:
@@ -357,7 +356,7 @@ class Perceptron(
         with model.backend.active():
             theta, buffers = model.theta[: part.size], model.buffers[: part.buffer_layout.size]
         features = Model(part, theta, buffers, SquaredError(), model.backend, flat=False)
-        return predict_sparse(features, X, apply_link) if is_sparse(X) else features.predict(X)
+        return predict_sparse(features, X, Link.apply) if is_sparse(X) else features.predict(X)
 
     def check_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> GradientCheck:
         """The fitted network's gradient on X and y, against central differences, in float64 on NumPy.

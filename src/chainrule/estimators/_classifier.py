@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from .._backend import library_of
 from .._base.errors import ConfigurationError
-from .._model.prediction import apply_link, decide
+from ..links import Link
 from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
 from ._base import Perceptron, has_epochs
 from ._inputs import as_host, check_weight
@@ -139,7 +139,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict(self, X: Any) -> Any:
         """Labels ``(rows,)``, or zeros and ones ``(rows, labels)``, in the library of X where they are numbers."""
-        predictions = self._predictions(X, decide, "predict")
+        predictions = self._predictions(X, Link.decide, "predict")
         return self._labels.decode(predictions)
 
     def predict_proba(self, X: Any) -> Any:
@@ -150,7 +150,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return self._probabilities(X, "predict_proba")
 
     def _probabilities(self, X: Any, method: str) -> Any:
-        p = self._predictions(X, apply_link, method)
+        p = self._predictions(X, Link.apply, method)
         if self._labels.kind != "binary":
             return p
         owner = library_of(p)

@@ -15,7 +15,7 @@ from .._base.options import whole_number
 from .._base.typing import Array, Namespace
 from ..activations import ACTIVATIONS, Elementwise, Sigmoid
 from ..layers import Activate, Dense, Layer
-from ..losses import AbsoluteError, Huber, Link, LossFunction, Quantile, SquaredError, TargetKind
+from ..losses import AbsoluteError, Huber, LinkName, LossFunction, Quantile, SquaredError, TargetKind
 from ..network import Sequential, mlp
 from ..optimizers import OPTIMIZERS, Adam, Optimizer, VelocityMomentum, find_optimizer
 from ..schedules import Schedule
@@ -24,7 +24,7 @@ from ..schedules import Schedule
 SYNONYMS = {"logistic": "sigmoid", "identity": "linear"}
 ACTIVATION_NAMES = frozenset({*SYNONYMS, *ACTIVATIONS, "softmax", "randomized_leaky_relu"} - {"step"})
 SOLVER_NAMES = frozenset({"lbfgs", *OPTIMIZERS})
-OUT_ACTIVATIONS: dict[Link, str] = {
+OUT_ACTIVATIONS: dict[LinkName, str] = {
     "linear": "identity",
     "softmax": "softmax",
     "sigmoid": "logistic",
@@ -108,7 +108,7 @@ class MeanOverOutputs:
     loss: LossFunction
 
     @property
-    def link(self) -> Link:
+    def link(self) -> LinkName:
         return self.loss.link
 
     @property

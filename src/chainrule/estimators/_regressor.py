@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,10 +14,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from .._backend import Backend
 from .._base.errors import ConfigurationError, DataError
-from .._base.typing import Array
-from .._model.prediction import apply_link, decide
+from ..links import Link, LinkFinish
 from ..losses import LossFunction, Poisson, find_loss
 from ._base import Perceptron, has_epochs
 from ._inputs import as_host, check_numbers, check_weight, in_memory
@@ -86,7 +83,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     def predict(self, X: Any) -> Any:
         """Numbers ``(rows,)`` or ``(rows, outputs)``, in the library of X."""
         check_is_fitted(self)
-        return self._predictions(X, self._finish(self.model_.loss), "predict")
+        return self._predictions(X, self._finish(), "predict")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination R^2: 1 is perfect, 0 is the mean; the mean over several outputs.
@@ -109,8 +106,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     def _plain(self, y: Any, what: str = "y") -> Any:
         return in_memory(y, what)
 
-    def _finish(self, loss: LossFunction) -> Callable[[LossFunction, Backend, Array], Array]:
-        return apply_link if loss.link == "sigmoid" else decide  # which would round fractions to 0 or 1
+    def _finish(self) -> LinkFinish:
+        return Link.apply  # a decision would round fractions to 0 or 1
 
     def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
         width = self._encode(y).shape[1]

@@ -11,8 +11,8 @@ import numpy as np
 from .._backend import Backend
 from .._base.typing import Array
 from .._kernels import with_sparse_providers
-from .._model.prediction import ForwardPass, decide
-from ..losses import LossFunction
+from .._model.prediction import ForwardPass
+from ..links import Link, LinkFinish, find_link
 from ..model import Model
 from ..network import without_link
 
@@ -53,13 +53,13 @@ def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) 
     return backend.xp.concat([forward(rows) for rows in _chunks(backend, X)], axis=0)
 
 
-def predict_sparse(model: Model, X: Any, finish: Callable[[LossFunction, Backend, Array], Array]) -> np.ndarray:
+def predict_sparse(model: Model, X: Any, finish: LinkFinish) -> np.ndarray:
     """The model's predictions for a CSR matrix, on the host like it."""
     backend = on_sparse(model.backend)
-    forward = ForwardPass(backend, without_link(model.network, model.loss), partial(finish, model.loss))
+    forward = ForwardPass(backend, without_link(model.network, model.loss), partial(finish, find_link(model.loss)))
     with backend.active():
         predictions = backend.to_numpy(forward_sparse(backend, forward.load(model.theta, model.buffers), X))
-    if finish is decide:
+    if finish is Link.decide:
         model.check_decided(predictions, X)
     return predictions[:, 0] if model.flat and predictions.ndim == 2 and predictions.shape[1] == 1 else predictions
 

@@ -18,6 +18,7 @@ from .._base.typing import Array
 from .._model.prediction import Finish, ForwardPass
 from ..batch import Batch
 from ..history import Record
+from ..links import find_link
 from ..network import Sequential
 from ..training import Run
 from ._inputs import as_batch, check_weight, check_x_y, is_sparse, take_rows
@@ -169,7 +170,7 @@ def make_score(estimator: Any, backend: Backend, fit: PreparedFit) -> Callable[[
         return lambda run, record: -(record["val_loss"] + validation.constant)
     scorer = None if estimator.scoring is None else check_scoring(estimator, estimator.scoring)
     forward = ValidationForward(
-        backend, fit.problem.network, validation.batch, partial(estimator._finish(fit.loss), fit.loss)
+        backend, fit.problem.network, validation.batch, partial(estimator._finish(), find_link(fit.loss))
     )
 
     def score(run: Run, record: Record) -> float:

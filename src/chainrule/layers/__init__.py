@@ -7,8 +7,6 @@ from ._activate import Activate as Activate
 from ._activate import Softmax as Softmax
 from ._activate import activate as activate
 from ._activate import activation_gradient as activation_gradient
-from ._activate import largest as largest
-from ._activate import positive as positive
 from ._contract import Buffer as Buffer
 from ._contract import Layer as Layer
 from ._contract import Parameter as Parameter

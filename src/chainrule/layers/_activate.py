@@ -67,18 +67,3 @@ class Softmax(Layer):
     def pullback(self, backend: Backend, params: Pieces, residual: Array, dy: Array, grads: Pieces) -> Array:
         a = residual
         return a * (dy - backend.xp.sum(a * dy, axis=-1, keepdims=True))
-
-
-def largest(backend: Backend, z: Array) -> Array:
-    """The index of each row's largest entry, the first of equals: the class that softmax makes most likely.
-
-    -1 where that entry is not finite, and there is no class.
-    """
-    xp = backend.xp
-    return xp.where(xp.isfinite(xp.max(z, axis=-1)), xp.argmax(z, axis=-1), -1)
-
-
-def positive(backend: Backend, z: Array) -> Array:
-    """1 where z > 0, the outcome that sigmoid makes more likely than not, else 0; -1 where z is not finite."""
-    xp = backend.xp
-    return xp.where(xp.isfinite(z), xp.astype(z > 0.0, xp.int32), -1)
