@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from chainrule._model import serialization
 
 import chainrule as cr
+from chainrule._model import serialization
 from chainrule.cli import main
 from chainrule.cli._blas import lines
 from chainrule.tables import split

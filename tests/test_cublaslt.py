@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import itertools
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from enum import IntEnum
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import cublaslt_stand_in
+from cublaslt_memory import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, each_precision, placed, whole
 
-from chainrule import layers
-from chainrule._backend import reference_backend as backend
 from chainrule._base.errors import BackendError
-from chainrule._kernels import _cublaslt, _cupy_products, _products
-from chainrule._kernels._cublaslt import CublasLt, Epilogue, Owned
+from chainrule._kernels import _cublaslt
+from chainrule._kernels._cublaslt import CublasLt, Epilogue
 from chainrule._kernels._products import PRECISIONS, Matrix, Operands, Product, Products, Workspace, alignment
 
-FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = (False, False), (False, True), (True, False)
 each_product = pytest.mark.parametrize(
     "transposed", [FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT], ids=["x W", "dy W^T", "x^T dy"]
 )
-each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
 @pytest.fixture(scope="session")
@@ -64,20 +56,7 @@ def products(library: CublasLt) -> Products:
     return made(library)
 
 
-# ------------------------------------------------------------------------------------------------------ in host memory
-
-
-def placed(values: Any, dtype: Any, gap: int = 0, start: int = 0) -> np.ndarray:
-    """``values`` in memory of their own, ``start`` elements from a 256-byte boundary, all around them NaN."""
-    values = np.asarray(values)
-    *lead, columns = values.shape
-    count = int(np.prod(lead)) * (columns + gap)
-    nothing = np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max  # in uint16 bf16's NaN
-    memory = np.full(count + start + 256, nothing, dtype)
-    start += -memory.ctypes.data % 256 // memory.itemsize
-    view = memory[start : start + count].reshape(*lead, columns + gap)[..., :columns]
-    view[...] = values
-    return view
+# ------------------------------------------------------------------------------------------------------- in host memory
 
 
 def bf16(values: np.ndarray) -> np.ndarray:
@@ -94,11 +73,6 @@ def stored(values: np.ndarray, precision: str, gap: int = 0, start: int = 0) -> 
 
 def out_dtype(precision: str) -> type:
     return np.float64 if precision == "float64" else np.float32
-
-
-def whole(*shape: int) -> np.ndarray:
-    """Whole numbers, whose products and sums are exact in every precision."""
-    return np.random.default_rng(shape).integers(-3, 4, shape).astype(np.float64)
 
 
 def address(a: np.ndarray | None) -> int:
@@ -183,6 +157,9 @@ def test_the_sums_are_as_exact_as_the_precision_says(products: Products) -> None
     assert error["float64"] < 1e-13 < error["float32"] < 1e-5 < error["tf32"] < 1e-2 < error["bf16"] < 1.0
 
 
+# ------------------------------------------------------------------------------------------------------------ epilogues
+
+
 @pytest.mark.parametrize("stack", [1, 3])
 @pytest.mark.parametrize("shape", [(4, 8, 12), (5, 3, 7), (3, 2, 129)])
 @pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
@@ -196,7 +173,7 @@ def test_the_forward_product_adds_a_bias(
     np.testing.assert_array_equal(out, x @ y + b)
 
 
-# --------------------------------------------------------------------------------------------------------------- plans
+# ---------------------------------------------------------------------------------------------------------------- plans
 
 
 def aligned_product(rows: int = 4, start: int = 0, **more: Any) -> tuple[Product, Operands, Any]:
@@ -302,7 +279,7 @@ def test_what_was_made_is_destroyed(library: CublasLt, tells: ctypes.CDLL) -> No
     assert tells.stand_in_live() == before
 
 
-# -------------------------------------------------------------------------------------------------------------- errors
+# --------------------------------------------------------------------------------------------------------------- errors
 
 
 def test_a_product_that_the_device_lacks_has_no_plan(tells: ctypes.CDLL, products: Products) -> None:
@@ -366,189 +343,3 @@ def test_a_library_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch
 
 def test_an_alignment_is_a_power_of_two() -> None:
     assert [alignment(a) for a in (0, 1, 4, 12, 48, 512, 0x7FFF_0000_0100)] == [0, 1, 4, 4, 16, 256, 256]
-
-
-# ----------------------------------------------------------------------------------------------------- CuPy's providers
-
-
-class Stream:
-    ptr = 0x5555_0000_1000
-
-
-class OnDevice:
-    """What the providers read of a CuPy array."""
-
-    def __init__(self, host: np.ndarray, device: int = 0) -> None:
-        self.host, self.device, self.data = host, SimpleNamespace(id=device), SimpleNamespace(ptr=host.ctypes.data)
-
-    def __getattr__(self, name: str) -> Any:
-        assert name in ("shape", "strides", "dtype", "itemsize", "ndim", "size"), name
-        return getattr(self.host, name)
-
-
-@pytest.fixture
-def cupy(library: CublasLt, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    def alloc(size: int) -> Any:
-        memory = np.zeros(size, np.uint8)
-        return SimpleNamespace(ptr=memory.ctypes.data, memory=memory)
-
-    streams = [Stream()]
-    cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: streams[-1], alloc=alloc)
-    namespace = SimpleNamespace(
-        cuda=cuda,
-        streams=streams,
-        ndarray=OnDevice,
-        empty=lambda shape, dtype: OnDevice(np.full(shape, np.nan, dtype)),
-    )
-    monkeypatch.setitem(sys.modules, "cupy", namespace)
-    monkeypatch.setattr(_cupy_products, "load", lambda: library)
-    _cupy_products._by_stream.cache_clear()
-    return namespace
-
-
-CASES: dict[Callable[..., Any], list[tuple[tuple[int, ...], ...]]] = {
-    layers.affine: [
-        ((5, 3), (3, 7), (1, 7)),
-        ((5, 3), (3, 7)),
-        ((1, 4), (4, 8), (1, 8)),
-        ((5, 1), (1, 1), (1, 1)),
-        ((2, 5, 3), (2, 3, 7), (2, 1, 7)),
-        ((5, 3), (2, 3, 7), (2, 1, 7)),
-        ((5, 3), (1, 3, 7), (1, 1, 7)),
-    ],
-    layers.weight_gradient: [((5, 3), (5, 7)), ((1, 3), (1, 7)), ((5, 3), (2, 5, 7)), ((2, 5, 3), (2, 5, 7))],
-    layers.input_gradient: [((5, 7), (3, 7)), ((5, 7), (1, 7)), ((2, 5, 7), (2, 3, 7)), ((5, 7), (2, 3, 7))],
-}
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("operation", CASES, ids=lambda operation: operation.__name__)
-def test_a_provider_gives_what_its_reference_gives(
-    tells: ctypes.CDLL, cupy: SimpleNamespace, operation: Callable[..., Any], dtype: str
-) -> None:
-    numpy = backend("numpy", dtype=dtype)
-    for shapes in CASES[operation]:
-        arrays = [placed(whole(*shape), dtype, gap=2 * i, start=i) for i, shape in enumerate(shapes)]
-        got = _cupy_products.PROVIDERS[operation](numpy, *map(OnDevice, arrays))
-        want = operation(numpy, *arrays)
-        assert got.host.dtype == want.dtype
-        np.testing.assert_array_equal(got.host, want)
-        assert tells.stand_in_last_stream() == Stream.ptr
-
-
-def test_all_three_products_are_provided() -> None:
-    assert set(_cupy_products.PROVIDERS) == set(CASES)
-
-
-def test_networks_of_a_stack_are_read_where_they_lie_in_theta(cupy: SimpleNamespace) -> None:
-    theta = placed(whole(3, 4 + 3 * 7 + 7), np.float32)
-    W, b = theta[:, 4:25].reshape(3, 3, 7), theta[:, 25:].reshape(3, 1, 7)
-    assert np.shares_memory(W, theta)
-    assert np.shares_memory(b, theta)
-    x = whole(5, 3).astype(np.float32)
-    got = _cupy_products.affine(backend("numpy"), *map(OnDevice, (x, W, b)))
-    np.testing.assert_array_equal(got.host, x @ W + b)
-
-
-def test_a_provider_declines_what_it_does_not_cover(tells: ctypes.CDLL, cupy: SimpleNamespace) -> None:
-    on, x, W = backend("numpy"), whole(6, 4).astype(np.float32), whole(4, 4).astype(np.float32)
-    for given in [
-        (np.asfortranarray(x), W),
-        (x[:, ::-1], W),
-        (np.broadcast_to(x[:1], (6, 4)), W),
-        (x.astype(np.float64), W),
-        (x.astype(np.int32), W.astype(np.int32)),
-        (x[:0], W),
-        (x.reshape(1, 1, 6, 4), W),
-        (np.stack([x, x]), np.stack([W, W, W])),
-        (x, W, np.ones((1, 1), np.float32)),
-    ]:
-        assert _cupy_products.affine(on, *map(OnDevice, given)) is NotImplemented
-    assert _cupy_products.affine(on, OnDevice(x, device=1), OnDevice(W)) is NotImplemented
-    assert _cupy_products.affine(on, OnDevice(x), OnDevice(W)) is not NotImplemented
-    cupy.streams.append(SimpleNamespace(ptr=2))
-    assert _cupy_products.affine(on, OnDevice(x), OnDevice(W)) is NotImplemented
-    cupy.streams.pop()
-    tells.stand_in_lacks(int(Epilogue.DEFAULT))
-    try:
-        assert _cupy_products.affine(on, OnDevice(x[:3]), OnDevice(W)) is NotImplemented
-    finally:
-        tells.stand_in_lacks(0)
-
-
-def test_every_stream_has_a_workspace_of_its_own_as_long_as_it_lives(tells: ctypes.CDLL, cupy: SimpleNamespace) -> None:
-    first = _cupy_products._products(cupy.streams[0])
-    assert _cupy_products._products(cupy.streams[0]) is first
-    gc.collect()
-    before = tells.stand_in_live()
-    second = Stream()
-    assert _cupy_products._products(second) is not first
-    assert tells.stand_in_live() == before + 1
-    del second
-    gc.collect()
-    assert tells.stand_in_live() == before
-
-
-# -------------------------------------------------------------------------------------------------- the real cuBLASLt
-
-
-def real_path() -> Path:
-    try:
-        pathfinder = importlib.import_module("cuda.pathfinder")
-        return Path(pathfinder.load_nvidia_dynamic_lib("cublasLt").abs_path)
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"cuBLASLt is not installed: {error}")
-
-
-@each_precision
-@pytest.mark.parametrize("bias", [0, 16])
-def test_the_real_library_takes_the_descriptors(bias: int, precision: str) -> None:
-    """It makes them without a driver."""
-    real = CublasLt(str(real_path()))
-    sides_of = Matrix(5, 4, 6, 16, 30), Matrix(4, 7, 8, 4, 32), Matrix(5, 7, 7, 8, 35)
-    product = Product(*sides_of, WEIGHT_GRADIENT, precision, bias, bias_step=7, stack=3)
-    _products._desc(real, product)
-    for side in sides_of:
-        _products._layout(real, side, PRECISIONS[precision].operands, product.stack)
-    preference = Owned(real, "MatmulPreference")
-    preference.set(_cublaslt.Preference.MAX_WORKSPACE_BYTES, ctypes.c_uint64(2**25))
-    for attribute in list(_cublaslt.Preference)[1:]:
-        preference.set(attribute, ctypes.c_uint32(16))
-    with pytest.raises(BackendError, match=r"cublasLtMatmulPreferenceSetAttribute .* CUBLAS_STATUS_INVALID_VALUE"):
-        preference.set(_cublaslt.Preference.MAX_WORKSPACE_BYTES, ctypes.c_uint32(2**25))
-
-
-def test_the_numbers_are_the_headers(tmp_path: Path) -> None:
-    """A compiler that reads cublasLt.h agrees with every constant and with the layout of every structure."""
-    include = real_path().parents[1] / "include"
-    compiler = shutil.which("g++")
-    if compiler is None or not (include / "cublasLt.h").is_file() or not (include / "cuda_bf16.h").is_file():
-        pytest.skip("g++, or the headers beside cuBLASLt, are not installed")
-    prefixes: dict[type[IntEnum], str] = {
-        _cublaslt.Status: "CUBLAS_STATUS_",
-        _cublaslt.DataType: "CUDA_",
-        _cublaslt.ComputeType: "CUBLAS_",
-        _cublaslt.Epilogue: "CUBLASLT_EPILOGUE_",
-        _cublaslt.Desc: "CUBLASLT_MATMUL_DESC_",
-        _cublaslt.MatrixLayout: "CUBLASLT_MATRIX_LAYOUT_",
-        _cublaslt.Preference: "CUBLASLT_MATMUL_PREF_",
-    }
-    claims = [f"{prefix}{one.name} == {one.value}" for kind, prefix in prefixes.items() for one in kind]
-    for made_here, there in (
-        (_cublaslt.Algorithm, "cublasLtMatmulAlgo_t"),
-        (_cublaslt.HeuristicResult, "cublasLtMatmulHeuristicResult_t"),
-    ):
-        claims.append(f"sizeof({there}) == {ctypes.sizeof(made_here)}")
-        for name, *_type in made_here._fields_:
-            claims.append(f"offsetof({there}, {name}) == {getattr(made_here, name).offset}")
-    claims += ["sizeof(cublasLtHandle_t) == 8", "sizeof(cublasStatus_t) == 4"]
-    source = tmp_path / "claims.cpp"
-    source.write_text("#include <cublasLt.h>\n" + "".join(f'static_assert({c}, "{c}");\n' for c in claims))
-    done = subprocess.run(
-        [compiler, "-fsyntax-only", f"-I{include}", str(source)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr

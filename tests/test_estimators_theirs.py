@@ -23,7 +23,7 @@ LEFT_OUT = {
     "test_adaptive_learning_rate": PRIVATE,
     "test_early_stopping_stratified": "asks for a class to be called 'True'; ours is called by its label",
     "test_preserve_feature_names": "trains on a constant, of which R^2 tells nothing, and ours says so; "
-    "tests/test_estimators_refused.py looks for warnings of names",
+    "tests/test_estimators_partial_fit.py looks for warnings of names",
     "test_mlp_partial_fit_after_fit": "asks for an error from partial_fit under early stopping, which works here",
 }
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from chainrule._model import serialization
 
 import chainrule as cr
+from chainrule._model import serialization
 from chainrule.training import Run, _lock
 from chainrule.training._keeper import Keeper
 from chainrule.training._lock import FolderLock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import tracemalloc
 import warnings
@@ -17,9 +16,8 @@ from conftest import about, find_library
 import chainrule as cr
 from chainrule._backend import Backend, _program
 from chainrule._backend import reference_backend as bare
-from chainrule._backend._functions import RECORDER
 from chainrule._backend._program import Replayed
-from chainrule._backend._record import RecordingError, Tape, Traced, kernel
+from chainrule._backend._record import kernel
 from chainrule._kernels import with_providers
 from chainrule.activations import ACTIVATIONS, Step
 from chainrule.batch import Batch, make_window
@@ -473,209 +471,6 @@ def test_a_network_that_is_too_small_for_its_layer_says_so_as_ever() -> None:
         on.compile(make_epoch_step, problem)(
             initial_state(on, problem, seed=0), data, np.arange(ROWS, dtype=np.int32), make_window(on, 1)
         )
-
-
-# ------------------------------------------------------------------------------------------------------ random programs
-
-
-def random_step(seed: int, on: Backend) -> Callable[[tuple[Any, Any]], tuple[Any, Any]]:
-    """A step of twenty random calls on (4, 4) matrices: new arrays, views, changes in place, joins."""
-    choose, xp = np.random.default_rng(seed), on.xp
-    plan = [(int(choose.integers(10)), *map(int, choose.integers(0, 100, 2))) for _ in range(20)]
-
-    def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
-        values: list[Any] = [state[0] * 1.0, state[1] + 1.0]
-        for kind, i, j in plan:
-            a, b = values[i % len(values)], values[j % len(values)]
-            match kind:
-                case 0:
-                    values.append(a * 0.5 - b)
-                case 1:
-                    values.append(xp.maximum(a, b) if i % 2 else xp.where(a > b, a, b * 0.25))
-                case 2:
-                    values.append(xp.tanh(xp.matmul(a, b)))
-                case 3:
-                    values.append(a.mT)
-                case 4:
-                    values.append(xp.reshape(a[::-1, :], (4, 4)))
-                case 5:
-                    values.append(a - xp.mean(b, axis=i % 2, keepdims=True))
-                case 6 if a is not b:
-                    a *= 0.5
-                    a += b
-                case 7:
-                    flat = xp.concat([xp.reshape(a, (-1,)), xp.reshape(b[::-1], (-1,)), xp.reshape(b, (-1,))], axis=-1)
-                    flat *= 0.5
-                    values.append(xp.reshape(flat[j % 20 : j % 20 + 16], (4, 4)))
-                case 8:
-                    values.append(xp.clip(a, min=-1.0, max=0.5))
-                case _:
-                    values.append(a + a.mT)
-        left = state[0]
-        left += values[-1]
-        return left, xp.tanh(values[-2])
-
-    return step
-
-
-@pytest.mark.parametrize("tens", range(20))
-def test_random_programs_give_the_bits_of_their_steps(tens: int) -> None:
-    on = cr.backend("numpy")
-    for seed in range(10 * tens, 10 * tens + 10):
-        step = random_step(seed, on)
-        program = on.compile(lambda on, seed=seed: random_step(seed, on))
-        start = np.random.default_rng(seed).normal(size=(2, 4, 4)).astype(np.float32)
-        want, got = tuple(start.copy()), tuple(start.copy())
-        for _ in range(3):
-            want, got = step(want), program(got)
-            with about(f"seed {seed}"):
-                np.testing.assert_array_equal(np.stack(got), np.stack(want))
-        assert program._program is not None
-
-
-def steps_of(body: Callable[[Any, Any], Any], x: np.ndarray, *, times: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """The last state of ``x -> body(xp, x)`` as it is and replayed."""
-    ends = []
-    for compile in (False, True):
-        program = cr.backend("numpy", compile=compile).compile(lambda on: lambda given: (body(on.xp, given[0]),))
-        state = (x.copy(),)
-        for _ in range(times):
-            state = program(state)
-        ends.append(state[0].copy())
-    return ends[0], ends[1]
-
-
-BODIES: dict[str, Callable[[Any, Any], Any]] = {
-    "a view of itself": lambda xp, x: x * 0.5 + (x + 1.0).mT,
-    "a square plus its transpose": lambda xp, x: (lambda y: y + y.mT)(x * 0.5),
-    "not a number, clipped": lambda xp, x: xp.clip(x / 0.0 - x / 0.0, min=0.0) + x,
-    "an integer and a fraction": lambda xp, x: x + xp.astype(xp.astype(x, xp.int32) * 0.5, x.dtype),
-    "a mask and an integer": lambda xp, x: x + xp.astype((x > 0.0) * 3, x.dtype),
-    "a piece in reverse": lambda xp, x: xp.reshape(
-        xp.concat([xp.reshape(x + 1.0, (-1,))[::-1], xp.reshape(x, (-1,))], axis=-1)[:9], (3, 3)
-    ),
-    "a column of the right size": lambda xp, x: x + xp.concat([(x * 2.0)[:, 0], x[:, 1]], axis=-1)[:3],
-}
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_what_is_easy_to_get_wrong(name: str) -> None:
-    with np.errstate(all="ignore"):
-        want, got = steps_of(BODIES[name], np.asarray([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0], [7.0, 8.0, 9.0]]))
-    np.testing.assert_array_equal(got, want)
-
-
-def test_a_piece_that_is_read_after_it_was_joined_keeps_its_numbers() -> None:
-    def body(xp: Any, x: Any) -> Any:
-        piece = x + 1.0
-        flat = xp.concat([piece, piece * 2.0], axis=-1)
-        flat *= 10.0
-        return piece + flat[:3]
-
-    want, got = steps_of(body, np.asarray([1.0, 2.0, 3.0]))
-    np.testing.assert_array_equal(got, want)
-
-
-def test_a_step_that_writes_to_its_argument_is_not_recorded() -> None:
-    """As it is, it does so once a call; a recording would have done so once more."""
-
-    def make(on: Backend) -> Callable[[tuple[Any], Any], Any]:
-        def step(state: tuple[Any], x: Any) -> tuple[Any]:
-            x *= 2.0
-            return (state[0] + x,)
-
-        return step
-
-    program, x = cr.backend("numpy").compile(make), np.ones(3)
-    with pytest.warns(RuntimeWarning, match="cannot be recorded"):
-        (state,) = program((np.zeros(3),), x)
-    np.testing.assert_array_equal(x, 2.0)
-    np.testing.assert_array_equal(state, 2.0)
-
-
-# --------------------------------------------------------------------------------------------------- no way to the host
-
-TRACED = Traced(Tape(), np.ones((2, 3), np.float32))
-HOST_READS: dict[str, Callable[[Traced], Any]] = {
-    "float": lambda x: float(x[0, 0]),
-    "int": lambda x: int(x[0, 0]),
-    "bool": bool,
-    "if": lambda x: 1 if x[0, 0] > 0.0 else 2,
-    "len": len,
-    "iteration": list,
-    "np.asarray": np.asarray,
-    "np.array": np.array,
-    "ufunc": np.exp,
-    "function": np.sum,
-    "method": lambda x: x.sum(),
-    "operand": lambda x: np.ones(3, np.float32).dot(x),
-    "index by an array": lambda x: x[np.asarray([0, 1])],
-    "index by a list": lambda x: x[[0, 1]],
-    "index by a mask": lambda x: x[x > 0.0],
-    "assignment": lambda x: x.__setitem__(0, 1.0),
-    "as an index": lambda x: [1, 2, 3][x[0, 0]],
-    "into a constant": lambda x: np.zeros((2, 3)).__setitem__(0, x),
-    "a function that is not listed": lambda x: RECORDER.cumulative_sum(x),
-    "from_dlpack": np.from_dlpack,
-    "in-place on an argument": lambda x: read_only().__iadd__(1.0),
-}
-
-
-def read_only() -> Traced:
-    array = np.ones(3)
-    array.flags.writeable = False
-    return Traced(Tape(), array)
-
-
-@pytest.mark.parametrize("name", HOST_READS)
-def test_a_traced_array_has_no_way_to_the_host(name: str) -> None:
-    with pytest.raises((RecordingError, TypeError, AttributeError, ValueError, RuntimeError)):
-        HOST_READS[name](TRACED)
-
-
-@pytest.mark.parametrize("name", HOST_READS)
-def test_a_step_that_reads_on_the_host_is_not_recorded(name: str) -> None:
-    def make(on: Backend) -> Callable[[tuple[Any]], Any]:
-        def step(state: tuple[Any]) -> tuple[Any]:
-            HOST_READS[name](state[0])
-            return (state[0] + 1.0,)
-
-        return step
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = cr.backend("numpy").compile(make)
-        with contextlib.suppress(Exception):  # the step itself may be wrong as well
-            program((np.ones((2, 3), np.float32),))
-    assert program._program is None  # type: ignore[attr-defined]
-
-
-def test_a_constant_that_takes_up_what_changes_is_not_recorded() -> None:
-    """``acc += traced`` on an array that was made in the step would carry its sum into the next one."""
-
-    def make(on: Backend) -> Callable[[tuple[Any]], Any]:
-        def step(state: tuple[Any]) -> tuple[Any]:
-            total = on.zeros((3,))
-            total += state[0]
-            total *= 2.0
-            return (total + 1.0,)
-
-        return step
-
-    program = cr.backend("numpy").compile(make)
-    state = (np.ones(3, np.float32),)
-    with pytest.warns(RuntimeWarning, match="cannot be recorded"):
-        state = program(state)
-    for want in (3.0, 7.0, 15.0):
-        np.testing.assert_array_equal(state[0], want)
-        state = program(state)
-
-
-def test_a_state_that_changes_places_is_not_recorded() -> None:
-    program = cr.backend("numpy").compile(lambda on: lambda state: (state[1], state[0] + 0.0))
-    with pytest.warns(RuntimeWarning, match="becomes another"):
-        one, two = program((np.zeros(2, np.float32), np.ones(2, np.float32)))
-    assert (one.tolist(), two.tolist()) == ([1.0, 1.0], [0.0, 0.0])
 
 
 def test_torch_compiles_a_step_for_a_few_shapes_and_runs_it_as_it_is_for_others() -> None:
