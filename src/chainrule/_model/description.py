@@ -1,4 +1,4 @@
-"""What a model file describes, checked field by field before it is believed."""
+"""What a model file describes: written, and checked field by field before it is believed."""
 
 from __future__ import annotations
 
@@ -38,6 +38,36 @@ def read_fields(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> d
         "classes": classes,
         "feature_names": names,
     }
+
+
+def write_fields(fields: dict[str, Any], *, lenient: bool) -> dict[str, Any]:
+    """The description of a model with these fields, in JSON. ``lenient``: null for a part that no file can hold."""
+    network, loss = (serialization.encode(fields[part], lenient=lenient) for part in ("network", "loss"))
+    if serialization.is_too_large(network, loss):
+        raise ConfigurationError(
+            f"a model file describes a network in at most {serialization.MOST:,} values, and this one has more, in "
+            f"{len(fields['network'].layers):,} layers: save the arrays model.theta and model.buffers."
+        )
+    prepared = fields["preprocessing"]
+    return {
+        "network": network,
+        "loss": loss,
+        "flat": fields["flat"],
+        "history": list(fields["history"].records),
+        "preprocessing": None if prepared is None else prepared.to_json(),
+        **(_write_names(fields["classes"], fields["feature_names"], lenient) if prepared is None else {}),
+    }
+
+
+def _write_names(classes: tuple[Label, ...], feature_names: tuple[str, ...], lenient: bool) -> dict[str, Any]:
+    """Classes and feature names, where there are any."""
+    if not (are_labels(list(classes)) or lenient):
+        raise ConfigurationError(
+            "a file holds classes that are text, truth values or numbers below 2**64, got "
+            f"{type(classes[0]).__name__}: train on labels made to text, y.astype(str)."
+        )
+    names = {"classes": list(classes), "feature_names": list(feature_names)}
+    return {name: value for name, value in names.items() if value and are_labels(value)}
 
 
 def _parts(description: dict[str, Any]) -> tuple[Sequential, LossFunction, Preprocessing | None]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from .._backend import Backend
+import numpy as np
+
+from .._backend import Backend, dtype_name
 from .._base.typing import Array
 from ..network import Sequential
 
@@ -84,3 +86,11 @@ def make_pass(
         return weights, z if finish is None else finish(backend, z)
 
     return forward
+
+
+def bytes_a_row(backend: Backend, network: Sequential) -> int:
+    """How many bytes a row takes in the outputs of all layers."""
+    widths = [network.n_in]
+    for layer in network.layers:
+        widths.append(layer.width(widths[-1]))
+    return sum(widths) * np.dtype(dtype_name(backend.dtype)).itemsize

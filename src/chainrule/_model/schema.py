@@ -56,11 +56,11 @@ class Schema:
         if self.preprocessing is not None and is_table_file(X):
             return None
         rows = open_rows(X)
-        return rows if rows is None or self.preprocessing is not None else self.inputs(rows)
+        return rows if rows is None or self.preprocessing is not None else self.encode(rows)
 
     def window(self, rows: Any, window: np.ndarray) -> Any:
         """A window of these rows as the network takes it."""
-        return window if self.preprocessing is None else self.inputs(with_names(rows, window))
+        return window if self.preprocessing is None else self.encode(with_names(rows, window))
 
     def inputs(self, X: Any, *, what: str = "X", unseen: Unseen | None = None) -> Any:
         """X as the network takes it; without preprocessing what is not in memory is opened, and not read.
@@ -68,11 +68,14 @@ class Schema:
         Raises DataError for columns that it was not trained on.
         ``unseen`` says what a category is that training never saw, in place of what the preprocessing says.
         """
+        rows = open_rows(X, what) if self.preprocessing is None else None
+        return self.encode(X if rows is None else rows, what=what, unseen=unseen)
+
+    def encode(self, X: Any, *, what: str = "X", unseen: Unseen | None = None) -> Any:
+        """The same of what is in memory or opened."""
         if self.preprocessing is None:
-            rows = open_rows(X, what)
-            given = X if rows is None else rows
-            check_columns(self.feature_names, given, what)
-            return given
+            check_columns(self.feature_names, X, what)
+            return X
         return self.preprocessing.features(as_table(X, self.preprocessing, what), unseen=unseen)
 
     def targets(self, y: Any, what: str = "y") -> Any:

@@ -12,6 +12,7 @@ from .._backend import Backend
 from .._base.typing import Array
 from .._kernels import with_sparse_providers
 from .._model.prediction import ForwardPass
+from .._model.predictor import check_decided
 from ..links import Link, LinkFinish, find_link
 from ..model import Model
 from ..network import without_link
@@ -55,12 +56,12 @@ def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) 
 
 def predict_sparse(model: Model, X: Any, finish: LinkFinish) -> np.ndarray:
     """The model's predictions for a CSR matrix, on the host like it."""
-    backend = on_sparse(model.backend)
-    forward = ForwardPass(backend, without_link(model.network, model.loss), partial(finish, find_link(model.loss)))
+    backend, link = on_sparse(model.backend), find_link(model.loss)
+    forward = ForwardPass(backend, without_link(model.network, model.loss), partial(finish, link))
     with backend.active():
         predictions = backend.to_numpy(forward_sparse(backend, forward.load(model.theta, model.buffers), X))
-    if finish is Link.decide:
-        model.check_decided(predictions, X)
+    if finish is Link.decide and link.predicts_classes:
+        check_decided(backend, predictions, X)
     return predictions[:, 0] if model.flat and predictions.ndim == 2 and predictions.shape[1] == 1 else predictions
 
 

@@ -15,7 +15,7 @@ from .._backend import Backend, dtype_name, reference_backend
 from .._base.errors import DeviceMemoryError, readable_size
 from .._base.typing import Array
 from .._data.checks import check_inputs
-from ..model import bytes_a_row
+from .._model.prediction import bytes_a_row
 from ..network import Sequential
 
 DEFAULT_BATCH = 128
