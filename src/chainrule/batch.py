@@ -35,17 +35,17 @@ def make_window(backend: Backend, rows: int) -> Array:
 Counters = tuple[Array, Array, Array, Array]
 
 
-def advance(backend: Backend, counters: Counters, value: Array, rows: int, weight: Array | None) -> Counters:
+def advance(backend: Backend, counters: Counters, value: Array, rows: int, batch_weight: Array | None) -> Counters:
     """The counters after a step on a batch: its cost, its rows, the sum of its weights ``(1,)`` or None for all 1.
 
     They are the number of steps ``(1,)``, the first row of the next batch ``(1,)``, and the epoch's sums so far: of
     cost times weight ``(..., 1)``, and of the weights ``(1,)``. Donates the counters.
     """
     xp = backend.xp
-    step, cursor, cost, seen = counters
-    weight = xp.full_like(seen, rows) if weight is None else weight
+    step, cursor, cost, weight = counters
+    batch_weight = xp.full_like(weight, rows) if batch_weight is None else batch_weight
     step += 1
     cursor += rows
-    cost += xp.reshape(value, (*value.shape, 1)) * weight
-    seen += weight
-    return step, cursor, cost, seen
+    cost += xp.reshape(value, (*value.shape, 1)) * batch_weight
+    weight += batch_weight
+    return step, cursor, cost, weight

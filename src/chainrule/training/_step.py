@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from .._backend import Backend, dtype_name, to_host
+from .._backend._trees import leaves, rebuild
 from .._base.errors import require
 from .._base.options import check_range
 from .._base.typing import Array
@@ -139,16 +141,16 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
         eta = state.scale * schedule.rate(xp, t)
         before_update = _copies(backend, state) if guarded and batch.weight is not None else None
         theta, moments = backend.run(update, problem.optimizer, state.theta, gradient, state.moments, t, eta)
-        weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
-        if before_update is not None and weight is not None:
-            live = weight > 0.0
+        batch_weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
+        if before_update is not None and batch_weight is not None:
+            live = batch_weight > 0.0
             theta = xp.where(live, theta, before_update.theta)
             moments = tuple(xp.where(live, new, old) for new, old in zip(moments, before_update.moments, strict=True))
             buffers = xp.where(live, buffers, before_update.buffers) if problem.network.buffer_layout.size else buffers
         counters = state.step, state.cursor, state.cost, state.weight
-        by = weight if problem.epoch_mean == "weights" else None
-        count, cursor, total, seen = backend.run(advance, counters, value, batch.x.shape[-2], by)
-        return State(theta, moments, buffers, count, cursor, state.key, state.scale, total, seen), value
+        by = batch_weight if problem.epoch_mean == "weights" else None
+        count, cursor, cost, weight = backend.run(advance, counters, value, batch.x.shape[-2], by)
+        return State(theta, moments, buffers, count, cursor, state.key, state.scale, cost, weight), value
 
     return step
 
@@ -167,17 +169,8 @@ def make_epoch_step(
 
 def copy_state(backend: Backend, state: State) -> State:
     """A copy of the whole state that no later step can overwrite."""
-    return State(
-        theta=backend.copy(state.theta),
-        moments=tuple(map(backend.copy, state.moments)),
-        buffers=backend.copy(state.buffers),
-        step=backend.copy(state.step),
-        cursor=backend.copy(state.cursor),
-        key=backend.copy(state.key),
-        scale=backend.copy(state.scale),
-        cost=backend.copy(state.cost),
-        weight=backend.copy(state.weight),
-    )
+    copied: State = rebuild(state, map(backend.copy, leaves(state)))
+    return copied
 
 
 def owned_state(backend: Backend, state: State, before: State) -> State:
@@ -185,29 +178,22 @@ def owned_state(backend: Backend, state: State, before: State) -> State:
 
     It may be elsewhere too, or be somebody's who goes on to read it.
     """
-
-    def own(new: Any, old: Any) -> Any:
-        if isinstance(new, tuple):
-            return tuple(map(own, new, old if len(old) == len(new) else [None] * len(new)))
-        return new if new is old else backend.copy(new)
-
-    return State(*map(own, state, before))
+    both = zip_longest(leaves(state), leaves(before))
+    owned: State = rebuild(state, (new if new is old else backend.copy(new) for new, old in both))
+    return owned
 
 
 def move_state(backend: Backend | None, arrays: Arrays) -> Arrays:
     """``arrays``, a state or a part of one, on another backend, integers as they are; None brings them to the host."""
 
     def move(x: Any) -> Any:
-        if isinstance(x, tuple):
-            return tuple(map(move, x))
-        if x is None:
-            return None
         if backend is None:
             return to_host(x)
         whole = dtype_name(x.dtype).startswith("int")
         return backend.asarray(x, backend.xp.int32 if whole else None)
 
-    return type(arrays)(*map(move, arrays))
+    moved: Arrays = rebuild(arrays, map(move, leaves(arrays)))
+    return moved
 
 
 def _copies(backend: Backend, state: State) -> State:
