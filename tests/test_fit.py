@@ -116,7 +116,7 @@ def test_the_same_training_on_every_library(id: str, open_platform: Callable[...
     platform = open_platform(id)
     (want, prediction), (got, answer) = everything(open_platform("numpy")), everything(platform)
     platform.check(answer, prediction, rtol=1e-5, atol=1e-5)
-    for column in ("loss", "val_loss", "val_r2", "rate"):
+    for column in ("loss", "val_loss", "val_r2", "learning_rate"):
         np.testing.assert_allclose(got.history[column], want.history[column], rtol=1e-5, err_msg=column)
 
 
