@@ -16,7 +16,7 @@ import pytest
 from conftest import Platform, find_library
 
 import chainrule as cr
-from chainrule.training import Run, _feed
+from chainrule.training import Run, _examples, _feed
 
 RNG = np.random.default_rng(1)
 X = RNG.normal(size=(70, 5)).astype("float32")
@@ -140,7 +140,7 @@ def test_batches_that_fail_cost_no_step(error: Exception) -> None:
 
 @pytest.mark.parametrize("at", [4, 9, 30])
 def test_rows_that_cannot_be_read_cost_no_step(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_feed, "rows_in_window", lambda rows, batch_size: 16)
+    monkeypatch.setattr(_examples, "rows_in_window", lambda rows, batch_size: 16)
     whole, broken, error = Sees(), Sees(), OSError("read error")
     fit(whole, X=Rows(None, 0))
     with pytest.raises(cr.DataError, match="read error") as caught:

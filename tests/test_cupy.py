@@ -278,7 +278,7 @@ def held(cupy: Any, **settings: Any) -> cr.Model:
 def test_an_x_without_room_stays_on_the_host_to_the_same_result_bit_for_bit(
     cupy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chainrule.training._feed.rows_in_window", lambda rows, batch_size: 10 * batch_size)
+    monkeypatch.setattr("chainrule.training._examples.rows_in_window", lambda rows, batch_size: 10 * batch_size)
     weight = np.tile(WEIGHT, 33)
     resident = trained(LONG, np.tile(Y, 33), backend="cupy", sample_weight=weight)
     assert held(cupy, sample_weight=weight) == resident

@@ -202,7 +202,7 @@ def test_a_replay_that_stays_finite_gives_the_epochs_start_back(open_platform: C
     start = initial_state(on, problem, seed=0)
     theta = np.array(start.theta)
     data = Batch(on.asarray(X), on.asarray(np.reshape(Y, (-1, 1))))
-    feed = DeviceFeed(on, problem, data, [len(X)])
+    feed = DeviceFeed(on, data, [len(X)])
     found = locate(on, problem, start, feed, np.arange(len(X)), 1)
     assert found.layer == "no layer: the replay stayed finite"
     np.testing.assert_array_equal(found.good.theta, theta)

@@ -40,9 +40,8 @@ def prepare(
     ``what`` names X in the messages; only a ``training`` set must hold two classes.
     """
     _check_together(X, y, sample_weight)
-    return _with_targets(
-        backend, check_inputs(backend, X, n_in, what=what), y, sample_weight, n_out, loss, what, training
-    )
+    x = check_inputs(backend, X, n_in, what=what)
+    return Batch(x, *_targets(backend, y, sample_weight, int(x.shape[0]), n_out, loss, what, training))
 
 
 def prepare_streamed(
@@ -52,13 +51,13 @@ def prepare_streamed(
     if len(X.shape) != 2 or X.shape[1] != n_in or X.shape[0] == 0:
         hint = ": choose columns, cr.Parquet(path, columns=[...])" if hasattr(X, "columns") else ""
         raise DataError(f"X must have shape (rows, {n_in}), the network's inputs, got {tuple(X.shape)}{hint}.")
-    return _with_targets(backend, X, y, sample_weight, n_out, loss, "X", training=True)
+    return Batch(X, *_targets(backend, y, sample_weight, int(X.shape[0]), n_out, loss, "X", training=True))
 
 
-def _with_targets(
-    backend: Backend, x: Any, y: Any, sample_weight: Any, n_out: int, loss: LossFunction, what: str, training: bool
-) -> Batch:
-    rows, given = int(x.shape[0]), y
+def _targets(
+    backend: Backend, y: Any, sample_weight: Any, rows: int, n_out: int, loss: LossFunction, what: str, training: bool
+) -> tuple[Array, Array | None]:
+    given = y
     y = _numeric(y, "y", text=_NUMBER_CLASSES if loss.target == "classes" else _MAKE_NUMBERS)
     if len(y.shape) == 0:
         raise DataError(f"y must have one entry a row, got the single value {given!r}.")
@@ -72,7 +71,7 @@ def _with_targets(
     weight = None if sample_weight is None else _check_weight(backend, sample_weight, rows)
     if not backend.xp.isdtype(target.dtype, "integral"):
         check_squares(backend, target, weight)
-    return Batch(x, target, weight)
+    return target, weight
 
 
 def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Array:

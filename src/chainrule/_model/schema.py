@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backend import to_host
+from .._backend import library_of, to_host
 from .._base.errors import ConfigurationError
 from .._data.labels import Label, check_columns, name_classes, names_of, number_classes
 from .._data.streams import open_rows, read_targets
@@ -35,10 +35,7 @@ class Schema:
 
     def named(self, X: Any, n_in: int) -> Schema:
         """The same, with the names of X's columns where none are known and X has one for each input."""
-        if self.feature_names:
-            return self
-        rows = open_rows(X)
-        names = names_of(X if rows is None else rows)
+        names = () if self.feature_names else names_of(X)
         if len(names) != n_in:
             return self
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < n_in else []
@@ -105,15 +102,22 @@ class Schema:
         return 1.0 if self.preprocessing is None else self.preprocessing.target_std
 
 
-def training_schema(known: Schema | None, preprocessing: Any, X: Any, n_in: int) -> Schema:
+def training_schema(known: Schema | None, preprocessing: Any, X: Any, n_in: int) -> tuple[Schema, Any | None]:
     """The schema of a training run: what its model knows (None: a network), the preprocessing, or X's columns.
 
+    And X as rows that are read a window at a time; None for what is in memory, or is read as a table.
     Raises ConfigurationError for a preprocessing that makes other inputs than the network has.
     """
     if preprocessing is None:
-        if known is not None and known.preprocessing is None:
-            known.inputs(X)
-        return (known or Schema()).named(X, n_in)
+        if known is not None and known.preprocessing is not None:
+            return known, None
+        rows = open_rows(X)
+        given = X if rows is None else rows
+        if library_of(given) is not None:  # the columns of an array have no names
+            return known or Schema(), rows
+        if known is not None:
+            check_columns(known.feature_names, given)
+        return (known or Schema()).named(given, n_in), rows
     if not isinstance(preprocessing, Preprocessing):
         raise ConfigurationError(
             f"preprocessing must be a chainrule.tables.Preprocessing, got {preprocessing!r:.60}: make one with "
@@ -126,4 +130,4 @@ def training_schema(known: Schema | None, preprocessing: Any, X: Any, n_in: int)
             f"the preprocessing makes {preprocessing.n_features:,} columns of a table, the network has {n_in:,} "
             f"inputs: make it with {preprocessing.n_features:,}."
         )
-    return Schema.of(preprocessing)
+    return Schema.of(preprocessing), None

@@ -197,10 +197,15 @@ def _resume(estimator: Any, backend: Backend, fit: PreparedFit, incremental: boo
 
 def _feed(backend: Backend, fit: PreparedFit, progress: Progress, sizes: list[int]) -> DeviceFeed | HostFeed:
     if is_sparse(fit.data.x):
-        return HostFeed(backend, fit.problem, fit.data, sizes, SparseRows(fit.data.x), partial(move_rows, backend))
-    if progress.feed is not None and progress.feed.takes(backend, fit.data, sizes):
+        feed: DeviceFeed | HostFeed = HostFeed(
+            backend, fit.data, sizes, SparseRows(fit.data.x), partial(move_rows, backend)
+        )
+    elif progress.feed is not None and progress.feed.takes(backend, fit.data, sizes):
         return progress.feed
-    return DeviceFeed(backend, fit.problem, fit.data, sizes)
+    else:
+        feed = DeviceFeed(backend, fit.data, sizes)
+    feed.compile(fit.problem)
+    return feed
 
 
 def _measure(backend: Backend, fit: PreparedFit) -> Callable[[State], dict[str, Array]]:

@@ -157,7 +157,7 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarra
         raise errors[0][1]
     for named, why in errors:
         if newest is not None and named > newest:
-            warnings.warn(f"{why} An older checkpoint is tried.", stacklevel=4)
+            warnings.warn(f"{why} An older checkpoint is tried.", stacklevel=5)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +13,18 @@ from .._base.errors import DataError
 from .._base.options import whole_number
 from .._data.checks import is_flat, prepare, prepare_streamed
 from .._data.labels import names_of
-from .._data.streams import Batches, open_rows, read_once
+from .._data.streams import Batches, Windows, read_once, rows_in_window, shuffled_in_windows
 from .._model.schema import Schema
+from .._random import host_generator
 from ..batch import Batch
 from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
-from ._feed import Feed, IterableFeed, make_feed
-from ._staging import DEFAULT_BATCH, rows_on_host
-from ._step import Problem, move_state
+from ._feed import DeviceFeed, Feed, HostFeed, IterableFeed
+from ._staging import HostRows, carrier, rows_on_host
+from ._step import move_state
+
+DEFAULT_BATCH = 128
 
 
 class Examples(NamedTuple):
@@ -31,8 +33,7 @@ class Examples(NamedTuple):
     data: Batch | None  # what identifies a resumed training; batches may come in another order each time
     batch_size: int
     flat: bool  # whether y is one number a row
-    steps: int | None  # in an epoch, where that is known
-    feed: Callable[[Problem], Feed]
+    feed: Feed
     order: Callable[[int], np.ndarray]  # of the rows in an epoch
 
 
@@ -45,20 +46,36 @@ def whole(
     loss: LossFunction,
     batch_size: int | None,
     seed: int | None,
+    *,
+    in_memory: bool,
 ) -> Examples:
     """X, y and weights on the backend, in a new order each epoch; without a seed in their own.
 
-    An X that is not in memory, or has no room on the device, stays where it is.
+    An X that is not in memory stays where it is, and one that has no room on the device stays on the host.
     """
-    rows = open_rows(X)
-    rows = rows_on_host(backend, network, X, batch_size or DEFAULT_BATCH) if rows is None else rows
-    if rows is None:
-        data = prepare(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
+    roomy = backend.memory is None or not in_memory
+    on_host = None if roomy else rows_on_host(backend, network, X, batch_size or DEFAULT_BATCH)
+    on_device, X = in_memory and on_host is None, X if on_host is None else on_host
+    check = prepare if on_device else prepare_streamed
+    data = check(backend, X, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
+    rows = int(data.x.shape[0])
+    sizes, window = batch_sizes(rows, batch_size, network), rows
+    if on_device:
+        feed: Feed = DeviceFeed(backend, data, sizes)
+    elif in_memory:
+        feed = HostFeed(backend, data, sizes, HostRows(X), carrier(backend))
     else:
-        data = prepare_streamed(backend, rows, y, sample_weight, n_in=network.n_in, n_out=network.n_out, loss=loss)
-    sizes = batch_sizes(data.x.shape[0], batch_size, network)
-    feed, order = make_feed(backend, data, sizes, seed)
-    return Examples(data, sizes[0], is_flat(y), len(sizes), feed, order)
+        window = rows_in_window(X, sizes[0])
+        feed = HostFeed(backend, data, sizes, Windows(X, window, dtype_name(backend.dtype)), backend.asarray)
+    starts = getattr(data.x, "starts", None)  # where a file's own blocks start, which are read as a whole
+
+    def order(epoch: int) -> np.ndarray:
+        """Drawn on the host and keyed by the seed and the epoch: the same on every backend."""
+        if seed is None:
+            return np.arange(rows)
+        return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, sizes[0], starts)
+
+    return Examples(data, sizes[0], is_flat(y), feed, order)
 
 
 def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
@@ -68,10 +85,7 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
     host, own = reference_backend("numpy", dtype=dtype_name(backend.dtype)), backend.copying()
 
     def to_batch(number: int, batch: Any) -> Batch:
-        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-            shown = " ".join(repr(batch).split())[:60]
-            raise DataError(f"batch {number} must be (X, y) or (X, y, sample_weight), got {shown}.")
-        X, y, weight = (*batch, None)[:3]
+        X, y, weight = parts_of(batch, f"batch {number}", DataError)
         n_in, n_out, what = network.n_in, network.n_out, f"X of batch {number}"
         if nameless and names_of(X):
             raise DataError(f"{what} has column names, and batch 1 had none: give all batches as frames, or as arrays.")
@@ -90,8 +104,17 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
             return made if checked_on is own else move_state(backend, made)
 
     rows = to_batch(1, first).x.shape[0]
-    feed = partial(IterableFeed, backend, start=batches.start, to_batch=to_batch)
-    return Examples(None, rows, is_flat(first[1]), batches.length, feed, lambda epoch: np.empty(0, int))
+    feed = IterableFeed(backend, start=batches.start, to_batch=to_batch, steps=batches.length)
+    return Examples(None, rows, is_flat(first[1]), feed, lambda epoch: np.empty(0, int))
+
+
+def parts_of(given: Any, what: str, error: type[Exception]) -> tuple[Any, Any, Any]:
+    """X, y and their weights, or None for these."""
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        shown = " ".join(repr(given).split())[:60]
+        raise error(f"{what} must be (X, y) or (X, y, sample_weight), got {shown}.")
+    X, y, weight = (*given, None)[:3]
+    return X, y, weight
 
 
 def has_batch_norm(network: Sequential) -> bool:
@@ -108,7 +131,7 @@ def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[
         warnings.warn(
             f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         batch_size = rows
     plan = [batch_size] * (rows // batch_size)

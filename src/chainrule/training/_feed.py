@@ -7,13 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .._backend import Backend, dtype_name, library_of
+from .._backend import Backend
 from .._base.errors import DataError
 from .._base.typing import Array
-from .._data.streams import ReadAhead, Windows, rows_in_window, shuffled_in_windows
-from .._random import host_generator
+from .._data.streams import ReadAhead
 from ..batch import Batch, gather, make_window
-from ._staging import HostRows, carrier
 from ._step import Problem, State, make_epoch_step, make_step
 
 
@@ -22,10 +20,17 @@ def _never() -> bool:
 
 
 class Feed(Protocol):
-    """The examples of a training run, and the step on some of them.
+    """The examples of a training run, batch by batch, and the step on a batch once it is compiled.
 
     Rows that are not on the device are read between steps: an error of theirs leaves the state whole.
     """
+
+    @property
+    def steps(self) -> int | None:
+        """How many batches an epoch has, where that is known."""
+
+    def compile(self, problem: Problem) -> None:
+        """Make the step: the last thing before the first epoch, since its schedule may ask for ``steps``."""
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         """Start an epoch that takes the examples in this order, ``(rows,)``, after the first ``done`` of its steps.
@@ -47,22 +52,24 @@ class Feed(Protocol):
 class DeviceFeed:
     """Examples on the device: the compiled step gathers its own rows."""
 
-    def __init__(self, backend: Backend, problem: Problem, data: Batch, sizes: Sequence[int]) -> None:
-        self._backend, self.data, self._sizes = backend, data, sizes
-        self._guarded = has_zero_weights(backend, data)
-        self._program = backend.compile(make_epoch_step, problem, self._guarded)
+    def __init__(self, backend: Backend, data: Batch, sizes: Sequence[int]) -> None:
+        self._backend, self._data, self._sizes, self.steps = backend, data, sizes, len(sizes)
         self._windows: dict[int, Array] = {}
+
+    def compile(self, problem: Problem) -> None:
+        self._guarded = _has_zero_weights(self._backend, self._data.weight)
+        self._program = self._backend.compile(make_epoch_step, problem, self._guarded)
 
     def takes(self, backend: Backend, data: Batch, sizes: Sequence[int]) -> bool:
         """Take these examples from now on, if the program that is compiled fits them."""
-        fits = backend == self._backend and has_zero_weights(backend, data) == self._guarded
+        fits = backend == self._backend and _has_zero_weights(backend, data.weight) == self._guarded
         if fits:
-            self.data, self._sizes = data, sizes
+            self._data, self._sizes, self.steps = data, sizes, len(sizes)
         return fits
 
     def release(self) -> None:
         """Let go of the examples, and keep the program for the next ones."""
-        self.data = Batch(None, None, None)  # type: ignore[arg-type]  # until it takes others
+        del self._data
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self._order = self._backend.asarray(order, self._backend.xp.int32)
@@ -70,12 +77,12 @@ class DeviceFeed:
         return iter(self._sizes[done:])
 
     def step(self, state: State, rows: int) -> State:  # the state's cursor says where it is
-        return self._program(state, self.data, self._order, self._window(rows))
+        return self._program(state, self._data, self._order, self._window(rows))
 
     def batch(self, rows: int) -> Batch:
         cursor = self._backend.asarray(np.asarray([self._first]), self._backend.xp.int32)
         self._first += rows
-        return gather(self._backend, self.data, self._order, cursor, self._window(rows))
+        return gather(self._backend, self._data, self._order, cursor, self._window(rows))
 
     def close(self) -> None:
         """Nothing reads."""
@@ -103,16 +110,14 @@ class HostFeed:
     """Inputs on the host: ``to_device`` brings a batch's to the device. Targets and weights lie there already."""
 
     def __init__(
-        self,
-        backend: Backend,
-        problem: Problem,
-        data: Batch,
-        sizes: Sequence[int],
-        source: Source,
-        to_device: Callable[[Any], Array],
+        self, backend: Backend, data: Batch, sizes: Sequence[int], source: Source, to_device: Callable[[Any], Array]
     ) -> None:
-        self._backend, self.data, self._sizes, self._source, self._to_device = backend, data, sizes, source, to_device
-        self._program = backend.compile(make_step, problem, has_zero_weights(backend, data))
+        self._backend, self._data, self._sizes, self.steps = backend, data, sizes, len(sizes)
+        self._source, self._to_device = source, to_device
+
+    def compile(self, problem: Problem) -> None:
+        guarded = _has_zero_weights(self._backend, self._data.weight)
+        self._program = self._backend.compile(make_step, problem, guarded)
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self._source.begin(order, stop)
@@ -141,8 +146,8 @@ class HostFeed:
         if taken is None:
             return None
         xp, index = self._backend.xp, self._backend.asarray(order[first : first + rows], self._backend.xp.int32)
-        weight = None if self.data.weight is None else xp.take(self.data.weight, index, axis=0)
-        return Batch(self._to_device(taken), xp.take(self.data.y, index, axis=0), weight)
+        weight = None if self._data.weight is None else xp.take(self._data.weight, index, axis=0)
+        return Batch(self._to_device(taken), xp.take(self._data.y, index, axis=0), weight)
 
 
 class IterableFeed:
@@ -154,15 +159,17 @@ class IterableFeed:
     def __init__(
         self,
         backend: Backend,
-        problem: Problem,
         *,
         start: Callable[[int], Iterator[Any]],
         to_batch: Callable[[int, Any], Batch],
+        steps: int | None,
     ) -> None:
-        self._start, self._to_batch = start, to_batch
-        self._program = backend.compile(make_step, problem)
+        self._backend, self._start, self._to_batch, self.steps = backend, start, to_batch, steps
         self._ahead = ReadAhead[Batch]("the batches")
         self._batches: Generator[Batch] | None = None
+
+    def compile(self, problem: Problem) -> None:
+        self._program = self._backend.compile(make_step, problem)
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self.close()
@@ -187,33 +194,6 @@ class IterableFeed:
             self._batches.close()
 
 
-def make_feed(
-    backend: Backend, data: Batch, sizes: Sequence[int], seed: int | None
-) -> tuple[Callable[[Problem], DeviceFeed | HostFeed], Callable[[int], np.ndarray]]:
-    """The feed of this data for a problem, and ``order(epoch)``: without a seed the rows as they are.
-
-    An order is drawn on the host and keyed by the seed and the epoch: the same on every backend.
-    """
-    batch_size = sizes[0]
-    rows, in_memory = data.x.shape[0], library_of(data.x) is not None
-    window = rows if in_memory else rows_in_window(data.x, batch_size)
-    starts = getattr(data.x, "starts", None)  # where a file's own blocks start, which are read as a whole
-
-    def order(epoch: int) -> np.ndarray:
-        if seed is None:
-            return np.arange(rows)
-        return shuffled_in_windows(host_generator(seed, "order", epoch), rows, window, batch_size, starts)
-
-    if in_memory and backend.library.owns(data.x):
-        return lambda problem: DeviceFeed(backend, problem, data, sizes), order
-    if in_memory:
-        return lambda problem: HostFeed(
-            backend, problem, data, sizes, HostRows(np.asarray(data.x)), carrier(backend)
-        ), order
-    windows = Windows(data.x, window, dtype_name(backend.dtype))
-    return lambda problem: HostFeed(backend, problem, data, sizes, windows, backend.asarray), order
-
-
-def has_zero_weights(backend: Backend, data: Batch) -> bool:
+def _has_zero_weights(backend: Backend, weight: Array | None) -> bool:
     """Whether a step may meet a batch whose weights sum to 0."""
-    return data.weight is not None and not backend.to_numpy(backend.xp.all(data.weight > 0.0))
+    return weight is not None and not backend.to_numpy(backend.xp.all(weight > 0.0))

@@ -8,7 +8,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from .._backend import Backend, dtype_name
+from .._backend import Backend, dtype_name, library_of
 from .._base.errors import ConfigurationError, require, unknown_name
 from .._base.options import check_instance, flag, whole_number
 from .._base.typing import Array
@@ -29,12 +29,14 @@ from ..penalties import Penalty
 from ..tables import Preprocessing
 from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint
-from ._examples import in_batches, whole
+from ._examples import DEFAULT_BATCH, in_batches, parts_of, whole
 from ._kept import identity_of, train_kept
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
 from ._staging import OnDevice
-from ._step import Problem, State, fresh_state
+from ._step import Problem, State, fresh_state, initial_state
+
+_VALIDATION = "the validation X"
 
 
 def fit(
@@ -131,63 +133,68 @@ def fit(
         [0, 1, 1, 0]
     """
     before = network if isinstance(network, Model) else None
-    net, found_loss = _what(network, loss)
+    net, found_loss = _network_and_loss(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
     listeners, found_checkpoint = check_callbacks(callbacks), as_checkpoint(checkpoint)
     _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and found_checkpoint is None)
+
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
     like = X if batches is None else _inputs_of(batches.first)
-    schema = training_schema(None if before is None else before.schema, preprocessing, like, net.n_in)
+    schema, rows = training_schema(None if before is None else before.schema, preprocessing, like, net.n_in)
     if batches is None:
-        X, y, sample_weight = schema.inputs(X), schema.targets(y), schema.weights(sample_weight)
-    found_backend = _make_backend(backend, like, device, dtype, compile, precision, before)
+        X = X if rows is None else rows
+        X = X if schema.preprocessing is None else schema.inputs(X)
+        y, sample_weight = schema.targets(y), schema.weights(sample_weight)
+
+    on = _make_backend(backend, like, device, dtype, compile, precision, before)
     problem = Problem(without_link(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
-    found_backend = found_backend.compiling(problem.parts())
-    with (
-        found_backend.deterministic() if deterministic else nullcontext(),
-        OnDevice(found_backend, problem.network, X, batch_size),
-    ):
+    on = on.compiling(problem.parts())
+
+    def trained() -> Model:
+        """Whatever lies on the device is of this frame, so that its memory is free when it ends."""
         if batches is None:
-            given = whole(found_backend, X, y, sample_weight, net, found_loss, batch_size, seed if shuffle else None)
+            order_of, in_memory = seed if shuffle else None, rows is None
+            given = whole(on, X, y, sample_weight, net, found_loss, batch_size, order_of, in_memory=in_memory)
         else:
-            given = in_batches(found_backend, batches, net, found_loss, schema)
-        found_validation = (
-            None if validation is None else _validation(found_backend, validation, net, found_loss, schema)
-        )
+            given = in_batches(on, batches, net, found_loss, schema)
+        feed, flat = given.feed, given.flat
+        validation_set = None
+        if validation is not None:
+            X_val, y_val, weight_val = parts_of(validation, "validation", ConfigurationError)
+            X_val = schema.inputs(X_val, what=_VALIDATION, unseen="warn")
+            validation_set = _validation_set(on, X_val, y_val, weight_val, net, found_loss, schema)
         found_metrics = find_metrics(metrics, found_loss)
-        history, flat = History() if before is None else before.history, given.flat
-        state = _start(found_backend, problem, before, seed, len(history))
-        problem = replace(problem, optimizer=_planned(problem.optimizer, epochs, given.steps))
-        identity = (
-            {}
-            if found_checkpoint is None
-            else identity_of(found_backend, net, problem, given, found_validation, found_metrics, seed, shuffle, before)
-        )
+
+        history = History() if before is None else before.history
         run = Run(
-            backend=found_backend,
-            problem=problem,
-            state=state,
-            columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if found_validation is not None)),
+            backend=on,
+            problem=replace(problem, optimizer=_planned(problem.optimizer, epochs, feed.steps)),
+            state=_start(on, problem, before, seed),
+            columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if validation_set is not None)),
             first_epoch=len(history) + 1,
             epochs=epochs,
-            steps_per_epoch=given.steps,
+            steps_per_epoch=feed.steps,
             build=lambda theta, buffers, records: Model(
-                net, theta, buffers, found_loss, found_backend, flat, records, **vars(schema)
+                net, theta, buffers, found_loss, on, flat, records, **vars(schema)
             ),
             history=history,
         )
-        feed = given.feed(problem)
-        plan = Plan(
-            feed, given.order, _measure(found_backend, problem, found_validation, found_metrics, schema), on_divergence
-        )
+        feed.compile(run.problem)
+        measure = _measure(on, problem, validation_set, found_metrics, schema)
+        plan = Plan(feed, given.order, measure, on_divergence)
         with closing(feed):
             if found_checkpoint is None:
                 train(run, plan, listeners)
             else:
-                train_kept(run, plan, listeners, found_checkpoint, resume, identity)
-        model = run.model()
-        del run, plan, feed, given, found_validation, state  # or their memory would not be free yet
-    return model
+                parts = (net, run.problem, given, validation_set, found_metrics, seed, shuffle, before)
+                train_kept(run, plan, listeners, found_checkpoint, resume, identity_of(on, *parts))
+        return run.model()
+
+    with (
+        on.deterministic() if deterministic else nullcontext(),
+        OnDevice(on, problem.network, X, batch_size or DEFAULT_BATCH),
+    ):
+        return trained()
 
 
 def _check_options(
@@ -252,7 +259,7 @@ def _measure(
     return measure
 
 
-def _what(network: Sequential | Model, loss: str | LossFunction | None) -> tuple[Sequential, LossFunction]:
+def _network_and_loss(network: Sequential | Model, loss: str | LossFunction | None) -> tuple[Sequential, LossFunction]:
     if isinstance(network, Model):
         if loss is not None and find_loss(loss) != network.loss:
             raise ConfigurationError(f"this model was trained for {network.loss!r}, got loss={loss!r}: leave loss out.")
@@ -275,38 +282,30 @@ def _make_backend(
     precision: str | None,
     before: Model | None,
 ) -> Backend:
+    """The backend that is asked for; what is not said is as in the model before, else as X lies."""
+    library = library_of(X)
     if before is not None and name in ("auto", before.backend.name):
-        before_backend = before.backend
-        return make_backend(
-            before_backend.name,
-            device=before_backend.device if device is None else device,
-            dtype=dtype_name(before_backend.dtype) if dtype is None else dtype,
-            compile=before_backend.compiled if compile is None else compile,
-            precision=before_backend.precision if precision is None else precision,
-        )
-    return make_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=X)
+        known = before.backend
+        name, device = known.name, known.device if device is None else device
+        dtype = dtype_name(known.dtype) if dtype is None else dtype
+        compile = known.compiled if compile is None else compile
+        precision = known.precision if precision is None else precision
+    elif library is not None and name in ("auto", library.NAME):
+        name, device = library.NAME, library.device_of(X) if device is None else device
+    return make_backend(name, device=device, dtype=dtype, compile=compile, precision=precision)
 
 
-def _validation(
-    backend: Backend, validation: Sequence[Any], net: Sequential, loss: LossFunction, schema: Schema
+def _validation_set(
+    backend: Backend, X: Any, y: Any, weight: Any, net: Sequential, loss: LossFunction, schema: Schema
 ) -> Batch:
-    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
-        shown = " ".join(repr(validation).split())[:60]
-        raise ConfigurationError(f"validation must be (X, y) or (X, y, sample_weight), got {shown}.")
-    X, y, weight = (*validation, None)[:3]
-    what = "the validation X"
-    X = read_rows(schema.inputs(X, what=what, unseen="warn"), what)
+    n_in, n_out, X = net.n_in, net.n_out, read_rows(X, _VALIDATION)
     y, weight = schema.targets(y, "the validation y"), schema.weights(weight, "the validation weights")
-    return prepare(backend, X, y, weight, n_in=net.n_in, n_out=net.n_out, loss=loss, what=what, training=False)
+    return prepare(backend, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=_VALIDATION, training=False)
 
 
-def _start(backend: Backend, problem: Problem, before: Model | None, seed: int, epochs_before: int) -> State:
+def _start(backend: Backend, problem: Problem, before: Model | None, seed: int) -> State:
     if before is None:
-        theta, buffers = (
-            backend.asarray(problem.network.initial_theta(seed)),
-            backend.asarray(problem.network.initial_buffers()),
-        )
-    else:
-        before_backend = before if before.backend == backend else before.to(backend)
-        theta, buffers = backend.copy(before_backend.theta), backend.copy(before_backend.buffers)
-    return fresh_state(backend, problem, theta, buffers, seed, epochs_before=epochs_before)
+        return initial_state(backend, problem, seed=seed)
+    here = before if before.backend == backend else before.to(backend)
+    theta, buffers = backend.copy(here.theta), backend.copy(here.buffers)
+    return fresh_state(backend, problem, theta, buffers, seed, epochs_before=len(before.history))

@@ -95,7 +95,7 @@ def identify(value: Any) -> Any:
         warnings.warn(
             f"a checkpoint cannot tell the {' and the '.join(sorted(look.unknown))} in {name} from another: see to it "
             "that a training run which is resumed has the same.",
-            stacklevel=4,
+            stacklevel=5,
         )
     return f"{name} {told}"
 

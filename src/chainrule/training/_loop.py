@@ -62,7 +62,7 @@ def train(run: Run, plan: Plan, callbacks: Sequence[object], resumed: Resumed | 
         warnings.warn(
             f"interrupted in epoch {run.epoch}, step {run.step}: the model so far is returned.",
             InterruptedTraining,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -206,7 +206,7 @@ def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
     """Take the epoch again, from good weights at half the rate: True. Or end the training: False. Or raise."""
     what = str(error).removesuffix(_HAS_MODEL)
     if plan.on_divergence == "stop":
-        warnings.warn(f"{what} Training ends with the last good weights.", stacklevel=6)
+        warnings.warn(f"{what} Training ends with the last good weights.", stacklevel=7)
         run.stop("training diverged")
         return False
     if plan.on_divergence == "raise" or run.recoveries == _RECOVERIES:
@@ -216,7 +216,7 @@ def _go_on(run: Run, plan: Plan, error: DivergenceError) -> bool:
     _zero_sums(run)
     run.scale_rate(0.5)
     rate = _rate(run, int(run.backend.to_numpy(run.state.step)[0]) + 1)
-    warnings.warn(f"{what} The epoch starts again at half the rate, {rate:.3g}.", stacklevel=6)
+    warnings.warn(f"{what} The epoch starts again at half the rate, {rate:.3g}.", stacklevel=7)
     return True
 
 

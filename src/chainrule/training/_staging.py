@@ -18,8 +18,6 @@ from .._data.checks import check_inputs
 from .._model.prediction import bytes_a_row
 from ..network import Sequential
 
-DEFAULT_BATCH = 128
-
 _SHARE = 0.9  # of the free memory, which the pool cannot fill to the last byte
 # Vectors as long as theta: itself, the gradient, Adam's two moments and what it makes of them, and what an epoch that
 # diverges goes back to.
@@ -46,8 +44,7 @@ def needs_of(backend: Backend, network: Sequential) -> Needs:
 
 def rows_on_host(backend: Backend, network: Sequential, X: Any, batch_size: int) -> np.ndarray | None:
     """X on the host, checked, where it does not fit on the device beside the training of it; None where it does."""
-    if backend.memory is None:
-        return None
+    assert backend.memory is not None, "only a device with a memory of its own can be too small"
     size, free = backend.bytes_to_move(X), backend.memory.free()
     if not 0 <= needs_of(backend, network).rest(free, batch_size) < size:
         return None
@@ -55,7 +52,7 @@ def rows_on_host(backend: Backend, network: Sequential, X: Any, batch_size: int)
         f"X takes {readable_size(size)} and {backend.device_name} has {readable_size(free)} free: it stays on the "
         "host and is brought over batch by batch, to the same result.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return np.asarray(check_inputs(reference_backend("numpy", dtype=dtype_name(backend.dtype)), X, network.n_in))
 
@@ -93,7 +90,7 @@ class OnDevice:
     backend: Backend
     network: Sequential
     X: Any
-    batch_size: int | None
+    batch_size: int
     _free: int = field(default=0, init=False)
 
     def __enter__(self) -> None:
@@ -112,7 +109,7 @@ class OnDevice:
         self._inside.close()
         if ran_out:
             needs, size = needs_of(self.backend, self.network), self.backend.bytes_to_move(self.X)
-            raise _ran_out(self.backend, needs, size, self._free, self.batch_size or DEFAULT_BATCH) from error
+            raise _ran_out(self.backend, needs, size, self._free, self.batch_size) from error
 
 
 def _ran_out(backend: Backend, needs: Needs, size: int, free: int, batch_size: int) -> DeviceMemoryError:

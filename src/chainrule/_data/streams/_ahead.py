@@ -74,7 +74,7 @@ class ReadAhead(Generic[Item]):
             f"{self._what} can only be read in the thread that trains ({type(source).__name__}: {reason}): nothing is "
             "read ahead.",
             UserWarning,
-            stacklevel=9,
+            stacklevel=10,
         )
         return items
 
