@@ -80,7 +80,7 @@ def forward_backward(network: Network, on: Backend, dtype: str) -> Callable[[], 
     net = network.net
 
     def run() -> None:
-        wait(on, value_and_gradient(on, net, LOSS, None, state.theta, state.buffers, batch, key)[1])
+        wait(on, value_and_gradient(on, net, LOSS, state.theta, state.buffers, batch, key)[1])
 
     return run
 

@@ -92,7 +92,7 @@ def problem(sizes: list[int], rows: int) -> tuple[Any, ...]:
     theta = edged((network.initial_theta(3) + 0.05 * rng.normal(size=network.size)).astype(np.float32))
     x = edged(rng.normal(size=(rows, sizes[0])).astype(np.float32))
     y = edged(rng.integers(0, sizes[-1], (rows, 1)).astype(np.int32))
-    return network, SoftmaxCrossEntropy(), None, theta, np.zeros(0, np.float32), Batch(x, y), KEY
+    return network, SoftmaxCrossEntropy(), theta, np.zeros(0, np.float32), Batch(x, y), KEY
 
 
 def numpy_in(precision: str) -> Backend:
@@ -103,7 +103,7 @@ def by_kernel(precision: str, arguments: tuple[Any, ...]) -> Any:
     on = replace(numpy_in(precision), kernels=PROVIDERS)
     got = on.kernels[value_and_gradient](on, *arguments)
     assert got is not NotImplemented
-    assert all(edges_hold(x) for x in (got[1], arguments[3], *arguments[5][:2]))
+    assert all(edges_hold(x) for x in (got[1], arguments[2], *arguments[4][:2]))
     return got
 
 
@@ -173,15 +173,15 @@ def test_blocks_take_several_tiles_of_rows_and_threads_run_in_any_order(
 )
 def test_what_is_no_number_goes_where_backpropagation_takes_it(sizes: list[int], precision: str) -> None:
     odd = {
-        "NaN in x": (5, np.nan),
-        "infinity in x": (5, np.inf),
-        "NaN in theta": (3, np.nan),
-        "-infinity": (3, -np.inf),
+        "NaN in x": (4, np.nan),
+        "infinity in x": (4, np.inf),
+        "NaN in theta": (2, np.nan),
+        "-infinity": (2, -np.inf),
     }
     for name, (argument, value) in odd.items():
         with about(name), np.errstate(all="ignore"):
             arguments = problem(sizes, 65)
-            place = arguments[5].x if argument == 5 else arguments[3]
+            place = arguments[4].x if argument == 4 else arguments[2]
             place.reshape(-1)[-1] = value
             got, want = by_kernel(precision, arguments), by_reference(precision, arguments)
             np.testing.assert_array_equal(np.isfinite(got[0]), np.isfinite(want[0]))
@@ -192,30 +192,29 @@ def test_what_is_no_number_goes_where_backpropagation_takes_it(sizes: list[int],
 def test_rows_without_an_example_add_nothing() -> None:
     """Not even where a unit that is off for every example would overflow for one of zeros."""
     arguments = problem([33, 32, 32, 10], 1)
-    (W, b), _, (V, _), *_ = arguments[0].layout.split(numpy_in("tf32"), arguments[3])
-    arguments[5].x[0, 0], W[0, 0], b[0, 0], V[0] = 1.0, -3e38, 3e38, 4.0
+    (W, b), _, (V, _), *_ = arguments[0].layout.split(numpy_in("tf32"), arguments[2])
+    arguments[4].x[0, 0], W[0, 0], b[0, 0], V[0] = 1.0, -3e38, 3e38, 4.0
     compare(by_kernel("tf32", arguments), by_reference("tf32", arguments), arguments, "tf32")
 
 
 @pytest.mark.usefixtures("on_the_host")
 def test_a_class_without_an_output_is_a_row_of_zeros() -> None:
     arguments = problem([7, 32, 2], 65)
-    arguments[5].y[3:9] = [[2], [-1], [100], [-(2**31)], [2**31 - 1], [31]]
+    arguments[4].y[3:9] = [[2], [-1], [100], [-(2**31)], [2**31 - 1], [31]]
     compare(by_kernel("float32", arguments), by_reference("float32", arguments), arguments, "float32")
 
 
 WIDE = cr.Dense(7, 32), cr.ReLU(), cr.Dense(32, 2)
 DECLINED: dict[str, Callable[[list[Any]], Any]] = {
-    "a penalty": lambda given: given.__setitem__(2, cr.Penalty(l2=0.1)),
     "label smoothing": lambda given: given.__setitem__(1, SoftmaxCrossEntropy(0.1)),
     "another loss": lambda given: given.__setitem__(1, SquaredError()),
-    "weights of examples": lambda given: given.__setitem__(5, given[5]._replace(weight=np.ones((9, 1), np.float32))),
-    "rows of probabilities": lambda given: given.__setitem__(5, given[5]._replace(y=np.eye(9, 2, dtype=np.float32))),
-    "indices in int64": lambda given: given.__setitem__(5, given[5]._replace(y=given[5].y.astype(np.int64))),
-    "a stack": lambda given: given.__setitem__(3, given[3][np.newaxis]),
-    "float64": lambda given: given.__setitem__(3, given[3].astype(np.float64)),
-    "gaps": lambda given: given.__setitem__(5, given[5]._replace(x=np.repeat(given[5].x, 2, axis=1)[:, ::2])),
-    "no rows": lambda given: given.__setitem__(5, Batch(given[5].x[:0], given[5].y[:0])),
+    "weights of examples": lambda given: given.__setitem__(4, given[4]._replace(weight=np.ones((9, 1), np.float32))),
+    "rows of probabilities": lambda given: given.__setitem__(4, given[4]._replace(y=np.eye(9, 2, dtype=np.float32))),
+    "indices in int64": lambda given: given.__setitem__(4, given[4]._replace(y=given[4].y.astype(np.int64))),
+    "a stack": lambda given: given.__setitem__(2, given[2][np.newaxis]),
+    "float64": lambda given: given.__setitem__(2, given[2].astype(np.float64)),
+    "gaps": lambda given: given.__setitem__(4, given[4]._replace(x=np.repeat(given[4].x, 2, axis=1)[:, ::2])),
+    "no rows": lambda given: given.__setitem__(4, Batch(given[4].x[:0], given[4].y[:0])),
 }
 
 
@@ -405,9 +404,9 @@ def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_platform: C
         for rows in (1, 65, 257, 10_000):
             with about(f"{sizes}, {rows} rows"):
                 arguments = problem(sizes, rows)
-                network, loss, penalty, theta, buffers, batch, key = arguments
+                network, loss, theta, buffers, batch, key = arguments
                 placed = Batch(on.asarray(batch.x), on.asarray(batch.y, on.xp.int32))
-                given = network, loss, penalty, on.asarray(theta), on.asarray(buffers), placed, key
+                given = network, loss, on.asarray(theta), on.asarray(buffers), placed, key
                 got = on.kernels[value_and_gradient](on, *given)
                 again = on.kernels[value_and_gradient](on, *given)
                 assert bool((got[1] == again[1]).all())

@@ -19,7 +19,7 @@ from chainrule import activations as act
 from chainrule import layers, losses
 from chainrule._backend import reference_backend as backend
 from chainrule._random import Key, member_key, step_key
-from chainrule.backpropagation import value_and_gradient
+from chainrule.backpropagation import penalized, value_and_gradient
 from chainrule.batch import Batch
 from chainrule.network import Sequential
 from chainrule.penalties import Penalty
@@ -89,11 +89,9 @@ def buffers_of(b: Any, network: Sequential) -> Any:
     return b.asarray(network.initial_buffers())
 
 
-def backpropagated(
-    network: Sequential, loss: losses.LossFunction, penalty: Penalty | None = None, weighted: bool = True
-) -> np.ndarray:
+def backpropagated(network: Sequential, loss: losses.LossFunction, weighted: bool = True) -> np.ndarray:
     arrays = theta_of(network), buffers_of(HOST, network), batch_of(HOST, loss, weighted), key_of(HOST)
-    return value_and_gradient(HOST, network, loss, penalty, *arrays)[1]
+    return value_and_gradient(HOST, network, loss, *arrays)[1]
 
 
 def output(b: Any, network: Sequential) -> Callable[[Any], Any]:
@@ -183,21 +181,24 @@ def test_backpropagation_is_the_slope_of_the_cost(layer: str) -> None:
 def test_a_penalty_adds_its_slope_on_the_weights_alone(normalization: str, penalty: Penalty, weighted: bool) -> None:
     network = network_of(normalization, "tanh")
     loss, theta = losses.SoftmaxCrossEntropy(0.1), theta_of(network)
-    fixed = buffers_of(HOST, network), batch_of(HOST, loss, weighted), key_of(HOST)
+    batch = batch_of(HOST, loss, weighted)
 
-    def value(theta: np.ndarray) -> Any:
-        return value_and_gradient(HOST, network, loss, penalty, theta, *fixed)[0]
+    def plain(theta: np.ndarray) -> Any:
+        return value_and_gradient(HOST, network, loss, theta, buffers_of(HOST, network), batch, key_of(HOST))[:2]
 
-    gradient = backpropagated(network, loss, penalty, weighted)
-    np.testing.assert_allclose(gradient, central_differences(value, theta), rtol=1e-6, atol=1e-8)
+    def both(theta: np.ndarray) -> Any:
+        return penalized(HOST, penalty, network.decays() * theta, batch, *plain(theta))
+
+    value, gradient = both(theta)
+    slopes = central_differences(lambda theta: both(theta)[0], theta)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-6, atol=1e-8)
 
     m = 1.0 if penalty.over == "cost" else WEIGHT.sum() if weighted else B
     w = theta * network.decays()
     added = (penalty.l1 * np.abs(w).sum() + penalty.l2 / 2 * (w**2).sum()) / m
-    plain = value_and_gradient(HOST, network, loss, None, theta, *fixed)[0]
-    np.testing.assert_allclose(value(theta) - plain, added, rtol=1e-12)
+    np.testing.assert_allclose(value - plain(theta)[0], added, rtol=1e-12)
     slope = (penalty.l1 * np.sign(w) + penalty.l2 * w) / m
-    np.testing.assert_allclose(gradient - backpropagated(network, loss, None, weighted), slope, atol=1e-14)
+    np.testing.assert_allclose(gradient - plain(theta)[1], slope, atol=1e-14)
 
 
 def test_decays_are_the_matrices() -> None:
@@ -212,7 +213,7 @@ def test_the_gradient_is_the_mean_of_the_examples_gradients(layer: str) -> None:
     network, loss = network_of(layer, "silu"), losses.SoftmaxCrossEntropy(0.1)
     theta, buffers, batch = theta_of(network), buffers_of(HOST, network), batch_of(HOST, loss, weighted=False)
     alone = [
-        value_and_gradient(HOST, network, loss, None, theta, buffers, Batch(batch.x[i:j], batch.y[i:j]), key)[1]
+        value_and_gradient(HOST, network, loss, theta, buffers, Batch(batch.x[i:j], batch.y[i:j]), key)[1]
         for i in range(B)
         for j, key in [(i + 1, key_of(HOST, first_row=i))]
     ]
@@ -245,7 +246,7 @@ def test_a_deep_network_with_everything_in_it(open_platform: Callable[..., Platf
 def test_the_cost_and_the_buffers_come_with_the_gradient() -> None:
     network, loss = network_of("batch norm", "tanh"), losses.SquaredError()
     fixed = theta_of(network), buffers_of(HOST, network), batch_of(HOST, loss), key_of(HOST)
-    value, gradient, buffers = value_and_gradient(HOST, network, loss, None, *fixed)
+    value, gradient, buffers = value_and_gradient(HOST, network, loss, *fixed)
     assert value == costs(HOST)(output(HOST, network)(fixed[0]))[list(LOSSES).index("squared_error")]
     z = X @ fixed[0][: N_IN * WIDTH].reshape(N_IN, WIDTH) + fixed[0][N_IN * WIDTH :][:WIDTH]
     np.testing.assert_allclose(buffers, np.concatenate([0.1 * z.mean(0), 0.9 + 0.1 * z.var(0, ddof=1)]), rtol=1e-13)

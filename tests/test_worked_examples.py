@@ -43,9 +43,7 @@ def gradient_at(backend, network, theta, x, y):
     word = backend.asarray([[0]], backend.xp.int32)
     batch = Batch(backend.asarray(x), backend.asarray(y))
     empty = backend.zeros((0,))
-    value, gradient, _ = value_and_gradient(
-        backend, network, SquaredError(), None, theta, empty, batch, Key(word, word)
-    )
+    value, gradient, _ = value_and_gradient(backend, network, SquaredError(), theta, empty, batch, Key(word, word))
     return float(backend.to_numpy(value)), gradient
 
 

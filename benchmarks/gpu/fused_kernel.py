@@ -24,7 +24,6 @@ from chainrule.batch import Batch
 from chainrule.layers import Activate, Dense
 from chainrule.losses import LossFunction, SoftmaxCrossEntropy
 from chainrule.network import Sequential
-from chainrule.penalties import Penalty
 
 _WIDTHS = frozenset({32, 64, 128})  # of hidden layers
 _WIDEST = 128  # of inputs and outputs
@@ -96,14 +95,13 @@ def value_and_gradient(
     backend: Backend,
     network: Sequential,
     loss: LossFunction,
-    penalty: Penalty | None,
     theta: Any,
     buffers: Any,
     batch: Batch,
     key: Key,
 ) -> Any:
     """All of it, for one network; theta and the batch lie on the current device."""
-    covered = loss == SoftmaxCrossEntropy() and penalty is None and batch.weight is None and theta.ndim == 1
+    covered = loss == SoftmaxCrossEntropy() and batch.weight is None and theta.ndim == 1
     if not covered or backend.dtype != backend.xp.float32 or not _cupy._covers(backend, theta, batch.x):
         return NotImplemented
     rows = batch.x.shape[0]

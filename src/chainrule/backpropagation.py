@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._backend import Backend
 from ._base.typing import Array
-from ._layout import Pieces, join
+from ._layout import join
 from ._random import Key
 from .batch import Batch
 from .losses import LossFunction, cost
@@ -20,7 +20,6 @@ def value_and_gradient(
     backend: Backend,
     network: Sequential,
     loss: LossFunction,
-    penalty: Penalty | None,
     theta: Array,
     buffers: Array,
     batch: Batch,
@@ -31,29 +30,16 @@ def value_and_gradient(
     z, residuals, buffers = network.forward(backend, params, buffers, batch.x, key)
     value, dz = backend.run(cost, loss, z, batch.y, batch.weight)
     gradients = network.backward(backend, params, residuals, dz)
-    if penalty is not None:
-        value, gradients = _penalize(backend, network, penalty, params, batch, value, gradients)
     return value, backend.run(join, gradients), buffers
 
 
-def _penalize(
-    backend: Backend,
-    network: Sequential,
-    penalty: Penalty,
-    params: tuple[Pieces, ...],
-    batch: Batch,
-    value: Array,
-    gradients: list[Pieces],
-) -> tuple[Array, list[Pieces]]:
+def penalized(
+    backend: Backend, penalty: Penalty, weights: Array, batch: Batch, value: Array, gradient: Array
+) -> tuple[Array, Array]:
+    """C and dC/dtheta with the penalty's of ``weights (..., p)``, which are theta, but 0 where it does not decay."""
     xp = backend.xp
     share: Array | float = 1.0 / batch.x.shape[-2]
     if batch.weight is not None:
         total = xp.sum(batch.weight)
         share = 1.0 / xp.where(total > 0.0, total, xp.ones_like(total))
-    decays = [[p.decays for p in layer.parameters()] for layer in network.layers]
-    weights = [w for ps, ds in zip(params, decays, strict=True) for w, d in zip(ps, ds, strict=True) if d]
-    penalized = [
-        tuple(g + penalty.gradient(xp, w, share) if d else g for g, w, d in zip(gs, ps, ds, strict=True))
-        for gs, ps, ds in zip(gradients, params, decays, strict=True)
-    ]
-    return value + penalty.value(xp, weights, share), penalized
+    return value + penalty.value(xp, weights, share), gradient + penalty.gradient(xp, weights, share)

@@ -20,7 +20,7 @@ from ._data.checks import prepare
 from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
 from ._random import Key, host_generator, single_key
-from .backpropagation import value_and_gradient
+from .backpropagation import penalized, value_and_gradient
 from .batch import Batch
 from .layers import Layer
 from .losses import LossFunction, cost, find_loss
@@ -168,7 +168,7 @@ def check_gradients(
 
 
 class _Point(NamedTuple):
-    """Where the gradient is checked: the arguments of ``value_and_gradient``."""
+    """Where the gradient is checked."""
 
     backend: Backend
     network: Sequential
@@ -180,8 +180,16 @@ class _Point(NamedTuple):
     key: Key
 
 
+def _cost_and_gradient(point: _Point) -> tuple[Array, Array]:
+    backend, network, loss, penalty, theta, buffers, batch, key = point
+    value, gradient, _ = value_and_gradient(backend, network, loss, theta, buffers, batch, key)
+    if penalty is None:
+        return value, gradient
+    return penalized(backend, penalty, network.decays() * theta, batch, value, gradient)
+
+
 def _compare(point: _Point, epsilon: float, max_parameters: int | None, seed: int) -> Iterator[ParameterCheck]:
-    value, gradient, _ = value_and_gradient(*point)
+    value, gradient = _cost_and_gradient(point)
     floor = ROUNDING * abs(_number(value)) / (epsilon * TOLERANCE) + TOLERANCE
     groups = point.network.layout.groups
     share = None if max_parameters is None else max(1, max_parameters // sum(map(len, groups)))
@@ -203,7 +211,7 @@ def _central_difference(point: _Point, j: int, epsilon: float) -> float:
     def cost_at(step: float) -> float:
         theta = point.theta.copy()
         theta[j] += step
-        return _number(value_and_gradient(*point._replace(theta=theta))[0])
+        return _number(_cost_and_gradient(point._replace(theta=theta))[0])
 
     return (cost_at(epsilon) - cost_at(-epsilon)) / (2.0 * epsilon)
 

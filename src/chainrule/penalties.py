@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,18 +28,17 @@ class Penalty:
         require(self.l1 >= 0 and self.l2 >= 0, f"l1 and l2 must be >= 0, got {self.l1} and {self.l2}.")
         require(self.over in ("cost", "examples"), f"over must be 'cost' or 'examples', got {self.over!r}.")
 
-    def value(self, xp: Namespace, weights: Sequence[Array], share: Array | float) -> Array | float:
-        """The penalty of matrices ``(..., n_in, n_out)``; ``share`` is 1/m, used where the penalty divides by m."""
+    def value(self, xp: Namespace, w: Array, share: Array | float) -> Array | float:
+        """The penalty of the weights ``w (..., p)``; ``share`` is 1/m, used where the penalty divides by m."""
         total: Array | float = 0.0
-        for w in weights:
-            if self.l1:
-                total = total + self.l1 * xp.sum(xp.abs(w), axis=(-2, -1))
-            if self.l2:
-                total = total + 0.5 * self.l2 * xp.sum(w * w, axis=(-2, -1))
+        if self.l1:
+            total = self.l1 * xp.sum(xp.abs(w), axis=-1)
+        if self.l2:
+            total = total + 0.5 * self.l2 * xp.sum(w * w, axis=-1)
         return total * share if self.over == "examples" else total
 
     def gradient(self, xp: Namespace, w: Array, share: Array | float) -> Array:
-        """Its derivative with respect to one matrix: l1 sign w + l2 w."""
+        """Its derivative with respect to w: l1 sign w + l2 w."""
         g = self.l2 * w
         if self.l1:
             g = g + self.l1 * xp.sign(w)

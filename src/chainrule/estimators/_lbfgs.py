@@ -99,7 +99,7 @@ def make_adding(
 
     def add(sums: Sums, block: Batch, share: Array) -> Sums:
         key = step_key(backend.zeros((2,), xp.int32), backend.zeros((1,), xp.int32), xp)  # nothing random asks for it
-        value, gradient, _ = value_and_gradient(backend, network, loss, None, sums.theta, buffers, block, key)
+        value, gradient, _ = value_and_gradient(backend, network, loss, sums.theta, buffers, block, key)
         return Sums(sums.theta, sums.value + value * share, sums.gradient + gradient * share)
 
     return add

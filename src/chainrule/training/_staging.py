@@ -19,9 +19,9 @@ from .._model.prediction import bytes_a_row
 from ..network import Sequential
 
 _SHARE = 0.9  # of the free memory, which the pool cannot fill to the last byte
-# Vectors as long as theta: itself, the gradient, Adam's two moments and what it makes of them, and what an epoch that
-# diverges goes back to.
-_VECTORS = 9
+# Vectors as long as theta: itself, the gradient, Adam's two moments and what it makes of them, what an epoch that
+# diverges goes back to, and which of it is penalized.
+_VECTORS = 10
 _PASSES = 3  # numbers of each layer's width: forward, backward, and one on the way
 
 

@@ -21,7 +21,7 @@ from .._base.errors import require
 from .._base.options import check_range
 from .._base.typing import Array
 from .._random import member_key, step_key
-from ..backpropagation import value_and_gradient
+from ..backpropagation import penalized, value_and_gradient
 from ..batch import Batch, advance, gather
 from ..losses import LossFunction
 from ..network import Sequential
@@ -123,6 +123,7 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
     """
     xp = backend.xp
     schedule = as_schedule(problem.optimizer.learning_rate)
+    decays = None if problem.penalty is None else backend.asarray(problem.network.decays())
 
     def step(state: State, batch: Batch) -> tuple[State, Array]:
         t = xp.astype(state.step, backend.dtype) + 1.0
@@ -130,12 +131,13 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
             value_and_gradient,
             problem.network,
             problem.loss,
-            problem.penalty,
             state.theta,
             state.buffers,
             batch,
             step_key(state.key, state.step + 1, xp),
         )
+        if problem.penalty is not None:
+            value, gradient = penalized(backend, problem.penalty, decays * state.theta, batch, value, gradient)
         if problem.clip is not None:
             gradient = problem.clip(backend, gradient)
         eta = state.scale * schedule.rate(xp, t)
