@@ -88,7 +88,7 @@ class Momentum(Optimizer):
     def __post_init__(self) -> None:
         check_numbers(self)
         as_schedule(self.learning_rate)
-        _check_decay("mu", self.mu)
+        _check_coefficient("mu", self.mu)
 
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
@@ -139,7 +139,7 @@ class AveragedMomentum(Optimizer):
     def __post_init__(self) -> None:
         check_numbers(self)
         as_schedule(self.learning_rate)
-        _check_decay("beta", self.beta)
+        _check_coefficient("beta", self.beta)
 
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
@@ -183,7 +183,7 @@ class RMSProp(Optimizer):
     def __post_init__(self) -> None:
         check_numbers(self)
         as_schedule(self.learning_rate)
-        _check_decay("rho", self.rho)
+        _check_coefficient("rho", self.rho)
         _check_epsilon(self.epsilon)
 
     def update(
@@ -221,8 +221,8 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         check_numbers(self)
         as_schedule(self.learning_rate)
-        _check_decay("b1", self.b1)
-        _check_decay("b2", self.b2)
+        _check_coefficient("b1", self.b1)
+        _check_coefficient("b2", self.b2)
         _check_epsilon(self.epsilon)
 
     def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
@@ -297,8 +297,8 @@ class Lion(Optimizer):
     def __post_init__(self) -> None:
         check_numbers(self)
         as_schedule(self.learning_rate)
-        _check_decay("b1", self.b1)
-        _check_decay("b2", self.b2)
+        _check_coefficient("b1", self.b1)
+        _check_coefficient("b2", self.b2)
         _check_weight_decay(self.decay)
 
     def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
@@ -410,7 +410,7 @@ def _bias_correction(backend: Backend, beta: float, t: Array) -> Array:
     return -backend.xp.expm1(t * math.log(beta)) if beta else backend.xp.ones_like(t)
 
 
-def _check_decay(name: str, value: float) -> None:
+def _check_coefficient(name: str, value: float) -> None:
     require(0 <= value < 1, f"{name} must be in [0, 1), got {value}.")
 
 
