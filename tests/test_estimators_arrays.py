@@ -16,6 +16,7 @@ from side_by_side import DIGIT, DIGITS, NUMBER, NUMBERS, PROBLEMS
 
 import chainrule as cr
 from chainrule._backend import library_of
+from chainrule.estimators import _sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -171,6 +172,14 @@ def test_on_numpy_sparse_rows_are_never_made_dense(monkeypatch: pytest.MonkeyPat
     for settings in ({"max_iter": 1}, {"max_iter": 2, "solver": "lbfgs"}):
         est = cr.MLPClassifier(hidden_layer_sizes=(3,), **settings).fit(X, np.arange(300) % 2)
         assert est.predict(X).shape == (300,)
+
+
+def test_many_sparse_rows_are_predicted_a_bounded_number_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = importlib.import_module("scipy.sparse").csr_array(DIGITS)
+    est = cr.MLPClassifier(max_iter=2, random_state=0).fit(X, DIGIT)
+    whole = est.predict_proba(X)
+    monkeypatch.setattr(_sparse, "CHUNK", 100)
+    np.testing.assert_allclose(est.predict_proba(X), whole, rtol=1e-6)
 
 
 def test_an_arrow_table_is_trained_on() -> None:

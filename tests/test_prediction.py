@@ -104,7 +104,7 @@ def test_a_model_that_has_predicted_is_still_a_value() -> None:
 
 
 def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "_CHUNK", 512)
+    monkeypatch.setattr(prediction, "CHUNK", 512)
     on, network = cr.backend("numpy"), cr.mlp([6, 300, 1])
     theta, buffers = network.initial_theta(0).astype(np.float32), np.zeros(0, np.float32)
     peaks = []

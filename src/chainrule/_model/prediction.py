@@ -13,7 +13,7 @@ from ..network import Sequential
 
 Finish = Callable[[Backend, Array], Array]
 
-_CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
+CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
 
 
 class Weights(NamedTuple):
@@ -52,11 +52,11 @@ class ForwardPass:
         """The z ``(rows, n)`` of x ``(rows, n_in)``, or what it was finished to."""
         rows = x.shape[0]
         again, self._last_rows = self._steady or rows == self._last_rows, rows
-        if rows <= _CHUNK:
+        if rows <= CHUNK:
             return self._run_compiled(x) if again and self._compiles else self._run(x)
         run = self._run_compiled if self._compiles else self._run
-        whole = rows // _CHUNK * _CHUNK
-        chunks = [run(x[i : i + _CHUNK, :]) for i in range(0, whole, _CHUNK)]
+        whole = rows // CHUNK * CHUNK
+        chunks = [run(x[i : i + CHUNK, :]) for i in range(0, whole, CHUNK)]
         if whole < rows:
             chunks.append(self._run(x[whole:, :]))
         return self._backend.xp.concat(chunks, axis=0)

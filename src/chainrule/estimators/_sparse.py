@@ -11,13 +11,11 @@ import numpy as np
 from .._backend import Backend
 from .._base.typing import Array
 from .._kernels import with_sparse_providers
-from .._model.prediction import ForwardPass
+from .._model.prediction import CHUNK, ForwardPass
 from .._model.predictor import check_decided
 from ..links import Link, LinkFinish, find_link
 from ..model import Model
 from ..network import without_link
-
-_CHUNK = 2048
 
 
 def on_sparse(backend: Backend) -> Backend:
@@ -66,5 +64,5 @@ def predict_sparse(model: Model, X: Any, finish: LinkFinish) -> np.ndarray:
 
 
 def _chunks(backend: Backend, X: Any) -> Iterator[Array]:
-    for first in range(0, X.shape[0], _CHUNK):
-        yield move_rows(backend, X[first : first + _CHUNK])
+    for first in range(0, X.shape[0], CHUNK):
+        yield move_rows(backend, X[first : first + CHUNK])
