@@ -12,12 +12,12 @@ import numpy as np
 
 from ._backend import Backend, dtype_name, library_of
 from ._base.errors import ConfigurationError, DataError, ModelFileError
-from ._base.options import check_range
 from ._base.typing import Array
 from ._data.labels import Label
 from ._kernels import backend as make_backend
 from ._model import serialization
 from ._model.description import read_fields, write_fields
+from ._model.numbers import Own, check_in_range, owned
 from ._model.predictor import Predictor
 from ._model.schema import Schema
 from .history import History
@@ -26,6 +26,8 @@ from .losses import LossFunction
 from .metrics import HostMetric, find_metrics
 from .network import Sequential, without_link
 from .tables import Preprocessing
+
+_COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")  # beside the numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class Model:
             if tuple(vars(self)[name].shape) != (size,):
                 raise DataError(f"{name} of {self.network!r} must have shape ({size},), got {vars(self)[name].shape}.")
         with self.backend.active():
-            vars(self).update({name: _owned(self.backend, array) for name, array in self._arrays().items()})
+            vars(self).update({name: owned(self.backend, array) for name, array in self._arrays().items()})
         if self.preprocessing is not None:  # which knows both
             known = Schema.of(self.preprocessing)
             vars(self).update(classes=known.classes, feature_names=known.feature_names)
@@ -177,7 +179,7 @@ class Model:
         library = self.backend.name if name == "auto" else name
         found_backend = make_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
         numbers = self._numbers()
-        _check_in_range(self.network, numbers, dtype_name(found_backend.dtype))
+        check_in_range(self.network, numbers, dtype_name(found_backend.dtype))
         with found_backend.active():
             theta, buffers = (found_backend.asarray(numbers[part]) for part in ("theta", "buffers"))
         return replace(self, theta=theta, buffers=buffers, backend=found_backend)
@@ -218,30 +220,8 @@ class Model:
         )
 
 
-def _owned(backend: Backend, array: Array) -> Array:
-    """``array`` on the backend; copied, or somebody who writes to it would change some predictions and not others."""
-    moved = backend.asarray(array)
-    base = getattr(moved, "base", None)
-    root = moved if base is None else base
-    sealed = isinstance(root, np.ndarray) and root.flags.owndata and not root.flags.writeable
-    return moved if sealed else backend.copy(moved)
-
-
-@dataclass(frozen=True)
-class _Own:
-    """A field of a model whose array does not leave it: what is written into what it gives changes no prediction."""
-
-    name: str
-
-    def __get__(self, model: Model, owner: type) -> Array:
-        return model.backend.library.hand_out(vars(model)[self.name])
-
-    def __set__(self, model: Model, array: Array) -> None:  # by dataclass, once, when the model is made
-        vars(model)[self.name] = array
-
-
 for _name in ("theta", "buffers"):  # in the class's body dataclass would take them for defaults
-    setattr(Model, _name, _Own(_name))
+    setattr(Model, _name, Own(_name))
 
 
 def load(
@@ -257,26 +237,7 @@ def load(
     except ModelFileError as error:
         raise serialization.refusal(path, error) from error
     found_backend = make_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
-    _check_in_range(described["network"], arrays, dtype_name(found_backend.dtype))
+    check_in_range(described["network"], arrays, dtype_name(found_backend.dtype))
     for array in arrays.values():
         array.flags.writeable = False  # nobody else has it: the model takes it as it is
     return Model(theta=arrays["theta"], buffers=arrays["buffers"], backend=found_backend, **described)
-
-
-_COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")
-
-
-def _check_in_range(network: Sequential, numbers: dict[str, np.ndarray], dtype: str) -> None:
-    """What is finite must be so in the dtype too."""
-    check_range(network.parts(), dtype)
-    if np.finfo(dtype).max >= np.finfo(numbers["theta"].dtype).max:
-        return
-    for name in ("theta", "buffers"):
-        before = numbers[name]
-        with np.errstate(over="ignore"):
-            lost = np.isfinite(before) & ~np.isfinite(before.astype(dtype))
-        if lost.any():
-            raise DataError(
-                f"{dtype} cannot hold {np.sum(lost):,} of the model's numbers, up to {np.abs(before[lost]).max():.3g}: "
-                "keep dtype='float64'."
-            )
