@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from .._base.errors import BackendError
-from ._trees import leaves, rebuild, shapes
+from ._trees import leaves, overwrite, rebuild, shapes
 
 _CACHED = 8  # graphs of one step; a training run has one a batch size
 
@@ -54,7 +54,7 @@ class Captured:
         if made_for not in self._states:
             self._states[made_for] = _copies(state)
         own = self._states[made_for]
-        _copy_changed(own, state)
+        overwrite(own, state)
         return own
 
     def _give_up(self, error: Exception) -> None:
@@ -122,7 +122,7 @@ class Graph:
             try:
                 made = self._step(self._state, *self._inputs())
                 after, *results = (made,) if type(made) is type(self._state) else made
-                _copy_changed(self._state, after)
+                overwrite(self._state, after)
             except BaseException:
                 with suppress(RuntimeError):  # what went wrong has broken the capture too
                     self._stream.end_capture()
@@ -151,11 +151,3 @@ class Graph:
 
 def _copies(tree: Any) -> Any:
     return rebuild(tree, (leaf.copy() for leaf in leaves(tree)))
-
-
-def _copy_changed(own: Any, given: Any) -> None:
-    own_arrays = set(map(id, leaves(own)))
-    changed = [pair for pair in zip(leaves(own), leaves(given), strict=True) if pair[0] is not pair[1]]
-    # A state may hold these very arrays elsewhere: all are read before one is overwritten.
-    for mine, theirs in [(mine, new.copy() if id(new) in own_arrays else new) for mine, new in changed]:
-        mine[...] = theirs

@@ -18,7 +18,7 @@ import numpy as np
 
 from ._functions import JOIN
 from ._record import Node, RecordingError, Register, Tape, Traced, array_of, opaque, register_of
-from ._trees import leaves, rebuild, shapes
+from ._trees import leaves, overwrite, rebuild, shapes
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _CACHED = 8  # programs of one step; a training run has one a batch size
@@ -108,13 +108,7 @@ class Replayed:
         """The programs' own state of these shapes, with the numbers of ``state`` in it."""
         if made_for not in self._states:
             self._states[made_for] = rebuild(state, map(_copy, leaves(state)))
-        mine = list(leaves(self._states[made_for]))
-        changed = [(own, given) for own, given in zip(mine, leaves(state), strict=True) if own is not given]
-        # A state may hold these very arrays, or views of them, elsewhere: all are read before one is overwritten.
-        own_arrays = set(map(id, mine))
-        apart = [given if given.flags.owndata and id(given) not in own_arrays else given.copy() for _, given in changed]
-        for (own, _), given in zip(changed, apart, strict=True):
-            np.copyto(own, given)
+        overwrite(self._states[made_for], state, is_apart=lambda array: array.flags.owndata)
         return self._states[made_for]
 
     def _give_up(self, error: Exception) -> None:

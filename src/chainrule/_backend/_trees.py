@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -21,6 +21,19 @@ def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
         parts = [rebuild(part, arrays) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return None if tree is None else next(arrays)
+
+
+def overwrite(own: Any, given: Any, *, is_apart: Callable[[Any], bool] = lambda _: True) -> None:
+    """Write the arrays of ``given`` into those of ``own``, some of which it may hold elsewhere.
+
+    What is not ``is_apart`` may be a view of one of them.
+    """
+    own_arrays = set(map(id, leaves(own)))
+    changed = [pair for pair in zip(leaves(own), leaves(given), strict=True) if pair[0] is not pair[1]]
+    # All are read before one is overwritten.
+    read = [new if is_apart(new) and id(new) not in own_arrays else new.copy() for _, new in changed]
+    for (mine, _), new in zip(changed, read, strict=True):
+        mine[...] = new
 
 
 def shapes(tree: Any) -> tuple[Any, ...]:
