@@ -559,3 +559,25 @@ def test_what_a_training_recovers_to_outlives_it(
     with pytest.raises(DiedError):
         run(tmp_path, Dies(*place))
     assert_same(run(tmp_path, resume=True), want)
+
+
+@pytest.mark.filterwarnings("ignore:training diverged")
+def test_what_a_file_of_a_training_that_recovers_is_called_stays_so(tmp_path: Path) -> None:
+    """Files that were written before are gone on with, and those of now by what was installed before."""
+
+    class Once:
+        def on_epoch_end(self, run: Run, record: Any) -> None:
+            if run.epoch == 2 and run.recoveries == 0:
+                run.state = run.state._replace(theta=run.state.theta * np.float32("inf"))
+
+    train(tmp_path, Once(), on_divergence="recover", epochs=3)
+    arrays, description = serialization.read(max(tmp_path.glob("epoch*")))
+    counters = {"step", "cursor", "key", "scale", "cost", "weight", "moments.0", "moments.1"}
+    good = {f"good.{i}.{name}" for i in (0, 1) for name in (*counters, "theta", "buffers")}
+    stopped = {f"callbacks.0.snapshot.{name}" for name in ("theta", "buffers")}
+    assert set(arrays) == {"theta", "buffers"} | {f"training.{name}" for name in counters | good | stopped}
+    keys = "identity epoch step rate_scale recoveries good stopped finished callbacks"
+    assert set(description["training"]) == set(keys.split())
+    assert (description["training"]["good"], description["training"]["recoveries"]) == (2, 1)
+    assert arrays["training.good.0.step"] == 0
+    assert arrays["training.good.1.step"] > 0

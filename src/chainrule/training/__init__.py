@@ -6,7 +6,7 @@ from ._callbacks import ProgressBar as ProgressBar
 from ._callbacks import ReduceOnPlateau as ReduceOnPlateau
 from ._callbacks import check_callbacks as check_callbacks
 from ._checkpoint import Checkpoint as Checkpoint
-from ._checkpoint import has_unfinished as has_unfinished
+from ._checkpoint_file import has_unfinished as has_unfinished
 from ._examples import batch_sizes as batch_sizes
 from ._feed import DeviceFeed as DeviceFeed
 from ._feed import HostFeed as HostFeed

@@ -28,9 +28,9 @@ from ..optimizers import Clip, Optimizer, find_optimizer, planned
 from ..penalties import Penalty
 from ..tables import Preprocessing
 from ._callbacks import check_callbacks
-from ._checkpoint import Checkpoint, as_checkpoint
+from ._checkpoint import Checkpoint, as_checkpoint, identity_of
 from ._examples import DEFAULT_BATCH, in_batches, parts_of, whole
-from ._kept import identity_of, train_kept
+from ._keeper import Keeper
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
 from ._staging import OnDevice
@@ -186,8 +186,9 @@ def fit(
             if found_checkpoint is None:
                 train(run, plan, listeners)
             else:
-                parts = (net, run.problem, given, validation_set, found_metrics, seed, shuffle, before)
-                train_kept(run, plan, listeners, found_checkpoint, resume, identity_of(on, *parts))
+                identity = identity_of(run, net, given, validation_set, found_metrics, seed, shuffle, before)
+                with Keeper(found_checkpoint, run, listeners, identity, resume) as keeper:
+                    train(run, plan, [*listeners, keeper], keeper.on_break)
         return run.model()
 
     with (

@@ -1,4 +1,4 @@
-"""The callback that keeps a training run in its folder: it writes checkpoints, and clears away its own of before."""
+"""The callback that keeps a training run in its folder: it writes checkpoints, clears old ones away, and resumes."""
 
 from __future__ import annotations
 
@@ -8,42 +8,72 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .._base.errors import FileError
+from .._base.errors import ConfigurationError, FileError, one_line
 from .._model import serialization
 from ..history import Record
 from ..model import Model
-from ._checkpoint import BEST, Checkpoint, Position, checkpoints_of, is_of, name_of, write_checkpoint
+from ._checkpoint import Checkpoint
+from ._checkpoint_file import (
+    BEST,
+    Position,
+    Resumed,
+    checkpoints_of,
+    find_checkpoint,
+    is_of,
+    name_of,
+    resumed,
+    what_is_left,
+    write_checkpoint,
+)
 from ._divergence import is_finite
 from ._lock import FolderLock
 from ._run import Run
 
 
 class Keeper:
-    """Writes checkpoints; comes after all other callbacks, whose state it stores.
+    """A callback that writes checkpoints; comes after all others: it stores their state, and gives it back to them.
 
-    Only files of a training run of this ``identity`` are removed or written over. ``start`` is where it goes on from.
+    Entered it holds the folder, and has put the run where the newest checkpoint is, if it is to ``resume``. Only files
+    of a training run of this ``identity`` are removed or written over.
     """
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        lock: FolderLock,
-        identity: Mapping[str, Any],
-        callbacks: Sequence[object],
-        start: Position | None,
+        self, checkpoint: Checkpoint, run: Run, callbacks: Sequence[object], identity: Mapping[str, Any], resume: bool
     ) -> None:
-        self._checkpoint, self._folder, self._lock = checkpoint, Path(checkpoint.folder), lock
-        self._identity, self._callbacks, self._start = identity, callbacks, start
+        self._checkpoint, self._folder, self._run, self._resume = checkpoint, Path(checkpoint.folder), run, resume
+        self._identity, self._callbacks, self._lock = identity, callbacks, FolderLock(self._folder)
         told = json.dumps(identity, sort_keys=True).encode()
         self._mark = f"training-{hashlib.sha256(told).hexdigest()[:12]}"
+        self._start: Position | None = None  # where the run goes on from, and the callbacks' state there
+        self._stored: list[tuple[str, dict[str, Any]]] = []
         self._written_at = time.monotonic()
         self._written: Position | None = None
         self._failing = False
+
+    def __enter__(self) -> Keeper:
+        self._lock.hold()
+        try:
+            left = None if self._resume else what_is_left(self._folder)
+            if left is not None:
+                raise ConfigurationError(
+                    f"{self._checkpoint.folder} has {left} of a training run: go on with resume=True if it is this "
+                    "one, or give another folder."
+                )
+            found = find_checkpoint(self._folder) if self._resume else None
+            if found is not None:
+                self._go_on(resumed(self._run.backend, self._run.state, *found, self._identity))
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
     def on_train_begin(self, run: Run) -> None:
         for left in self._folder.glob(f".{self._mark}-*.partial"):  # by a process that was killed while it wrote
@@ -60,6 +90,7 @@ class Keeper:
             self._try(lambda: self._write_best(run))
         if self._start:
             self._clear()
+        _resume_callbacks(self._callbacks, self._stored)
 
     def on_step_end(self, run: Run) -> None:
         if run.step != run.steps_per_epoch and self._time_is_up():
@@ -84,6 +115,13 @@ class Keeper:
                 "elsewhere, with model.save(path).",
                 stacklevel=2,
             )
+
+    def _go_on(self, found: Resumed) -> None:
+        """Put the run where it was."""
+        run, self._start, self._stored = self._run, found.position, found.callbacks
+        (run.epoch, run.step), run.state, run.history = found.position, found.state, found.history
+        run.rate_scale, run.recoveries, run.stopped = found.rate_scale, found.recoveries, found.stopped
+        run.first, run.best = found.first, found.best
 
     def _time_is_up(self) -> bool:
         seconds = self._checkpoint.seconds
@@ -185,3 +223,17 @@ def _removed(path: Path) -> bool:
 def watched(record: Record) -> float:
     """What identifies the best epoch."""
     return record.get("val_loss", record["loss"])
+
+
+def _resume_callbacks(callbacks: Iterable[object], stored: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Hand each callback the state that one of its class left, in turn."""
+    waiting = list(stored)
+    for callback in callbacks:
+        for i, (name, state) in enumerate(waiting):
+            if name == type(callback).__name__ and hasattr(callback, "resume"):
+                callback.resume(state)
+                del waiting[i]
+                break
+    if waiting:
+        names = ", ".join(one_line(name) for name, _ in waiting)
+        raise ConfigurationError(f"the checkpoint's training had the callbacks {names}: give them again.")

@@ -27,11 +27,14 @@ class Snapshot(NamedTuple):
 class Run:
     """What a callback is handed.
 
-    ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``;
+    ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``, and
+    ``step`` from 1 in each; before the first epoch they say what is done already: the epochs, and steps of the next.
     ``steps_per_epoch`` is None while that is not known, in a first epoch of batches without a length;
     ``rate_scale`` is what the scheduled rate is multiplied by; ``recoveries`` counts the epochs that were started again
-    after a divergence, and ``good`` is what they start from: the first state, and the end of the epoch with the lowest
-    loss; ``history`` has the epochs so far; ``trained`` is whether a step was taken.
+    after a divergence; ``history`` has the epochs so far, and ``columns`` what they measure.
+
+    The rest is the loop's: ``build`` makes the model, ``trained`` is whether a step was taken, and ``first`` and
+    ``best`` are what it recovers from, the first state and the end of the epoch with the lowest loss so far.
     """
 
     backend: Backend
@@ -43,13 +46,17 @@ class Run:
     steps_per_epoch: int | None
     build: Callable[[Array, Array, History], Model]
     history: History = field(default_factory=History)
-    epoch: int = 0
+    epoch: int = field(init=False)
     step: int = 0
-    trained: bool = False
     rate_scale: float = 1.0
     recoveries: int = 0
-    good: list[State] = field(default_factory=list)
     stopped: str | None = None
+    trained: bool = False
+    first: State | None = None
+    best: State | None = None
+
+    def __post_init__(self) -> None:
+        self.epoch = self.first_epoch - 1
 
     @property
     def last_epoch(self) -> int:
