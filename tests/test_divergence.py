@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ def diverge(platform: Platform, network: cr.Sequential, x: Any, y: Any, **option
     assert isinstance(error, FloatingPointError)
     assert "\n" not in str(error)
     assert f"in epoch {error.epoch}, step {error.step} of " in str(error)
-    assert f"came from {error.layer};" in str(error)
+    assert f"came from {error.layer};" in error.finding
+    assert str(error) == f"{error.finding} The error's .model has the last good weights."
     assert np.isfinite(platform.host(error.model.theta)).all()
     return error
 
@@ -251,6 +253,24 @@ def test_a_recovery_is_the_epoch_that_half_the_rate_would_have_given() -> None:
     assert 1 <= len(caught) < 10
     want = cr.fit(net, X, Y, optimizer=cr.SGD(4.0 / 2 ** len(caught)), **settings)
     np.testing.assert_array_equal(got.theta, want.theta)
+
+
+@pytest.mark.parametrize("on_divergence", ["stop", "recover"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_said_of_it_points_to_the_line_that_trains(on_divergence: Any, kept: bool, tmp_path: Path) -> None:
+    checkpoint = tmp_path if kept else None
+    with pytest.warns(UserWarning, match="training diverged") as seen:
+        cr.fit(
+            cr.mlp([3, 8, 1], activation="linear"),
+            X,
+            Y,
+            loss="squared_error",
+            optimizer=cr.SGD(20.0),
+            on_divergence=on_divergence,
+            checkpoint=checkpoint,
+        )
+    assert {warning.filename for warning in seen} == {__file__}
+    assert not [warning for warning in seen if ".model" in str(warning.message)]
 
 
 def test_what_no_rate_can_cure_is_raised_in_the_end() -> None:

@@ -72,12 +72,13 @@ class ModelFileError(FileError, ValueError):
 class DivergenceError(ChainruleError, FloatingPointError, ValueError):
     """Training turned NaN or infinite.
 
-    Attributes: ``epoch`` and ``step`` (counted from 1), ``layer`` (the first that went wrong, in words), and ``model``,
-    with the last weights that were finite.
+    Attributes: ``finding`` (what happened), ``epoch`` and ``step`` (counted from 1), ``layer`` (the first that went
+    wrong, in words), and ``model``, with the last weights that were finite.
     """
 
-    def __init__(self, message: str, *, epoch: int, step: int, layer: str, model: Any) -> None:
-        super().__init__(message)
+    def __init__(self, finding: str, *, epoch: int, step: int, layer: str, model: Any) -> None:
+        super().__init__(f"{finding} The error's .model has the last good weights.")
+        self.finding = finding
         self.epoch = epoch
         self.step = step
         self.layer = layer
@@ -85,7 +86,7 @@ class DivergenceError(ChainruleError, FloatingPointError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of another process
         known = {"epoch": self.epoch, "step": self.step, "layer": self.layer, "model": self.model}
-        return partial(DivergenceError, **known), (str(self),)
+        return partial(DivergenceError, **known), (self.finding,)
 
 
 class InterruptedTraining(UserWarning):

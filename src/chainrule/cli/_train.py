@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,6 @@ from ._signals import sigterm_as_ctrl_c
 # Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
 # most of their time waiting for each other.
 _THREADED = 4_000_000
-# What a divergence says for Python, and what it is on the command line.
-_OPTIONS = {" The error's .model has the last good weights.": "", "clip=cr.ClipNorm(1.0)": "--clip-norm 1"}
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ def _saying_what_is_left(checkpoints: Path) -> Iterator[None]:
     except BaseException as error:
         error.__notes__ = []
         if isinstance(error, DivergenceError):
-            error.args = (reduce(lambda text, pair: text.replace(*pair), _OPTIONS.items(), str(error)),)
+            error.args = (error.finding.replace("clip=cr.ClipNorm(1.0)", "--clip-norm 1"),)
         began = hasattr(error, "model") or not isinstance(error, ConfigurationError)
         if began and any(checkpoints.glob("epoch-*.safetensors")):
             error.add_note(f"The training up to its last checkpoint is in {checkpoints}: --resume goes on from there.")

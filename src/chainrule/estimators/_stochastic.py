@@ -229,7 +229,7 @@ def _diverged(estimator: Any, error: DivergenceError, run: Run, convergence: Con
     """As in scikit-learn: an error, or under early stopping NaN as the last score, the best weights and a warning."""
     if not estimator.early_stopping:
         raise DivergenceError(
-            f"{NON_FINITE} {error}", epoch=error.epoch, step=error.step, layer=error.layer, model=error.model
+            f"{NON_FINITE} {error.finding}", epoch=error.epoch, step=error.step, layer=error.layer, model=error.model
         ) from None
     estimator.n_iter_ += 1
     estimator.loss_ = float("nan")

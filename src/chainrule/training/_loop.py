@@ -23,7 +23,6 @@ from ._run import Run
 from ._step import State, copy_state, owned_state
 
 OnDivergence = Literal["raise", "stop", "recover"]
-_HAS_MODEL = " The error's .model has the last good weights."
 _NOTE = "The training's weights so far are in this error's .model."
 _RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which something else is wrong
 
@@ -171,9 +170,7 @@ class _Loop:
             run.stop("training diverged")
             return False
         if on_divergence == "raise" or run.recoveries == _RECOVERIES:
-            raise DivergenceError(
-                what + _HAS_MODEL, epoch=run.epoch, step=found.step, layer=found.layer, model=run.model()
-            )
+            raise DivergenceError(what, epoch=run.epoch, step=found.step, layer=found.layer, model=run.model())
         good = run.best or run.first
         assert good is not None, "there is a first state to recover from"
         run.recoveries += 1
