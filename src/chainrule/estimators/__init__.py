@@ -3,7 +3,7 @@
 from .._base.errors import MissingExtraError
 
 try:
-    import sklearn.externals.array_api_compat  # noqa: F401  # its own since 1.7; before, ours stopped its tests
+    import sklearn.utils._repr_html  # noqa: F401  # there since 1.7; before, its own tests stop beside our dependencies
 except ImportError as error:
     raise MissingExtraError(
         "chainrule's part for scikit-learn needs 1.7 or newer of it: pip install 'chainrule[sklearn]'."
