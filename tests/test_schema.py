@@ -179,6 +179,16 @@ def test_an_array_is_the_raw_columns_and_that_is_said(folder: Path) -> None:
         model.predict(np.zeros((3, 3)))
 
 
+def test_what_is_said_of_columns_by_position_points_to_the_line_that_trains(folder: Path) -> None:
+    frame = houses()[["area", "age", "price"]]
+    prepared = Preprocessing.learn(save_and_read(frame, folder / "numbers.csv", "price"))
+    X, y = frame[["area", "age"]].to_numpy(), frame["price"].to_numpy()
+    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 1, "preprocessing": prepared}
+    with pytest.warns(UserWarning, match=POSITIONS) as seen:
+        cr.fit(cr.mlp([2, 1]), X, y, validation=(X, y), **settings)
+    assert [warning.filename for warning in seen] == [__file__, __file__]
+
+
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_raw_columns_of_another_library_are_answered_in_it(name: str, folder: Path) -> None:
     library = pytest.importorskip(name)

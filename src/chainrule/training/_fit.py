@@ -142,9 +142,7 @@ def fit(
     like = X if batches is None else _inputs_of(batches.first)
     schema, rows = training_schema(None if before is None else before.schema, preprocessing, like, net.n_in)
     if batches is None:
-        X = X if rows is None else rows
-        X = X if schema.preprocessing is None else schema.inputs(X)
-        y, sample_weight = schema.targets(y), schema.weights(sample_weight)
+        X, y, sample_weight = _encoded(schema, X if rows is None else rows, y, sample_weight)
 
     on = _make_backend(backend, like, device, dtype, compile, precision, before)
     problem = Problem(without_link(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
@@ -222,6 +220,12 @@ def _open_batches(X: Any, sample_weight: Any, batch_size: Any) -> Batches:
                 "out, or give y."
             )
     return Batches(X)
+
+
+def _encoded(schema: Schema, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """X, y and the weights as the network takes them."""
+    X = X if schema.preprocessing is None else schema.inputs(X)
+    return X, schema.targets(y), schema.weights(sample_weight)
 
 
 def _inputs_of(batch: Any) -> Any:
