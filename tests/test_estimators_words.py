@@ -254,7 +254,7 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 import chainrule
 from sklearn.utils.estimator_checks import check_estimator
-found = check_estimator(getattr(chainrule, sys.argv[1])(max_iter=100), on_fail=None, on_skip=None)
+found = check_estimator(getattr(chainrule, sys.argv[1])(max_iter=40), on_fail=None, on_skip=None)
 print(json.dumps([(c["check_name"], c["status"], str(c["exception"])) for c in found]))
 """
 # Hardware and libraries that are not here; what is not skipped is everything else, array-api-strict and torch included.
