@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
-from chainrule._model import serialization
 
 import chainrule as cr
+from chainrule._model import serialization
 from chainrule.losses import LOSSES
 from chainrule.tables import Preprocessing, Table
 
