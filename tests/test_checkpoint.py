@@ -22,7 +22,7 @@ from conftest import Platform, find_library
 import chainrule as cr
 from chainrule._model import serialization
 from chainrule.training import Run, has_unfinished
-from chainrule.training._keeper import Keeper
+from chainrule.training._checkpoint_keeper import Keeper
 from chainrule.training._lock import FolderLock
 
 RNG = np.random.default_rng(1)
@@ -218,7 +218,7 @@ def test_the_last_ones_and_the_best_are_kept_and_are_models(tmp_path: Path) -> N
 
 def test_checkpoints_by_time_come_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
-    monkeypatch.setattr("chainrule.training._keeper.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("chainrule.training._checkpoint_keeper.time.monotonic", lambda: float(next(clock)))
     written: list[str] = []
     write = serialization.write
     monkeypatch.setattr(

@@ -170,7 +170,7 @@ def on(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backe
     """NumPy with CuPy's providers, whose kernels run on the CPU and whose results lie between edges."""
     monkeypatch.setattr(_cupy, "_kernel", lambda dtype, name: host_module(dtype).get_function(name))
     monkeypatch.setattr(_cupy, "_new", lambda on, shape, dtype=None: edged(np.full(shape, -7, dtype or on.dtype), 7.0))
-    return replace(backend("numpy", dtype=request.param), kernels=_cupy.PROVIDERS)
+    return replace(backend("numpy", dtype=request.param), providers=_cupy.PROVIDERS)
 
 
 def edged(x: np.ndarray, edge: float = np.nan) -> np.ndarray:
@@ -226,8 +226,8 @@ def test_a_kernel_gives_what_its_reference_gives(operation: Callable[..., Any], 
     for number, case in enumerate(CASES[operation]):
         with about(f"case {number}"), np.errstate(all="ignore"):
             arguments = placed(on, case, 7.0 if operation in DONATED else np.nan)
-            want = operation(replace(on, kernels={}), *placed(on, case))
-            got = on.kernels[operation](on, *arguments)
+            want = operation(replace(on, providers={}), *placed(on, case))
+            got = on.providers[operation](on, *arguments)
             assert got is not NotImplemented
             compare(got, want, tolerance(operation, case, on))
             assert all(edges_hold(x) for x in arrays_of((arguments, got)))
@@ -282,7 +282,7 @@ def test_what_a_kernel_does_not_cover_goes_to_the_reference(name: str, on: Backe
         arrays = [x.astype(np.float16) if x.dtype.kind == "f" else x.astype(np.int64) for x in arrays]
     arguments = rebuilt(case, iter(arrays))
     assert _cupy.PROVIDERS[operation](on, *arguments) is NotImplemented
-    compare(on.run(operation, *arguments), operation(replace(on, kernels={}), *arguments), 0.0)
+    compare(on.run(operation, *arguments), operation(replace(on, providers={}), *arguments), 0.0)
 
 
 def test_pieces_with_gaps_are_joined_by_the_reference(on: Backend) -> None:
@@ -302,7 +302,7 @@ def test_what_changes_from_step_to_step_is_read_from_memory(on: Backend, monkeyp
         return launch
 
     monkeypatch.setattr(_cupy, "_kernel", recorded)
-    plain = replace(on, kernels={})
+    plain = replace(on, providers={})
     for rule in RULES:
         launches.clear()
         case = one_rate(update_of(rule, 33))
@@ -399,7 +399,7 @@ def test_a_launch_can_be_captured_and_does_not_wait(open_platform: Callable[...,
         before = cupy.counts["synchronisation"]
         with about(operation.__name__), stream:
             stream.begin_capture()
-            got = on.kernels[operation](on, *arguments)
+            got = on.providers[operation](on, *arguments)
             stream.end_capture()
         assert got is not NotImplemented
         assert cupy.counts["synchronisation"] == before
@@ -426,8 +426,8 @@ def test_the_sources_are_compiled_once_for_a_dtype(monkeypatch: pytest.MonkeyPat
 
 def test_kernels_are_off_unless_asked_for() -> None:
     made = Backend(LIBRARIES["cupy"], None, None, None, compiled=False)
-    assert not _kernels.with_providers(made).kernels
-    assert _kernels.with_providers(replace(made, compiled=True)).kernels == {
+    assert not _kernels.with_providers(made).providers
+    assert _kernels.with_providers(replace(made, compiled=True)).providers == {
         **_cupy.PROVIDERS,
         **_cupy_products.PROVIDERS,
     }

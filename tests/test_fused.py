@@ -100,8 +100,8 @@ def numpy_in(precision: str) -> Backend:
 
 
 def by_kernel(precision: str, arguments: tuple[Any, ...]) -> Any:
-    on = replace(numpy_in(precision), kernels=PROVIDERS)
-    got = on.kernels[value_and_gradient](on, *arguments)
+    on = replace(numpy_in(precision), providers=PROVIDERS)
+    got = on.providers[value_and_gradient](on, *arguments)
     assert got is not NotImplemented
     assert all(edges_hold(x) for x in (got[1], arguments[2], *arguments[4][:2]))
     return got
@@ -115,7 +115,7 @@ def by_reference(precision: str, arguments: tuple[Any, ...]) -> Any:
         layers.weight_gradient: lambda on, x, dy: layers.weight_gradient(plain, to(x), to(dy)),
         layers.input_gradient: lambda on, dy, W: layers.input_gradient(plain, to(dy), to(W)),
     }
-    return value_and_gradient(replace(plain, kernels=products), *arguments)
+    return value_and_gradient(replace(plain, providers=products), *arguments)
 
 
 def rounded(precision: str, x: np.ndarray) -> np.ndarray:
@@ -222,7 +222,7 @@ DECLINED: dict[str, Callable[[list[Any]], Any]] = {
 @pytest.mark.parametrize("name", DECLINED)
 def test_what_it_does_not_cover_goes_to_the_reference(name: str) -> None:
     given = list(problem([7, 32, 2], 9))
-    on = replace(numpy_in("float32"), kernels=PROVIDERS)
+    on = replace(numpy_in("float32"), providers=PROVIDERS)
     DECLINED[name](given)
     assert fused_kernel.value_and_gradient(on, *given) is NotImplemented
 
@@ -361,7 +361,7 @@ def test_a_training_with_the_kernel_goes_as_one_without(open_platform: Callable[
     plain = cr.backend("cupy", device=on.device_name, compile=True)
     alone, together = (
         cr.fit(cr.mlp([33, 64, 64, 64, 100]), X, y, loss="softmax_cross_entropy", backend=used, **options)
-        for used in (plain, replace(plain, kernels={**plain.kernels, **PROVIDERS}))
+        for used in (plain, replace(plain, providers={**plain.providers, **PROVIDERS}))
     )
     assert together.backend.info["kernels"]["value_and_gradient"] == "gpu.fused_kernel"
     np.testing.assert_allclose(together.theta.get(), alone.theta.get(), rtol=0, atol=1e-4)
@@ -399,7 +399,7 @@ def test_the_limit_is_the_current_devices(
 def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_platform: Callable[..., Platform]) -> None:
     """Not yet run. A tensor core adds in an order of its own."""
     open_platform("cupy")
-    on = replace(cr.backend("cupy", compile=True), precision=precision, kernels=PROVIDERS)
+    on = replace(cr.backend("cupy", compile=True), precision=precision, providers=PROVIDERS)
     for sizes, _ in CASES:
         for rows in (1, 65, 257, 10_000):
             with about(f"{sizes}, {rows} rows"):
@@ -407,8 +407,8 @@ def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_platform: C
                 network, loss, theta, buffers, batch, key = arguments
                 placed = Batch(on.asarray(batch.x), on.asarray(batch.y, on.xp.int32))
                 given = network, loss, on.asarray(theta), on.asarray(buffers), placed, key
-                got = on.kernels[value_and_gradient](on, *given)
-                again = on.kernels[value_and_gradient](on, *given)
+                got = on.providers[value_and_gradient](on, *given)
+                again = on.providers[value_and_gradient](on, *given)
                 assert bool((got[1] == again[1]).all())
                 want = by_reference(precision, arguments)
                 compare(tuple(map(on.to_numpy, got)), want, arguments, precision)

@@ -178,7 +178,7 @@ def test_device_1_does_all_of_the_work(cupy: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_kernel_gives_what_its_reference_gives(dtype: str, gpu: Backend) -> None:
     on = with_providers(reference_backend("cupy", dtype=dtype, compile=True))
-    plain = replace(on, kernels={})
+    plain = replace(on, providers={})
     for operation, cases in test_cuda_kernels.CASES.items():
         for number, case in enumerate(cases):
             with about(f"{operation.__name__}, case {number}"), np.errstate(all="ignore"):
@@ -207,8 +207,8 @@ def test_products_are_those_of_numpy(dtype: str, shape: tuple[int, int, int], gp
         (layers.affine, (x, W, b)), (layers.affine, (x, W)), (layers.weight_gradient, (x, dy)),
         (layers.input_gradient, (dy, W)),
     ):  # fmt: skip
-        assert operation in on.kernels
-        got = on.kernels[operation](on, *map(on.asarray, arrays))
+        assert operation in on.providers
+        got = on.providers[operation](on, *map(on.asarray, arrays))
         assert got is not NotImplemented, "cuBLASLt has an algorithm for it"
         want = operation(reference_backend("numpy", dtype="float64"), *arrays)
         np.testing.assert_allclose(got.get(), want, rtol=0, atol=8 * eps * max(shape))

@@ -22,7 +22,7 @@ import safetensors.numpy
 import chainrule as cr
 from chainrule._model import serialization
 from chainrule.training import Run, _lock
-from chainrule.training._keeper import Keeper
+from chainrule.training._checkpoint_keeper import Keeper
 from chainrule.training._lock import FolderLock
 
 RNG = np.random.default_rng(1)

@@ -105,7 +105,7 @@ def test_a_provider_gives_what_its_reference_gives(
     platform = open_platform(name, dtype=dtype, mode="eager" if operation in DONATED else "readonly")
     for arguments in KERNELS[operation]:
         with about(str(arguments)):
-            want = leaves(operation(replace(platform.backend, kernels={}), *placed(platform, arguments)))
+            want = leaves(operation(replace(platform.backend, providers={}), *placed(platform, arguments)))
             run = replayed if recorded else Backend.run
             got = leaves(run(platform.backend, operation, *placed(platform, arguments)))
             for ours, theirs in zip(got, want, strict=True):
@@ -134,7 +134,9 @@ def test_a_provider_does_not_decline_what_it_is_there_for(
     platform = open_platform(name)
     cases = [placed(platform, arguments) for arguments in KERNELS[operation]]
     if name == "numpy":
-        assert any(platform.backend.kernels[operation](platform.backend, *case) is not NotImplemented for case in cases)
+        assert any(
+            platform.backend.providers[operation](platform.backend, *case) is not NotImplemented for case in cases
+        )
         return
     compiled = importlib.import_module("chainrule._kernels._compiled")
     programs = [recorded_program(platform.backend, operation, case)._program for case in cases]
@@ -253,8 +255,8 @@ def test_numba_stays_inside_of_its_arrays(open_platform: Callable[..., Platform]
 
 def test_a_backend_without_providers_runs_the_reference() -> None:
     plain = backend("numpy")
-    assert not plain.kernels
-    assert _kernels.with_providers(plain, fast=False).kernels.keys() == {o for name, o in PROVIDED if name == "numpy"}
+    assert not plain.providers
+    assert _kernels.with_providers(plain, fast=False).providers.keys() == {o for name, o in PROVIDED if name == "numpy"}
     assert plain.run(lambda b, x: (b, x), 3) == (plain, 3)
 
 

@@ -202,7 +202,7 @@ def in_bf16(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_a_fit_in_bf16_is_the_one_whose_products_numpy_rounds(cupy: Any) -> None:
     emulated = MappingProxyType({operation: in_bf16(operation) for operation in CASES})
-    on = replace(cr.backend("numpy", compile=False), kernels=emulated)
+    on = replace(cr.backend("numpy", compile=False), providers=emulated)
     got = fit(precision="bf16")
     want = fit(backend=on, device=None, compile=None)
     assert distance(got, want) < 1e-6

@@ -36,8 +36,8 @@ def fused(rung: Rung, device: DeviceName) -> Runner:
     on = _backend(rung, LIBRARY[device], compile=True)
     if fused_kernel.find(rung.network.net, rung.precision, rung.network.batch, fused_kernel.shared_limit()) is None:
         raise NotMeasuredError("the fused kernel does not cover this network on this device.")
-    kernels = {**on.kernels, value_and_gradient: fused_kernel.value_and_gradient}
-    return _made(rung, replace(on, kernels=kernels))
+    kernels = {**on.providers, value_and_gradient: fused_kernel.value_and_gradient}
+    return _made(rung, replace(on, providers=kernels))
 
 
 def fit_on_device(rung: Rung, device: DeviceName) -> Runner:

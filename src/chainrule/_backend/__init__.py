@@ -36,7 +36,7 @@ class Backend:
     """An array library, a device and a dtype.
 
     Made by ``cr.backend("torch", device="cuda:0")``. ``precision`` is that of the products of Dense in float32.
-    ``kernels`` maps an operation's reference body to this library's faster body of it; without an entry the reference
+    ``providers`` maps an operation's reference body to this library's faster body of it; without an entry the reference
     runs. One that ``copies`` makes no array that shares memory with what it was made from.
     """
 
@@ -46,7 +46,7 @@ class Backend:
     dtype: DType
     compiled: bool
     precision: str = "float32"
-    kernels: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
+    providers: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
     copies: bool = field(default=False, compare=False, repr=False)
 
     @property
@@ -70,7 +70,7 @@ class Backend:
             "device": self.device_name,
             "dtype": dtype_name(self.dtype),
             "compiled": self.compiled,
-            "kernels": {reference.__name__: _origin(body) for reference, body in self.kernels.items()},
+            "kernels": {reference.__name__: _origin(body) for reference, body in self.providers.items()},
             **({} if self.precision == "float32" else {"precision": self.precision}),
         }
 
@@ -99,7 +99,7 @@ class Backend:
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
         """``reference(backend, *arguments)``, by this library's faster body where it has one that does not decline."""
-        provider = self.kernels.get(reference)
+        provider = self.providers.get(reference)
         result = NotImplemented if provider is None else provider(self, *arguments)
         return reference(self, *arguments) if result is NotImplemented else result
 

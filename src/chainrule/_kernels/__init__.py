@@ -61,13 +61,13 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
     """
     if backend.name == "cupy" and not backend.compiled:
-        return replace(backend, kernels={})
+        return replace(backend, providers={})
     providers = _PROVIDERS.get(backend.name, {})
     if backend.name == "numpy" and (_numba.is_installed() if fast is None else fast):
         providers = MappingProxyType({**providers, **_numba.PROVIDERS})
-    return replace(backend, kernels=providers)
+    return replace(backend, providers=providers)
 
 
 def with_sparse_providers(backend: Backend) -> Backend:
     """A NumPy backend for examples that are rows of a SciPy sparse matrix; it does not compile."""
-    return replace(backend, compiled=False, kernels=MappingProxyType({**backend.kernels, **_sparse.PROVIDERS}))
+    return replace(backend, compiled=False, providers=MappingProxyType({**backend.providers, **_sparse.PROVIDERS}))

@@ -24,8 +24,8 @@ from ..benchmark import TIE, Measurement, answer, by_network, crossovers, measur
 from ..plots import plot_benchmark
 from ._folder import claimed
 from ._options import hidden_widths
-from ._ours import standing
 from ._outputs import write_figure, write_file
+from ._replaceable import standing
 from ._screen import Screen
 
 # How far the median epoch may lie above the best before the table says that the machine was busy.

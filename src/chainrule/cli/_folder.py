@@ -20,8 +20,8 @@ from .._base.errors import ConfigurationError, FileError, ModelFileError, requir
 from .._base.storage import write_whole
 from ..training import FolderLock, has_unfinished
 from ._options import check_folder
-from ._ours import holds_something, standing
 from ._outputs import refuse_inputs
+from ._replaceable import holds_something, standing
 
 _RESULTS = ("model.safetensors", "history.csv", "curves.png")
 _CHECKPOINTS = ("epoch-*.safetensors", "best.safetensors")  # in checkpoints

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._base.errors import ConfigurationError, FileError
 from .._base.storage import write_whole
-from ._ours import SOFTWARE
+from ._replaceable import SOFTWARE
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:

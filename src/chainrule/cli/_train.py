@@ -28,8 +28,8 @@ from ..tables import Preprocessing, Table, read_table, split
 from ..training import Checkpoint, CSVLogger, EarlyStopping, ProgressBar, deferred_interrupt, fit
 from ._folder import RunFolder, Wanted, run_folder
 from ._options import hidden_widths
-from ._ours import standing
 from ._outputs import write_figure
+from ._replaceable import standing
 from ._screen import Screen
 from ._signals import sigterm_as_ctrl_c
 

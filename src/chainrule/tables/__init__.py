@@ -5,10 +5,10 @@ column is encoded, and travels in the model file. Needs ``pip install 'chainrule
 """
 
 from ._files import read_table as read_table
-from ._given import as_table as as_table
-from ._given import as_target as as_target
-from ._given import is_table_file as is_table_file
-from ._given import with_names as with_names
+from ._from_python import as_table as as_table
+from ._from_python import as_target as as_target
+from ._from_python import is_table_file as is_table_file
+from ._from_python import with_names as with_names
 from ._preprocessing import Preprocessing as Preprocessing
 from ._preprocessing import Unseen as Unseen
 from ._splitting import split as split

@@ -29,8 +29,8 @@ from ..penalties import Penalty
 from ..tables import Preprocessing
 from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint, identity_of
+from ._checkpoint_keeper import Keeper
 from ._examples import DEFAULT_BATCH, in_batches, parts_of, whole
-from ._keeper import Keeper
 from ._loop import OnDivergence, Plan, train
 from ._run import Run
 from ._staging import OnDevice
