@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import doctest
 import importlib
 import importlib.util
@@ -115,6 +116,13 @@ PUBLIC = {
 def test_the_names_that_the_library_is_used_by_are_there() -> None:
     faces = {"fit", "load", "mlp", "Sequential", "Model", "History", "EarlyStopping", "ProgressBar", "CSVLogger"}
     assert faces | {"check_gradients", "backend", "available_backends", "confusion_matrix", "Dense"} <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("room", ["activations", "initializers", "layers", "losses", "optimizers", "schedules"])
+def test_what_a_network_is_made_of_is_exported(room: str) -> None:
+    classes = [kind for kind in vars(importlib.import_module(f"chainrule.{room}")).values() if inspect.isclass(kind)]
+    own = {kind.__name__ for kind in classes if dataclasses.is_dataclass(kind) and room in kind.__module__.split(".")}
+    assert {name for name in own if not name.startswith("_")} - {"Buffer", "Parameter"} <= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -127,6 +127,7 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
 
     def step(state: State, batch: Batch) -> tuple[State, Array]:
         t = xp.astype(state.step, backend.dtype) + 1.0
+        # Through run, so that one kernel may take all of it: benchmarks/gpu/fused_kernel.py.
         value, gradient, buffers = backend.run(
             value_and_gradient,
             problem.network,
