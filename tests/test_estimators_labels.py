@@ -197,6 +197,7 @@ def test_complex_labels_are_refused_without_printing_them() -> None:
         classifier().fit(X, WHOLE + 1j)
 
 
+@pytest.mark.filterwarnings("ignore:The number of unique classes")  # scikit-learn's, before 1.9
 @pytest.mark.parametrize("go_on", ["partial_fit", "fit"])
 def test_of_many_other_labels_some_are_printed(go_on: str) -> None:
     for other in (X[:, 0], np.arange(500)):

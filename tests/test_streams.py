@@ -172,7 +172,7 @@ def test_a_row_that_cannot_be_predicted_is_counted_from_where_its_window_starts(
 
 def test_a_null_of_a_parquet_file_is_named_by_its_row_and_column(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X, columns=[*"abcdef"])
+    frame = pandas.DataFrame(X.copy(), columns=[*"abcdef"])  # which pandas 2 writes into
     frame.loc[[700, 701], "c"] = None
     frame.loc[701, "e"] = None
     frame.to_parquet(tmp_path / "0.parquet")

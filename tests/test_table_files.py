@@ -293,6 +293,7 @@ def test_targets_of_large_codes_are_classes_that_differ(tmp_path, write, kind, c
     assert learned.targets(read_table(path, target="y", categorical=learned.categorical)).tolist() == want
 
 
+@pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 reads numbers beyond its own as text")
 def test_large_whole_numbers_are_a_quantity_where_there_are_many(write):
     read = read_table(write("a,y", *(f"{i},{10**25 + i * 10**23}" for i in range(20))), target="y")
     assert infer_task(read)[0] == "regression"
@@ -301,6 +302,7 @@ def test_large_whole_numbers_are_a_quantity_where_there_are_many(write):
     assert learned.features(read).shape == (20, 1)
 
 
+@pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 reads numbers beyond its own as text")
 def test_whole_numbers_beyond_floats_are_infinite(write):
     path = write("a,y", *(f"{'9' * 400 if i == 3 else 2**70 + i},{i}.5" for i in range(20)))
     refusal(DataError, lambda: Preprocessing.learn(read_table(path, target="y")), "infinite values: 'a' (1 of 20)")

@@ -201,6 +201,7 @@ def test_infinities_are_counted():
     refusal(DataError, lambda: learned.features(made), "'a' (2 of 3)")
 
 
+@pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 reads numbers beyond its own as text")
 def test_numbers_too_large_for_a_float_are_infinite(write):
     made = read_table(write("a,y", "1e400,1.5", "2,2.5"), target="y")
     refusal(DataError, lambda: Preprocessing.learn(made), "infinite values: 'a' (1 of 2)")
