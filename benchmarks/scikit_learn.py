@@ -66,13 +66,13 @@ All parameters are given by keyword. With scikit-learn 1.7 and 1.8 its own callb
 so), `predict` takes the arrays of any library under array API dispatch too, and polars 2's columns have no names.
 
 **What follows X.** Training runs in the library and on the device of X, in float32 where X is float32 and else in
-float64. Answers come in the library and on the device of the X that was asked with. y and the weights may be arrays of
+float64. Predictions come in the library and on the device of X. y and the weights may be arrays of
 any library. Labels that are text come back as NumPy arrays. Where JAX has no float64, which has to be enabled, float32
 is used and a warning says so. `backend=`, `device=` and `dtype=` overrule X, so that data on the host trains on a GPU:
 
 ```python
 clf = MLPClassifier(hidden_layer_sizes=(512, 512), backend="cupy", dtype="float32").fit(X, y)  # X is NumPy's
-clf.predict(X_test)  # computed on the GPU, answered in NumPy
+clf.predict(X_test)  # computed on the GPU, returned in NumPy
 clf.to("numpy")  # from here on no GPU is needed
 ```
 
@@ -112,7 +112,7 @@ REQUESTS = (
         "any of the library's names",
     ),
     ("an activation of your own", "MLPClassifier(activation=cr.Activation(f, df))", "two functions of `(xp, z)`"),
-    ("an activation of the output", 'MLPRegressor(output_activation="softplus")', "for answers > 0"),
+    ("an activation of the output", 'MLPRegressor(output_activation="softplus")', "for predictions > 0"),
     ("dropout #7407", "MLPClassifier(hidden_layer_sizes=(64, 32), dropout=[0.2, 0.5])", "or one rate for all"),
     ("batch normalisation", 'MLPClassifier(normalization="batch")', 'or `"layer"`'),
     ("another initializer", 'MLPClassifier(weight_init="he_normal")', "or an object, as `cr.Normal(0.1)`"),
@@ -170,7 +170,7 @@ REQUESTS = (
     (
         "a file without pickle",
         'clf.model_.save("digits.safetensors")',
-        "what `cr.load` gives back answers in the same labels. Of the network alone: what a pipeline does to X before "
+        "what `cr.load` gives back predicts the same labels. Of the network alone: what a pipeline does to X before "
         "it is not in this file",
     ),
     (
@@ -264,8 +264,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "another solver begins with moments of its own. A call that fails "
             "changes nothing. With `lbfgs` neither estimator has it; there the regressor has, and it runs all of `fit`."
         ),
-        "predict": "Same answers, in the library and on the device of X; labels that are text in NumPy.",
-        "predict_proba": "Same answers, in the library and on the device of X, in the dtype that was trained in.",
+        "predict": "Same predictions, in the library and on the device of X; labels that are text in NumPy.",
+        "predict_proba": "Same predictions, in the library and on the device of X, in the dtype that was trained in.",
         "predict_log_proba": "Same, as `predict_proba`. No warning where a probability is 0.",
         "score": "Same, for arrays of any library; a Python float. `sample_weight` is checked as in `fit`.",
         "set_fit_request": "Also for `X_val`, `y_val`, `sample_weight_val`.",
