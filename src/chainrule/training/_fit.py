@@ -144,41 +144,43 @@ def fit(
     if batches is None:
         X, y, sample_weight = _encoded(schema, X if rows is None else rows, y, sample_weight)
 
-    on = _make_backend(backend, like, device, dtype, compile, precision, before)
+    found_backend = _make_backend(backend, like, device, dtype, compile, precision, before)
     problem = Problem(without_link(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
-    on = on.compiling(problem.parts())
+    found_backend = found_backend.compiling(problem.parts())
 
     def trained() -> Model:
         """Whatever lies on the device is of this frame, so that its memory is free when it ends."""
         if batches is None:
             order_of, in_memory = seed if shuffle else None, rows is None
-            given = whole(on, X, y, sample_weight, net, found_loss, batch_size, order_of, in_memory=in_memory)
+            given = whole(
+                found_backend, X, y, sample_weight, net, found_loss, batch_size, order_of, in_memory=in_memory
+            )
         else:
-            given = in_batches(on, batches, net, found_loss, schema)
+            given = in_batches(found_backend, batches, net, found_loss, schema)
         feed, flat = given.feed, given.flat
         validation_set = None
         if validation is not None:
             X_val, y_val, weight_val = parts_of(validation, "validation", ConfigurationError)
             X_val = schema.inputs(X_val, what=_VALIDATION, unseen="warn")
-            validation_set = _validation_set(on, X_val, y_val, weight_val, net, found_loss, schema)
+            validation_set = _validation_set(found_backend, X_val, y_val, weight_val, net, found_loss, schema)
         found_metrics = find_metrics(metrics, found_loss)
 
         history = History() if before is None else before.history
         run = Run(
-            backend=on,
+            backend=found_backend,
             problem=replace(problem, optimizer=_planned(problem.optimizer, epochs, feed.steps)),
-            state=_start(on, problem, before, seed),
+            state=_start(found_backend, problem, before, seed),
             columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if validation_set is not None)),
             first_epoch=len(history) + 1,
             epochs=epochs,
             steps_per_epoch=feed.steps,
             build=lambda theta, buffers, records: Model(
-                net, theta, buffers, found_loss, on, flat, records, **vars(schema)
+                net, theta, buffers, found_loss, found_backend, flat, records, **vars(schema)
             ),
             history=history,
         )
         feed.compile(run.problem)
-        measure = _measure(on, problem, validation_set, found_metrics, schema)
+        measure = _measure(found_backend, problem, validation_set, found_metrics, schema)
         plan = Plan(feed, given.order, measure, on_divergence)
         with closing(feed):
             if found_checkpoint is None:
@@ -190,8 +192,8 @@ def fit(
         return run.model()
 
     with (
-        on.deterministic() if deterministic else nullcontext(),
-        OnDevice(on, problem.network, X, batch_size or DEFAULT_BATCH),
+        found_backend.deterministic() if deterministic else nullcontext(),
+        OnDevice(found_backend, problem.network, X, batch_size or DEFAULT_BATCH),
     ):
         return trained()
 
@@ -311,6 +313,6 @@ def _validation_set(
 def _start(backend: Backend, problem: Problem, before: Model | None, seed: int) -> State:
     if before is None:
         return initial_state(backend, problem, seed=seed)
-    here = before if before.backend == backend else before.to(backend)
-    theta, buffers = backend.copy(here.theta), backend.copy(here.buffers)
+    moved = before if before.backend == backend else before.to(backend)
+    theta, buffers = backend.copy(moved.theta), backend.copy(moved.buffers)
     return fresh_state(backend, problem, theta, buffers, seed, epochs_before=len(before.history))
