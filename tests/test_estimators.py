@@ -149,13 +149,15 @@ def test_calls_of_partial_fit_lower_the_rate_as_one_fit_does() -> None:
     got = cr.MLPClassifier(**settings, n_iter_no_change=1)
     for _ in range(want.n_iter_):
         got.partial_fit(DIGITS, DIGIT, classes=range(10))
-    assert got._progress.rate_scale == want._progress.rate_scale < 0.05
+    assert got._fitted.progress.rate_scale == want._fitted.progress.rate_scale < 0.05
     np.testing.assert_array_equal(got.coefs_[0], want.coefs_[0])
 
 
 def test_what_is_dropped_depends_on_the_random_state() -> None:
     keys = [
-        cr.MLPClassifier(dropout=0.5, max_iter=1, random_state=seed).fit(DIGITS, DIGIT)._progress.state.key.tolist()
+        cr.MLPClassifier(dropout=0.5, max_iter=1, random_state=seed)
+        .fit(DIGITS, DIGIT)
+        ._fitted.progress.state.key.tolist()
         for seed in (1, 1, 2)
     ]
     assert keys[0] == keys[1] != keys[2]

@@ -251,6 +251,6 @@ def test_an_order_begins_anew_where_its_generator_was_used_for_something_else(go
         estimator = classifier(random_state=np.random.RandomState(3))
         for _ in range(3):
             estimator = way(estimator.partial_fit(X, CLASSES, classes=[0, 1, 2]))
-            estimator._random_state.normal()
+            estimator._fitted.generator.normal()
         losses.append(estimator.loss_curve_)
     assert losses[0] == losses[1]

@@ -77,7 +77,7 @@ def _targets(
 def check_inputs(backend: Backend, X: Any, n_in: int, *, what: str = "X") -> Array:
     """X as a matrix of finite numbers, ``(rows, n_in)``, on the backend."""
     x = check_matrix(X, n_in, what=what)
-    return _finite(backend, x, what, X)
+    return check_finite(backend, x, what, X)
 
 
 def check_matrix(X: Any, n_in: int, *, what: str = "X") -> Any:
@@ -142,7 +142,7 @@ def _shape(y: Any) -> tuple[int, ...]:
     return tuple(y.shape) if hasattr(y, "shape") else to_host(y).shape
 
 
-def _finite(backend: Backend, x: Any, what: str, given: Any) -> Array:
+def check_finite(backend: Backend, x: Any, what: str, given: Any = None) -> Array:
     """``x`` on the backend in its dtype, refused if a number is NaN or infinite there.
 
     ``given`` is what x was made from; where that has columns with names, they are named.
@@ -195,7 +195,7 @@ def _check_classes(backend: Backend, y: Any, n_out: int, training: bool, given: 
             f"got shape {tuple(y.shape)}."
         )
     if dtype_name(y.dtype).startswith(("float", "bfloat")):
-        _finite(backend, y, "y", given)
+        check_finite(backend, y, "y", given)
         parts = [value for value in to_host(y).reshape(-1) if value % 1]
         remedy = f"{parts[0]:g} is none; for numbers use loss='squared_error'" if parts else "use y.astype(int)"
         raise DTypeError(f"class indices must be integers 0 to {n_out - 1}, got dtype {y.dtype}: {remedy}.")
@@ -221,7 +221,7 @@ def _check_numbers(backend: Backend, y: Any, n_out: int, loss: LossFunction, giv
             "select columns of y, or give the network as many outputs."
         )
     xp = backend.xp
-    moved = xp.reshape(_finite(backend, y, "y", given), shape)
+    moved = xp.reshape(check_finite(backend, y, "y", given), shape)
     low, high = backend.to_numpy(xp.stack([xp.min(moved), xp.max(moved)]))
     name = type(loss).__name__
     if loss.target == "counts" and low < 0:
@@ -241,7 +241,7 @@ def _check_weight(backend: Backend, weight: Any, rows: int) -> Array:
     given, weight = weight, _numeric(weight, "sample_weight", text=_MAKE_NUMBERS)
     if tuple(weight.shape) not in ((rows,), (rows, 1)):
         raise DataError(f"sample_weight must have shape ({rows},), one number a row, got {tuple(weight.shape)}.")
-    moved = backend.xp.reshape(_finite(backend, weight, "sample_weight", given), (rows, 1))
+    moved = backend.xp.reshape(check_finite(backend, weight, "sample_weight", given), (rows, 1))
     xp = backend.xp
     low, high = backend.to_numpy(xp.stack([xp.min(moved), xp.max(moved)]))
     if low < 0 or (high == 0 and not to_host(weight).any()):  # what is too small for the dtype is 0 there

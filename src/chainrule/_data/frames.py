@@ -140,17 +140,20 @@ def _block(X: Any) -> np.ndarray | None:
     return None
 
 
-def _columns(X: Any) -> list[tuple[str, np.ndarray]]:
+def named_columns(X: Any) -> list[tuple[Any, Any]]:
+    """The columns of a frame by name, as its library has them."""
     _refuse_lazy(X)
     if isinstance(X, Mapping):
-        given = list(X.items())
-    elif _is_pandas(X):
-        given = [(name, X.iloc[:, i]) for i, name in enumerate(X.columns)]
-    else:
-        X = X if _made_by(X, "polars") or _made_by(X, "pyarrow") else _as_arrow(X)
-        columns = X.get_columns() if hasattr(X, "get_columns") else X.columns
-        given = list(zip(column_names(X) or (), columns, strict=True))
-    made = [(str(name), _read(column, str(name))) for name, column in given]
+        return list(X.items())
+    if _is_pandas(X):
+        return [(name, X.iloc[:, i]) for i, name in enumerate(X.columns)]
+    X = X if _made_by(X, "polars") or _made_by(X, "pyarrow") else _as_arrow(X)
+    columns = X.get_columns() if hasattr(X, "get_columns") else X.columns
+    return list(zip(column_names(X) or (), columns, strict=True))
+
+
+def _columns(X: Any) -> list[tuple[str, np.ndarray]]:
+    made = [(str(name), _read(column, str(name))) for name, column in named_columns(X)]
     for name, values in made:
         if len(values) != len(made[0][1]):
             raise DataError(

@@ -44,14 +44,17 @@ def name_classes(classes: Sequence[Label], predictions: Any) -> Any:
     """
     if not classes or predictions.ndim != 1:
         return predictions
-    labels = _label_array([*classes, classes[-1]])  # of two outcomes where there is one class
-    owner = library_of(predictions)
-    if owner is None or isinstance(predictions, np.ndarray) or labels.dtype.kind not in "biuf":
-        return labels[to_host(predictions).astype(np.int64, copy=False)]
-    moved = owner.from_numpy(labels, owner.device_of(predictions))
-    if not np.array_equal(owner.to_numpy(moved), labels):  # JAX has 32 bits unless it is told otherwise
-        return labels[to_host(predictions)]
-    return owner.load().take(moved, predictions, axis=0)
+    return take_labels(_label_array([*classes, classes[-1]]), predictions)  # of two outcomes where there is one class
+
+
+def take_labels(labels: np.ndarray, indices: Any) -> Any:
+    """``labels`` at these indices ``(rows,)``: in the library of the indices where it can hold them, else in NumPy."""
+    owner = library_of(indices)
+    if owner is not None and not isinstance(indices, np.ndarray) and labels.dtype.kind in "biuf":
+        moved = owner.from_numpy(labels, owner.device_of(indices))
+        if np.array_equal(owner.to_numpy(moved), labels):  # JAX has 32 bits unless it is told otherwise
+            return owner.load().take(moved, indices, axis=0)
+    return labels[to_host(indices).astype(np.int64, copy=False)]
 
 
 def number_classes(classes: Sequence[Label], y: Any) -> Any:

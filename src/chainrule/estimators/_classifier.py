@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,17 +10,17 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from .._backend import library_of
 from .._base.errors import ConfigurationError
 from ..links import Link
-from ..losses import LossFunction, SigmoidCrossEntropy, SoftmaxCrossEntropy, find_loss
 from ._base import Perceptron, has_epochs
-from ._inputs import as_host, check_weight
-from ._labels import ClassLabels, as_labels, check_labels, check_same_classes, class_weights
+from ._inputs import Examples, as_host, check_weight
+from ._labels import ClassLabels, as_labels, check_labels, check_same_classes
+from ._records import Fitted
+from ._targets import Classes, Targets
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -104,7 +105,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         "loss": [StrOptions({"log_loss"}), HasMethods("per_example")],
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
-    _numeric: ClassVar[bool] = False
+    _kind: ClassVar[type[Targets]] = Classes
 
     @available_if(has_epochs)
     def partial_fit(
@@ -132,14 +133,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 "class_weight='balanced' needs all labels, and partial_fit sees some: give a dict, or sample_weight."
             )
         classes = as_labels(as_host(classes), "classes")
-        if _check_partial_fit_first_call(self, classes):
-            self.__dict__.pop("_labels", None)  # those of a fit before
-            self._named_classes = classes
-        return self._fit_epoch(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        _check_partial_fit_first_call(copy.copy(self), classes)  # which notes them, before all else is checked
+        self._fit_epoch(Examples(X, y, sample_weight), Examples(X_val, y_val, sample_weight_val), classes)
+        return self
 
     def predict(self, X: Any) -> Any:
         """Labels ``(rows,)``, or zeros and ones ``(rows, labels)``, in the library of X where they are numbers."""
-        predictions = self._predictions(X, Link.decide, "predict")
+        predictions = self._predictions(X, Link.decide, "predict")  # refuses what is not fitted yet
         return self._labels.decode(predictions)
 
     def predict_proba(self, X: Any) -> Any:
@@ -167,59 +167,25 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of right predictions; with several labels a row, of rows that are right in all."""
         y, predictions = as_labels(y), as_host(self.predict(X))
-        return float(
-            accuracy_score(as_host(y), predictions, sample_weight=check_weight(sample_weight, predictions.shape[0]))
-        )
+        weight = check_weight(sample_weight, predictions.shape[0])
+        return float(accuracy_score(as_host(y), predictions, sample_weight=weight))
 
-    def _score_of(self, y: Any, predictions: np.ndarray, weight: np.ndarray | None) -> float:
-        return float(accuracy_score(as_host(y), self._labels.decode(predictions), sample_weight=weight))
-
-    def _learn_targets(self, y: Any, *, fresh: bool, incremental: bool) -> None:
+    def _find_targets(self, y: Any, before: Fitted | None, *, incremental: bool, classes: Any = None) -> Classes:
         y = check_labels(y)
-        known: ClassLabels | None = vars(self).get("_labels")
-        if fresh or known is None:
-            self._labels = ClassLabels.of(y, self.__dict__.pop("_named_classes", None))
-        elif not incremental:
-            check_same_classes(y, known)
+        labels = ClassLabels.of(y, classes) if before is None else self._labels
+        if before is not None and not incremental:
+            check_same_classes(y, labels)
+        return Classes.of(labels, self.loss, self.class_weight)
+
+    def _take(self, fitted: Fitted) -> None:
+        super()._take(fitted)
         self.classes_ = self._labels.classes
-        self.n_outputs_ = self._labels.outputs
 
-    def _encode(self, y: Any) -> np.ndarray:
-        return self._labels.encode(check_labels(y))
-
-    def _find_loss(self) -> LossFunction:
-        link = "softmax" if self._labels.kind == "multiclass" else "sigmoid"
-        if self.loss == "log_loss":
-            return SoftmaxCrossEntropy() if link == "softmax" else SigmoidCrossEntropy()
-        found = find_loss(self.loss)
-        if found.link != link:
-            raise ConfigurationError(
-                f"{self._labels.kind} labels need a loss whose link is {link}, got {type(found).__name__}, whose "
-                f"link is {found.link}: leave loss='log_loss', or give one with that link."
-            )
-        return found
-
-    def _plain(self, y: Any, what: str = "y") -> Any:
-        return as_labels(y, what)
-
-    def _weigh(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
-        if self.class_weight is None:
-            return weight
-        if self.class_weight == "balanced":
-            by_class = compute_sample_weight("balanced", y.toarray() if hasattr(y, "toarray") else y)
-        else:
-            by_class = class_weights(self.class_weight, self._labels, check_labels(y))
-        product: np.ndarray = by_class if weight is None else by_class * weight
-        return product
-
-    def _strata(self, targets: np.ndarray) -> np.ndarray | None:
-        return targets.astype(bool) if self._labels.kind == "binary" else None
-
-    def _groups(self, targets: np.ndarray) -> dict[str, np.ndarray]:
-        if self._labels.kind == "multilabel":
-            columns = enumerate(targets.T)
-            return {f"{value} in column {i}": column == value for i, column in columns for value in (0, 1)}
-        return {repr(label): targets[:, 0] == i for i, label in enumerate(self.classes_.tolist())}
+    @property
+    def _labels(self) -> ClassLabels:
+        targets = self._fitted.targets
+        assert isinstance(targets, Classes), "a classifier's targets are labels"
+        return targets.labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -6,27 +6,32 @@ scikit-learn checks what it can read, in its own words; an array of another libr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from datetime import date, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_n_features, check_array, check_X_y, validate_data
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils.validation import _check_n_features, _check_y, validate_data
 
 from .._backend import Backend, dtype_name, library_of, to_host
 from .._base.errors import DataError, DTypeError
-from .._data.checks import check_inputs, check_squares, check_weight_sum
-from .._data.frames import column_names, is_frame, to_numbers
+from .._data.checks import check_finite, check_matrix, check_squares, check_weight_sum
+from .._data.frames import column_names, is_frame, named_columns, to_numbers
 from .._data.labels import check_columns
 from .._data.streams import Parquet, read_once
 from ..batch import Batch
 from ._sklearn import check_sample_weight
 
 
-def is_sparse(X: Any) -> bool:
-    """Whether X is a SciPy sparse matrix or array."""
-    return hasattr(X, "tocsr")
+class Examples(NamedTuple):
+    """X, y and the weights of the rows, as the user gave them, or checked."""
+
+    X: Any
+    y: Any
+    weight: Any
 
 
 def is_foreign(X: Any) -> bool:
@@ -39,14 +44,17 @@ def as_host(x: Any) -> Any:
     return x if library_of(x) is None else to_host(x)
 
 
-def check_numbers(x: Any, what: str) -> None:
-    """Refuse what NumPy, and so scikit-learn, would make numbers of, and what it would pass over.
+def read_numbers(x: Any, what: str) -> Any:
+    """``in_memory``, without what NumPy, and so scikit-learn, would make numbers of, and what it would pass over.
 
     Raises DTypeError for dates, durations and text, DataError for masked entries, complex numbers, and entries that
     stand for a missing number and are not NaN.
     """
+    x = in_memory(x, what)
     if np.ma.is_masked(x):
         raise DataError(f"{what} has masked entries, which would be taken as numbers: fill them in with .filled(...).")
+    if isinstance(x, np.ndarray) and _is_number(x.dtype):
+        return x
     for name, column in _columns(x, what):
         kinds = set(map(type, column.ravel().tolist())) if column.dtype.kind == "O" else {column.dtype.type}
         missing = {kind for kind in kinds if kind.__name__ in ("NAType", "NaTType")}
@@ -61,6 +69,7 @@ def check_numbers(x: Any, what: str) -> None:
             raise DataError(f"{name} has missing values: drop these rows or fill the values in.")
         if any(issubclass(kind, complex | np.complexfloating) for kind in kinds):
             raise DataError(f"Complex data not supported: {name} must hold real numbers, got {column.dtype}.")
+    return x
 
 
 _TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
@@ -68,25 +77,15 @@ _TIMES = (date, time, timedelta, np.datetime64, np.timedelta64)
 
 def _columns(x: Any, what: str) -> Iterator[tuple[str, np.ndarray]]:
     """The parts of x that may hold something else than numbers, by their names in a message."""
-    frame = hasattr(x, "columns")
-    dtypes = x.dtypes if frame and hasattr(x, "dtypes") else [getattr(x, "dtype", None)]
-    if is_sparse(x) or is_foreign(x) or all(map(_is_number, dtypes)):
+    if issparse(x) or is_foreign(x):
         return
-    for name, part in _named_columns(x) if frame else [("", x)]:
+    parts = [(f"{what}: column {name!r}", part) for name, part in named_columns(x)] if is_frame(x) else [(what, x)]
+    for name, part in parts:
         try:
             if not _is_number(getattr(part, "dtype", None)):
-                yield f"{what}: column {name!r}" if frame else what, to_host(part)
+                yield name, to_host(part)
         except DataError:  # NumPy cannot read it, for which scikit-learn has words
             return
-
-
-def _named_columns(frame: Any) -> Iterable[tuple[str, Any]]:
-    if hasattr(frame, "column_names"):  # an Arrow table, whose columns are arrays
-        return zip(frame.column_names, frame.columns, strict=True)
-    named: Iterable[tuple[str, Any]] = (
-        frame.items() if hasattr(frame, "items") else zip(frame.columns, frame, strict=True)
-    )
-    return named
 
 
 def _is_number(dtype: Any) -> bool:
@@ -104,7 +103,7 @@ def in_memory(x: Any, what: str) -> Any:
             f"{what} must be an array or a frame, got {str(x)!r:.60}: give a file as cr.Parquet(path) or "
             "numpy.load(path)."
         )
-    if is_sparse(x):  # of which one form is a dict too
+    if issparse(x):  # of which one form is a dict too
         return x
     if not hasattr(x, "__array__") and (is_frame(x) or isinstance(x, Set | Iterator)):
         return to_numbers(x, what)  # or its sentence
@@ -116,76 +115,71 @@ def in_memory(x: Any, what: str) -> Any:
     return read_once(x, what)
 
 
-def _own_names(X: Any) -> tuple[str, ...]:
-    """The names of columns of which scikit-learn does not know: of a dict, and of Parquet files."""
-    ours = isinstance(X, Mapping | Parquet) and not is_sparse(X)
-    return (column_names(X) or ()) if ours else ()
+def check_x(noted: BaseEstimator, X: Any, *, reset: bool, of: str = "") -> Any:
+    """X as a NumPy array or CSR matrix of float32 or float64, or the other library's array that it is.
 
-
-def check_x(estimator: Any, X: Any, *, reset: bool, of: str = "") -> Any:
-    """X as a NumPy array or CSR matrix of float32 or float64, or the other library's array that it is."""
-    if names := _own_names(X):
-        return _check_named(estimator, names, X, f"X{of}", reset=reset)
-    X = in_memory(X, "X")
-    if not is_foreign(X):
-        check_numbers(X, "X")
-        return validate_data(estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=reset)
+    Names and number of its columns are noted in the estimator, or compared with what is noted there. ``of`` is what
+    follows X in a message: ``"_val"``.
+    """
+    what = f"X{of}"
+    if isinstance(X, Mapping | Parquet) and not issparse(X):
+        return _check_named(noted, X, what, reset=reset)
+    X = read_numbers(X, what)
+    if isinstance(X, np.ndarray) or not is_foreign(X):
+        return validate_data(noted, X, accept_sparse="csr", dtype=_FLOATS, reset=reset)
     if len(X.shape) != 2:
         raise DataError(
             f"Expected 2D array, got an array of shape {tuple(X.shape)} instead: for one feature use "
             "X.reshape(-1, 1), for one example X.reshape(1, -1)."
         )
-    for axis, what in enumerate(("sample", "feature")):
+    for axis, part in enumerate(("sample", "feature")):
         if X.shape[axis] == 0:
             raise DataError(
-                f"Found array with 0 {what}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required by "
-                f"{type(estimator).__name__}."
+                f"Found array with 0 {part}(s) (shape={tuple(X.shape)}) while a minimum of 1 is required by "
+                f"{type(noted).__name__}."
             )
-    return validate_data(estimator, X, skip_check_array=True, reset=reset)
+    return validate_data(noted, check_matrix(X, X.shape[1], what=what), skip_check_array=True, reset=reset)
 
 
-def _check_named(estimator: Any, names: tuple[str, ...], X: Any, what: str, *, reset: bool) -> Any:
-    """The same of columns whose names are checked here."""
+_FLOATS = (np.float64, np.float32)
+
+
+def _check_named(noted: BaseEstimator, X: Any, what: str, *, reset: bool) -> Any:
+    """The same of columns of whose names scikit-learn does not know: of a dict, and of Parquet files."""
+    names = column_names(X) or ()
     if not reset:
-        check_columns(tuple(getattr(estimator, "feature_names_in_", ())), X, what)
-    array = check_array(in_memory(X, what), dtype=(np.float64, np.float32), estimator=estimator, input_name=what)
-    _check_n_features(estimator, array, reset=reset)
+        check_columns(tuple(getattr(noted, "feature_names_in_", ())), X, what)
+    array = check_array(in_memory(X, what), dtype=_FLOATS, estimator=noted, input_name=what)
+    _check_n_features(noted, array, reset=reset)
     if reset:
-        estimator.feature_names_in_ = np.asarray(names, dtype=object)
+        noted.feature_names_in_ = np.asarray(names, dtype=object)
     return array
 
 
-def check_x_y(estimator: Any, X: Any, y: Any, *, reset: bool, numeric: bool, of: str = "") -> tuple[Any, Any]:
-    """The same for X; y as a NumPy array, or as the sparse matrix of labels that it is; both of one length.
+def check_examples(noted: BaseEstimator, given: Examples, *, numeric: bool, reset: bool, of: str = "") -> Examples:
+    """X so, y as a NumPy array, or the sparse matrix of labels that it is, and the weights; all of one length."""
+    X, y, weight = given
+    if y is None:
+        name = type(noted).__name__
+        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
+    X = check_x(noted, X, reset=reset, of=of)
+    y = _check_y(to_host(y) if is_foreign(y) else y, multi_output=True, y_numeric=numeric, estimator=noted)
+    check_consistent_length(X, y)
+    return Examples(X, y, check_weight(weight, X.shape[0], of))
 
-    ``of`` is what follows their names in a message: ``"_val"``.
-    """
-    names, y = _own_names(X), in_memory(y, f"y{of}")
-    if not names:
-        X = in_memory(X, f"X{of}")
-        check_numbers(X, f"X{of}")
-    if numeric:
-        check_numbers(y, f"y{of}")
-    y = to_host(y) if is_foreign(y) else y
-    options = {"multi_output": True, "y_numeric": numeric}
-    if not (names or is_foreign(X)):
-        dtypes = (np.float64, np.float32)
-        checked: tuple[Any, Any] = validate_data(
-            estimator, X, y, accept_sparse="csr", dtype=dtypes, reset=reset, **options
-        )
-        return checked
-    X = check_x(estimator, X, reset=reset, of=of)
-    # A column of zeros stands in for X, which scikit-learn could read from the host alone.
-    _, y = check_X_y(np.zeros((X.shape[0], 1)), y, estimator=estimator, **options)
-    return X, y
+
+def check_both(validation: Examples) -> None:
+    """Raise DataError for half a validation set."""
+    X, y, weight = validation
+    if (X is None) != (y is None) or (X is None and weight is not None):
+        raise DataError("a validation set is X_val and y_val, with or without sample_weight_val: give both or none.")
 
 
 def check_weight(sample_weight: Any, rows: int, of: str = "") -> np.ndarray | None:
     """The weights ``(rows,)`` on the host, not negative and not all 0; a number stands for all rows."""
     if sample_weight is None:
         return None
-    sample_weight = in_memory(sample_weight, f"sample_weight{of}")
-    check_numbers(sample_weight, f"sample_weight{of}")
+    sample_weight = read_numbers(sample_weight, f"sample_weight{of}")
     if is_foreign(sample_weight):
         sample_weight = to_host(sample_weight)
     checked: np.ndarray = check_sample_weight(sample_weight, np.zeros((rows, 1)), ensure_non_negative=True)
@@ -196,17 +190,17 @@ def take_rows(X: Any, index: np.ndarray) -> Any:
     """The rows of these numbers, of whatever X is."""
     if isinstance(X, Parquet):  # whose rows are read in order
         X = dict(zip(X.feature_names, in_memory(X, "X").T, strict=True))
-    if isinstance(X, Mapping) and not is_sparse(X):
+    if isinstance(X, Mapping) and not issparse(X):
         return {name: take_rows(column, index) for name, column in X.items()}
     owner = library_of(X)
     if owner is None:
-        return _safe_indexing(X.tocsr() if is_sparse(X) else X, index)
+        return _safe_indexing(X.tocsr() if issparse(X) else X, index)
     return owner.load().take(X, owner.from_numpy(index, owner.device_of(X)), axis=0)
 
 
 def as_batch(backend: Backend, X: Any, targets: np.ndarray, weight: np.ndarray | None, of: str = "") -> Batch:
     """The examples on the backend; a sparse X stays where it is. Raises DataError for numbers beyond its dtype."""
-    x = X if is_sparse(X) else check_inputs(backend, X, X.shape[1], what=f"X{of}")
+    x = X if issparse(X) else check_finite(backend, X, f"X{of}")
     dtype = dtype_name(backend.dtype)
     for what, numbers in (("y", targets), ("sample_weight", weight)):
         largest = 0.0 if numbers is None else float(np.abs(numbers).max())

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
+from scipy.sparse import csr_matrix, issparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
@@ -17,7 +18,8 @@ from .._backend import library_of, to_host
 from .._base.errors import DataError, require
 from .._base.options import real_number
 from .._data.frames import is_frame, is_missing, read_columns
-from ._inputs import is_foreign, is_sparse
+from .._data.labels import take_labels
+from ._inputs import is_foreign
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 
@@ -84,27 +86,17 @@ class ClassLabels:
             index = np.asarray([numbers.get(label, -1) for label in y.tolist()], dtype=np.intp)
             known = index >= 0
         if not known.all():
-            raise self._unknown(y)
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {_some(self.classes)}. 'y' has "
+                f"{_some(_classes_in(y))}."
+            )
         return index
-
-    def _unknown(self, y: Any) -> ValueError:
-        return ValueError(
-            f"`y` has classes not in `self.classes_`. `self.classes_` has {_some(self.classes)}. 'y' has "
-            f"{_some(_classes_in(y))}."
-        )
 
     def decode(self, predictions: Any) -> Any:
         """Labels for a model's predictions (class indices, or zeros and ones), in their library where numbers."""
         if self.kind == "multilabel":
             return _indicators(predictions, self.sparse)
-        owner = library_of(predictions)
-        classes = np.concatenate([self.classes, self.classes[-1:]])  # of two outcomes where there is one class
-        if owner is None or isinstance(predictions, np.ndarray) or classes.dtype.kind not in "biuf":
-            return classes[to_host(predictions)]
-        moved = owner.from_numpy(classes, owner.device_of(predictions))
-        if not np.array_equal(owner.to_numpy(moved), classes):  # JAX has 32 bits unless it is told otherwise
-            return classes[to_host(predictions)]
-        return owner.load().take(moved, predictions, axis=0)
+        return take_labels(np.concatenate([self.classes, self.classes[-1:]]), predictions)  # of one class, two outcomes
 
 
 def as_labels(y: Any, what: str = "y") -> Any:
@@ -112,7 +104,7 @@ def as_labels(y: Any, what: str = "y") -> Any:
 
     Raises DataError for missing labels, and for objects that are no labels, or of several types.
     """
-    if y is None or is_sparse(y) or is_foreign(y):
+    if y is None or issparse(y) or is_foreign(y):
         return y
     host = _read(y, what)
     if host.dtype.kind == "c":
@@ -232,10 +224,6 @@ def _indicators(predictions: Any, sparse: bool) -> Any:
     owner = library_of(predictions)
     if owner is None or isinstance(predictions, np.ndarray):
         whole = np.asarray(predictions).astype(np.int64)
-        if not sparse:
-            return whole
-        from scipy.sparse import csr_matrix
-
-        return csr_matrix(whole)
+        return csr_matrix(whole) if sparse else whole
     xp = owner.load()
     return xp.astype(predictions, xp.__array_namespace_info__().default_dtypes()["integral"])

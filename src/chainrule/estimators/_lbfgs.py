@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -21,39 +22,38 @@ from ..losses import LossFunction
 from ..model import Model
 from ..network import Sequential
 from ..training import deferred_interrupt
-from ._inputs import is_sparse
-from ._prepared import NON_FINITE, PreparedFit
+from ._records import NON_FINITE, Fitted, PreparedFit, Settings
 from ._sklearn_callbacks import SklearnCallbacks
 from ._sparse import move_rows, on_sparse
 
 _BLOCK = 4096  # examples whose activations are in memory at a time
 
 
-def fit_lbfgs(estimator: Any, fit: PreparedFit, told: SklearnCallbacks | None) -> None:
-    """Minimise the cost over all examples, starting at the estimator's weights.
+def fit_lbfgs(fit: PreparedFit, settings: Settings, fitted: Fitted, told: SklearnCallbacks | None) -> None:
+    """Minimise the cost over all examples, starting at the weights of ``fitted``.
 
     C = sum_i w_i L_i / sum_i w_i + alpha/(2 sum_i w_i) sum w^2, and its gradient, summed a block of examples at a time.
     For several outputs the loss of an example is their sum, and the gradient is this cost's own.
     """
     from scipy.optimize import minimize
 
-    model = estimator.model_
+    model = fitted.model
     start = np.asarray(fit.backend.to_numpy(model.theta), dtype=np.float64)
-    objective = Objective(fit, model.buffers)
+    objective = Objective(fit, model)
 
     def report(intermediate_result: Any) -> None:
         iteration = next(iterations)
-        if estimator.verbose and estimator.verbose != "bar":
+        if settings.prints:
             print(f"Iteration {iteration}, loss = {intermediate_result.fun + fit.constant:.8f}")
         if told is not None:
             told.begin_epoch()
-            if told.end_epoch(lambda: {"model_": fitted(intermediate_result.x)}):
+            if told.end_epoch(lambda: model_at(intermediate_result.x)):
                 raise StopIteration
         if interrupt.asked:
             raise StopIteration
 
-    def fitted(x: np.ndarray) -> Model:
-        return fit.model(fit.backend.copy(fit.backend.asarray(x)), model.buffers, History())
+    def model_at(x: np.ndarray) -> Model:
+        return replace(model, theta=fit.backend.copy(fit.backend.asarray(x)), history=History())
 
     iterations = count(1)
     with deferred_interrupt() as interrupt:
@@ -63,7 +63,7 @@ def fit_lbfgs(estimator: Any, fit: PreparedFit, told: SklearnCallbacks | None) -
             method="L-BFGS-B",
             jac=True,
             callback=report,
-            options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
+            options={"maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
         )
     if interrupt.asked:
         warnings.warn(
@@ -78,9 +78,9 @@ def fit_lbfgs(estimator: Any, fit: PreparedFit, told: SklearnCallbacks | None) -
         )
     if not np.isfinite(found.x).all():
         raise DataError(f"{NON_FINITE} Scale X to mean 0 and standard deviation 1.")
-    estimator.n_iter_ = min(int(found.nit), estimator.max_iter)
-    estimator.loss_ = objective.as_reported(found.x, float(found.fun)) + fit.constant
-    estimator.model_ = fitted(found.x)
+    fitted.n_iter = min(int(found.nit), settings.max_iter)
+    fitted.loss = objective.as_reported(found.x, float(found.fun)) + fit.constant
+    fitted.model = model_at(found.x)
 
 
 class Sums(NamedTuple):
@@ -108,11 +108,11 @@ def make_adding(
 class Objective:
     """The cost and its gradient at theta, float64 on the host, over all examples."""
 
-    def __init__(self, fit: PreparedFit, buffers: Array) -> None:
-        self._sparse = is_sparse(fit.data.x)
+    def __init__(self, fit: PreparedFit, model: Model) -> None:
+        self._sparse = fit.sparse
         self._backend = backend = on_sparse(fit.backend) if self._sparse else fit.backend.compiling(fit.problem.parts())
-        self._prepared = fit
-        self._add = backend.compile(make_adding, fit.problem.network, fit.loss, buffers)
+        self._data = fit.data
+        self._add = backend.compile(make_adding, fit.problem.network, model.loss, model.buffers)
         weights = [
             b.x.shape[0] if b.weight is None else float(backend.to_numpy(backend.xp.sum(b.weight)))
             for b in self._blocks()
@@ -121,6 +121,7 @@ class Objective:
         self._shares = [backend.asarray(np.asarray([weight / self._total])) for weight in weights]
         self._decays, penalty = fit.problem.network.decays(), fit.problem.penalty
         self._alpha = 0.0 if penalty is None else penalty.l2
+        self._outputs = fit.problem.network.n_out if fit.problem.loss != model.loss else 1  # that the mean is shown of
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         backend = self._backend
@@ -135,12 +136,10 @@ class Objective:
     def as_reported(self, theta: np.ndarray, value: float) -> float:
         """The cost with the mean over the outputs in place of their sum, where that is what is shown."""
         penalty = 0.5 * self._alpha / self._total * float(self._decays * theta @ theta)
-        outputs = self._prepared.problem.network.n_out if self._prepared.problem.loss != self._prepared.loss else 1
-        return (value - penalty) / outputs + penalty
+        return (value - penalty) / self._outputs + penalty
 
     def _blocks(self) -> Iterator[Batch]:
-        data = self._prepared.data
-        rows = data.x.shape[0]
+        data, rows = self._data, self._data.x.shape[0]
         if rows <= _BLOCK and not self._sparse:
             yield data
             return

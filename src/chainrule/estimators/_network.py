@@ -1,8 +1,9 @@
-"""From an estimator's parameters to a network, a loss, an optimizer, and scikit-learn's initial weights."""
+"""From an estimator's parameters to a network, what trains it where, and scikit-learn's initial weights."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -10,20 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from .._base.errors import require
+from .._backend import Backend
+from .._base.errors import ConfigurationError, DTypeError, require
 from .._base.options import whole_number
 from .._base.typing import Array, Namespace
-from ..activations import ACTIVATIONS, Elementwise, Sigmoid
+from .._kernels import backend as make_backend
+from ..activations import Elementwise, Sigmoid
 from ..layers import Activate, Dense, Layer
 from ..losses import AbsoluteError, Huber, LinkName, LossFunction, Quantile, SquaredError, TargetKind
-from ..network import Sequential, mlp
-from ..optimizers import OPTIMIZERS, Adam, Optimizer, VelocityMomentum, find_optimizer
+from ..model import Model
+from ..network import Sequential, mlp, without_link
+from ..optimizers import OPTIMIZERS, SGD, Adam, Optimizer, VelocityMomentum, find_optimizer
+from ..penalties import Penalty
 from ..schedules import Schedule
+from ..training import Problem
+from ._parameters import SYNONYMS, Parameters
 
-# scikit-learn's names for two of the library's activations
-SYNONYMS = {"logistic": "sigmoid", "identity": "linear"}
-ACTIVATION_NAMES = frozenset({*SYNONYMS, *ACTIVATIONS, "softmax", "randomized_leaky_relu"} - {"step"})
-SOLVER_NAMES = frozenset({"lbfgs", *OPTIMIZERS})
 OUT_ACTIVATIONS: dict[LinkName, str] = {
     "linear": "identity",
     "softmax": "softmax",
@@ -40,18 +43,25 @@ def hidden_sizes(given: Any) -> list[int]:
     return [whole_number("hidden_layer_sizes: each", size, least=1) for size in sizes]
 
 
-def make_network(estimator: Any, n_in: int, n_out: int, output: Any = None) -> Sequential:
-    """The network that the estimator's parameters describe."""
-    several = isinstance(estimator.activation, list | tuple | np.ndarray)
-    activation, dropout = estimator.activation, estimator.dropout
+def make_network(parameters: Parameters, n_in: int, n_out: int, output: Any = None) -> Sequential:
+    """The network that the parameters describe."""
+    several = isinstance(parameters.activation, list | tuple | np.ndarray)
+    activation, dropout = parameters.activation, parameters.dropout
     return mlp(
-        [n_in, *hidden_sizes(estimator.hidden_layer_sizes), n_out],
+        [n_in, *hidden_sizes(parameters.hidden_layer_sizes), n_out],
         activation=[_named(a) for a in activation] if several else _named(activation),
         output=None if output is None else _named(output),
         dropout=list(dropout) if isinstance(dropout, list | tuple | np.ndarray) else dropout,
-        normalization=estimator.normalization,
-        weight_init="glorot_uniform" if estimator.weight_init is None else estimator.weight_init,
+        normalization=parameters.normalization,
+        weight_init="glorot_uniform" if parameters.weight_init is None else parameters.weight_init,
     )
+
+
+def output_name(output: Any, loss: LossFunction) -> str:
+    """What scikit-learn calls the activation of the outputs."""
+    if output is None:
+        return OUT_ACTIVATIONS[loss.link]
+    return output if isinstance(output, str) else type(output).__name__
 
 
 def initial_theta(network: Sequential, random_state: np.random.RandomState, weight_init: Any) -> np.ndarray:
@@ -79,9 +89,9 @@ def _factor(above: Sequence[Layer], before: float) -> float:
     return before if activation is None else 2.0 if isinstance(activation, Sigmoid) else 6.0
 
 
-def make_optimizer(estimator: Any) -> Optimizer:
+def make_optimizer(parameters: Parameters) -> Optimizer:
     """The optimizer that ``solver``, ``learning_rate`` and their settings name."""
-    solver, rate = estimator.solver, estimator.learning_rate
+    solver, rate = parameters.solver, parameters.learning_rate
     if not isinstance(solver, str):
         require(
             not isinstance(rate, Schedule),
@@ -89,13 +99,57 @@ def make_optimizer(estimator: Any) -> Optimizer:
             f"cr.{type(solver).__name__}({type(rate).__name__}(...)).",
         )
         return find_optimizer(solver)
-    rate = rate if isinstance(rate, Schedule) else estimator.learning_rate_init
+    rate = rate if isinstance(rate, Schedule) else parameters.learning_rate_init
     if solver == "sgd":
-        return VelocityMomentum(rate, mu=estimator.momentum, nesterov=estimator.nesterovs_momentum)
+        return VelocityMomentum(rate, mu=parameters.momentum, nesterov=parameters.nesterovs_momentum)
     if solver == "adam":
-        return Adam(rate, estimator.beta_1, estimator.beta_2, estimator.epsilon, epsilon_hat=True)
+        return Adam(rate, parameters.beta_1, parameters.beta_2, parameters.epsilon, epsilon_hat=True)
     named: Optimizer = OPTIMIZERS[solver](rate)
     return named
+
+
+def make_problem(parameters: Parameters, network: Sequential, loss: LossFunction) -> Problem:
+    """What a step does on the network."""
+    return Problem(
+        without_link(network, loss),
+        as_reported(loss, network.n_out),
+        SGD() if parameters.solver == "lbfgs" else make_optimizer(parameters),  # SciPy's is no update of a step
+        Penalty(l2=parameters.alpha, over="examples") if parameters.alpha else None,
+        parameters.clip,
+        epoch_mean="rows",
+    )
+
+
+def choose_backend(parameters: Parameters, dtype_of_x: str, like: Any) -> Backend:
+    """The backend of the parameters, else of X; X's dtype where it is float32, else float64."""
+    name, device = parameters.backend or "auto", parameters.device
+    dtype = parameters.dtype or ("float32" if dtype_of_x == "float32" else "float64")
+    try:
+        return make_backend(name, dtype=dtype, device=device, like=like)
+    except DTypeError as error:
+        if parameters.dtype is not None:
+            raise
+        warnings.warn(f"float32 is used: {error}", stacklevel=5)
+        return make_backend(name, dtype="float32", device=device, like=like)
+
+
+def first_weights(
+    parameters: Parameters,
+    backend: Backend,
+    network: Sequential,
+    generator: np.random.RandomState,
+    before: Model | None,
+) -> tuple[Array, Array]:
+    """Theta and buffers that training starts from: scikit-learn's, or those of the model before."""
+    if before is None:
+        theta = initial_theta(network, generator, parameters.weight_init)
+        return backend.asarray(theta), backend.asarray(network.initial_buffers())
+    if before.network != network:
+        raise ConfigurationError(
+            f"this estimator goes on from {before.network!r}, and its parameters now ask for {network!r}: "
+            "set warm_start=False and call fit to start again."
+        )
+    return backend.asarray(before.theta), backend.asarray(before.buffers)
 
 
 @dataclass(frozen=True)

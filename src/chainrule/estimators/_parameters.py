@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.metrics import get_scorer
@@ -12,10 +12,17 @@ from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOp
 
 from .._base.errors import ConfigurationError
 from .._base.options import check_instance
-from ..optimizers import Clip
+from ..activations import ACTIVATIONS
+from ..optimizers import OPTIMIZERS, Clip
 from ..schedules import Schedule
-from ..training import check_callbacks
-from ._network import ACTIVATION_NAMES, SOLVER_NAMES
+from ..training import ProgressBar, check_callbacks
+from ._inputs import Examples, check_both
+from ._records import Settings
+
+# scikit-learn's names for two of the library's activations
+SYNONYMS = {"logistic": "sigmoid", "identity": "linear"}
+ACTIVATION_NAMES = frozenset({*SYNONYMS, *ACTIVATIONS, "softmax", "randomized_leaky_relu"} - {"step"})
+SOLVER_NAMES = frozenset({"lbfgs", *OPTIMIZERS})
 
 _NOT_NEGATIVE, _FRACTION = Interval(Real, 0, None, closed="left"), Interval(Real, 0, 1, closed="left")
 _COUNT = Interval(Integral, 1, None, closed="left")
@@ -56,7 +63,7 @@ class Parameters:
     dtype: str | None = None
     weight_init: Any = None
     dropout: Any = 0.0
-    normalization: str | None = None
+    normalization: Literal["batch", "layer"] | None = None
     clip: Any = None
     scoring: Any = None
     callbacks: Any = None
@@ -96,13 +103,35 @@ class Parameters:
         "callbacks": ["array-like", None],
     }
 
-    def _check_parts(self) -> None:
-        """Refuse a clip, a callback or a scorer that is none, which the constraints above let through."""
+    def _settings(self, validation: Examples, *, incremental: bool) -> Settings:
+        """The parameters as a solver takes them. Raises for what the constraints above let through."""
         if isinstance(self.scoring, str) and self.scoring != "loss":
             get_scorer(self.scoring)
         if self.clip is not None:
             check_instance(self.clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
-        check_callbacks(self.callbacks or ())
+        callbacks = check_callbacks(self.callbacks or ())
+        check_both(validation)
+        has_epochs, bar = self.solver != "lbfgs", self.verbose == "bar"
+        if not has_epochs:
+            self._check_lbfgs(validation.X)
+        return Settings(
+            incremental=incremental,
+            has_epochs=has_epochs,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            prints=bool(self.verbose) and not bar,
+            batch_size=None if self.batch_size == "auto" else self.batch_size,
+            shuffle=self.shuffle,
+            rate=self.learning_rate_init,
+            rate_rule=str(self.learning_rate) if self.solver == "sgd" else "constant",
+            power_t=self.power_t,
+            n_iter_no_change=self.n_iter_no_change,
+            early_stopping=self.early_stopping and has_epochs,
+            validation_fraction=self.validation_fraction,
+            scoring=self.scoring,
+            callbacks=(*callbacks, *([ProgressBar()] if bar else [])),
+        )
 
     def _check_lbfgs(self, X_val: Any) -> None:
         """L-BFGS minimises one fixed function of the weights, without epochs; refuse what has no meaning there."""

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
@@ -67,7 +68,7 @@ def from_pipeline(pipeline: Any) -> Model:
     return _model_of("", pipeline)
 
 
-def _model_of(name: str, estimator: Any) -> Model:
+def _model_of(name: str, estimator: BaseEstimator | None) -> Model:
     """The model of a pipeline, of what scales its targets, or of a network."""
     if isinstance(estimator, Pipeline):
         *scalers, (last, network) = list(_steps(estimator)) or [("", None)]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from .._backend import Backend
 from .._base.typing import Array
@@ -52,8 +53,10 @@ def forward_sparse(backend: Backend, forward: Callable[[Array], Array], X: Any) 
     return backend.xp.concat([forward(rows) for rows in _chunks(backend, X)], axis=0)
 
 
-def predict_sparse(model: Model, X: Any, finish: LinkFinish) -> np.ndarray:
-    """The model's predictions for a CSR matrix, on the host like it."""
+def predict(model: Model, X: Any, finish: LinkFinish) -> Any:
+    """The model's predictions, in the library of X; for a CSR matrix on the host like it."""
+    if not issparse(X):
+        return model.predict_with(finish, X)
     backend, link = on_sparse(model.backend), find_link(model.loss)
     forward = ForwardPass(backend, without_link(model.network, model.loss), partial(finish, link))
     with backend.active():
