@@ -8,12 +8,11 @@ that no one else is given, its other arguments where they are, until one changes
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from .._base.errors import BackendError
+from .._base.errors import BackendError, warn
 from ._trees import leaves, overwrite, rebuild, shapes
 
 _CACHED = 8  # graphs of one step; a training run has one a batch size
@@ -61,7 +60,7 @@ class Captured:
         self._fails = True
         self._graphs.clear()
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        warnings.warn(f"the step cannot be captured, it runs uncompiled: {reason}", RuntimeWarning, stacklevel=3)
+        warn(f"the step cannot be captured, it runs uncompiled: {reason}", RuntimeWarning)
 
 
 class Graph:

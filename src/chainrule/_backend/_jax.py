@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 
-from .._base.errors import BackendError, DataError
+from .._base.errors import BackendError, DataError, warn
 from .._base.typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 
@@ -146,7 +145,7 @@ def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: A
                 raise
             working[0] = step
             reason = str(error).strip().splitlines()[0]
-            warnings.warn(f"jax.jit failed, the step runs uncompiled: {reason}", RuntimeWarning, stacklevel=2)
+            warn(f"jax.jit failed, the step runs uncompiled: {reason}", RuntimeWarning)
             return step(*arguments)
 
     return run

@@ -7,7 +7,6 @@ into their slices of it. The numbers are those of the recorded step, to the last
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .._base.errors import warn
 from ._functions import JOIN
 from ._record import Node, RecordingError, Register, Tape, Traced, array_of, opaque, register_of
 from ._trees import leaves, overwrite, rebuild, shapes
@@ -114,7 +114,7 @@ class Replayed:
     def _give_up(self, error: Exception) -> None:
         self._program = self._recorded = self._state = None
         reason = str(error).strip().splitlines()[0]
-        warnings.warn(f"the step cannot be recorded, it runs uncompiled: {reason}", RuntimeWarning, stacklevel=4)
+        warn(f"the step cannot be recorded, it runs uncompiled: {reason}", RuntimeWarning)
 
 
 def _record(

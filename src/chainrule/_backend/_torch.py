@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import FunctionType
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._base.errors import BackendError, DataError
+from .._base.errors import BackendError, DataError, warn
 from .._base.typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
 from ._trees import shapes
@@ -187,7 +186,7 @@ def compile(
             else:
                 what = "torch.compile failed, the step runs"
                 known.clear()
-            warnings.warn(f"{what} uncompiled: {reason}", RuntimeWarning, stacklevel=2)
+            warn(f"{what} uncompiled: {reason}", RuntimeWarning)
             return step(*arguments)
         known.add(made_for)
         return result

@@ -12,7 +12,7 @@
     └── FileError           (OSError)             a file that cannot be read or written
         └── ModelFileError                        a file that is not a model of ours
 
-and one warning, InterruptedTraining.
+and one warning of its own, InterruptedTraining; ``warn`` gives all of them.
 
 Each is also the built-in exception that it refines, so ``except ValueError`` keeps working.
 Every message says what was expected, what came, and what to do.
@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -124,3 +126,14 @@ def require(condition: bool, message: str) -> None:
     """Raise ConfigurationError(message) unless ``condition``."""
     if not condition:
         raise ConfigurationError(message)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that led here from outside of chainrule, and of scikit-learn, which calls its estimators."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "chainrule",
+        "sklearn",
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

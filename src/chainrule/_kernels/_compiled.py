@@ -7,7 +7,6 @@ of a step where a second thread would pay, and threads of ours would fight the B
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -15,6 +14,8 @@ from typing import Any
 
 import numba
 import numpy as np
+
+from .._base.errors import warn
 
 
 def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
@@ -60,11 +61,10 @@ class _Cache:
 
 @cache
 def _warn_once(why: str) -> None:
-    warnings.warn(
+    warn(
         f"Numba's cache cannot be written to ({why}), so each process compiles its loops again, which takes seconds: "
         "let NUMBA_CACHE_DIR name a folder that can be written to.",
         RuntimeWarning,
-        stacklevel=2,
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from .. import batch, layers, links, losses, optimizers
 from .._backend import Backend, Provider
 from .._backend._functions import UNRECORDED
 from .._backend._record import Traced, kernel
+from .._base.errors import warn
 from ..activations import Elementwise, ReLU
 from ..batch import Batch
 from ..losses import LossFunction, SoftmaxCrossEntropy
@@ -38,7 +38,7 @@ def _loops() -> Any:
         return importlib.import_module("._compiled", __package__)
     except ImportError as error:
         text = f"Numba is installed but cannot be imported ({error}): steps run without it."
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn(text, RuntimeWarning)
         return None
 
 

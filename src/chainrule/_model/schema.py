@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .._backend import library_of, to_host
-from .._base.errors import ConfigurationError
+from .._base.errors import ConfigurationError, warn
 from .._data.labels import Label, check_columns, name_classes, names_of, number_classes
 from .._data.streams import open_rows, read_targets
 from ..tables import Preprocessing, Quantity, Unseen, as_table, as_target, is_table_file, with_names
@@ -40,11 +39,10 @@ class Schema:
             return self
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < n_in else []
         if twice:
-            warnings.warn(
+            warn(
                 f"X has several columns of the name {twice[0]!r}: the model does not remember its names, and takes the "
                 "columns of every frame by position. Rename them apart.",
                 UserWarning,
-                stacklevel=4,
             )
         return self if twice else replace(self, feature_names=names)
 

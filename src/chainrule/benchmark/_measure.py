@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from .._base.errors import (
     InterruptedTraining,
     require,
     unknown_name,
+    warn,
 )
 from .._base.options import as_list, real_number, whole_number
 from .._kernels import backend as make_backend
@@ -110,7 +110,7 @@ def measure(
         found += race.measurements()
         if not finished:
             text = f"interrupted at network {k} of {len(networks)}: what was measured so far is returned."
-            warnings.warn(text, InterruptedTraining, stacklevel=2)
+            warn(text, InterruptedTraining)
             break
     return sorted(found, key=lambda one: one.factor)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -16,7 +15,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import dtype_name, to_host
-from .._base.errors import ConfigurationError, DataError
+from .._base.errors import ConfigurationError, DataError, warn
 from .._base.options import whole_number
 from .._base.typing import Array
 from ..gradient_check import GradientCheck
@@ -118,10 +117,9 @@ class Perceptron(
         """
         before = self._before()
         if self.early_stopping and before is not None and before.progress is not None and before.progress.ended:
-            warnings.warn(
+            warn(
                 f"early stopping has ended this training ({before.stopped}) and partial_fit changes nothing any more: "
-                "call fit to start again, or set early_stopping=False to go on.",
-                stacklevel=3,
+                "call fit to start again, or set early_stopping=False to go on."
             )
             return
         self._validate_params()

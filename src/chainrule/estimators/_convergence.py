@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sklearn.exceptions import ConvergenceWarning
 
+from .._base.errors import warn
 from ..history import Record
 from ..training import Run, Snapshot
 from ._records import Epochs, Fitted, Settings, ValidationSet
@@ -57,11 +57,10 @@ class Convergence:
         if epochs.no_improvement > settings.n_iter_no_change:
             self._stop_or_slow_down(run)
         if run.stopped is None and not settings.incremental and fitted.n_iter == settings.max_iter:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({settings.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
 
     def on_train_end(self, run: Run) -> None:
@@ -72,10 +71,9 @@ class Convergence:
             run.restore(self.best)
         if nothing := self._says_nothing():
             ends_with = "last" if self.best is None else "first"
-            warnings.warn(
+            warn(
                 f"the validation score was {nothing}: early stopping goes by nothing, and the {ends_with} weights are "
-                "kept. Give X_val and y_val of which it can be computed, or scoring='loss'.",
-                stacklevel=2,
+                "kept. Give X_val and y_val of which it can be computed, or scoring='loss'."
             )
 
     def end_diverged(self, run: Run) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -12,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._backend import Backend
-from .._base.errors import DataError, InterruptedTraining
+from .._base.errors import DataError, InterruptedTraining, warn
 from .._base.typing import Array
 from .._random import step_key
 from ..backpropagation import value_and_gradient
@@ -66,15 +65,12 @@ def fit_lbfgs(fit: PreparedFit, settings: Settings, fitted: Fitted, told: Sklear
             options={"maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol},
         )
     if interrupt.asked:
-        warnings.warn(
-            f"interrupted in iteration {found.nit}: the network so far is kept.", InterruptedTraining, stacklevel=2
-        )
+        warn(f"interrupted in iteration {found.nit}: the network so far is kept.", InterruptedTraining)
     if not found.success and found.status != 99:  # 99: a callback asked to stop
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}): {found.message}. "
             "Increase max_iter or max_fun, or scale the data.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     if not np.isfinite(found.x).all():
         raise DataError(f"{NON_FINITE} Scale X to mean 0 and standard deviation 1.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
-from .._base.errors import ConfigurationError, DTypeError, require
+from .._base.errors import ConfigurationError, DTypeError, require, warn
 from .._base.options import whole_number
 from .._base.typing import Array, Namespace
 from .._kernels import backend as make_backend
@@ -129,7 +128,7 @@ def choose_backend(parameters: Parameters, dtype_of_x: str, like: Any) -> Backen
     except DTypeError as error:
         if parameters.dtype is not None:
             raise
-        warnings.warn(f"float32 is used: {error}", stacklevel=5)
+        warn(f"float32 is used: {error}")
         return make_backend(name, dtype="float32", device=device, like=like)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from .._base.errors import DataError
+from .._base.errors import DataError, warn
 from ..links import Link
 from ._base import Perceptron, has_epochs
 from ._inputs import Examples, as_host, check_weight
@@ -92,7 +91,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         predictions = as_host(self.predict(X))
         weight = check_weight(sample_weight, len(predictions))
         if len(predictions) < 2:
-            warnings.warn("R^2 is not defined for less than two rows.", UndefinedMetricWarning, stacklevel=2)
+            warn("R^2 is not defined for less than two rows.", UndefinedMetricWarning)
         return self._fitted.targets.score(y, predictions, weight)
 
     def _find_targets(self, y: Any, before: Fitted | None, *, incremental: bool, classes: Any = None) -> Numbers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from .._backend import Backend
-from .._base.errors import DivergenceError, require
+from .._base.errors import DivergenceError, require, warn
 from ..layers import Dropout, RandomizedLeakyReLU
 from ..optimizers import Optimizer, planned
 from ..schedules import as_schedule
@@ -109,9 +108,9 @@ def _train(run: Run, plan: Plan, convergence: Convergence, callbacks: Iterable[o
                 model=error.model,
             ) from None
         kept = convergence.end_diverged(run)
-        warnings.warn(f"{NON_FINITE} {error} The {kept} are kept.", RuntimeWarning, stacklevel=2)
+        warn(f"{NON_FINITE} {error} The {kept} are kept.", RuntimeWarning)
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warn("Training interrupted by user.")
 
 
 def _check_length(optimizer: Optimizer) -> None:
@@ -132,10 +131,9 @@ def _tell_end(backend: Backend, progress: Progress, steps: int) -> None:
         return
     progress.past_end = True
     final = float(as_schedule(schedule).rate(np, np.asarray([float(end)]))[0])
-    warnings.warn(
+    warn(
         f"the schedule {type(schedule).__name__} has come to the end of its {end} steps, and partial_fit goes on at "
-        f"its last rate, {final:.3g}: give it more steps, or another rate with set_params.",
-        stacklevel=2,
+        f"its last rate, {final:.3g}: give it more steps, or another rate with set_params."
     )
 
 
@@ -151,9 +149,7 @@ def _batch_size(settings: Settings, rows: int) -> int:
     if settings.batch_size is None:
         return min(200, rows)
     if settings.batch_size > rows:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
-        )
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     return int(np.clip(settings.batch_size, 1, rows))
 
 

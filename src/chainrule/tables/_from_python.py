@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._backend import to_host
-from .._base.errors import DataError
+from .._base.errors import DataError, warn
 from .._data.frames import column_names, is_frame, read_columns
 from .._data.streams import open_rows, read_rows
 from ._cells import as_column, as_feature
@@ -74,11 +73,10 @@ def _by_position(X: Any, prepared: Preprocessing, what: str) -> dict[str, np.nda
             f"model.without_preprocessing() takes the {prepared.n_features:,} numbers that the network is given."
         )
     if names != [f"x{i}" for i in range(len(names))]:  # those had no names in training either
-        warnings.warn(
+        warn(
             f"{what} has no column names: its columns are taken for {listed(names)}, in this order and as they stand "
             "in the table. model.without_preprocessing() takes what is standardised already.",
             UserWarning,
-            stacklevel=6,
         )
     return read_columns({name: array[:, i] for i, name in enumerate(names)})
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from .._base.errors import ConfigurationError, DataError, unknown_name
+from .._base.errors import ConfigurationError, DataError, unknown_name, warn
 from ._checks import check_finite, check_not_missing, check_texts, mixture, refuse
 from ._columns import CategoricalColumn, Column, NumericColumn, column_from_json
 from ._json import JsonFields
@@ -123,7 +122,7 @@ class Preprocessing:
         check_not_missing(table, unfilled, "This model was trained without --impute median: fill them")
         check_finite(table, [column.name for column in self.columns])
         if (treatment := unseen or self.unseen) != "ignore":
-            self._meet_unseen(table, warn=treatment == "warn")
+            self._meet_unseen(table, refused=treatment != "warn")
         return np.concatenate([column.encode(table.columns[column.name]) for column in self.columns], axis=1)
 
     def targets(self, table: Table) -> np.ndarray:
@@ -165,16 +164,14 @@ class Preprocessing:
         unseen = stored.choice("unseen", "error", "ignore")
         return Preprocessing(columns, target, unseen, impute, stored.texts("dropped"), stored.texts("notes"))
 
-    def _meet_unseen(self, table: Table, *, warn: bool) -> None:
+    def _meet_unseen(self, table: Table, *, refused: bool) -> None:
         """Warn of categories that training never saw, or refuse them."""
         counts = {column.name: column.unseen(table.columns[column.name]) for column in self.columns}
         unseen = {name: counted(found) for name, found in counts.items() if found}
-        if warn and unseen:
+        if unseen and not refused:
             named = ", ".join(f"{name!r}: {texts}" for name, texts in unseen.items())
-            warnings.warn(
-                f"{table.source} has categories that training never saw, taken as none: {named}.", UserWarning, 4
-            )
-        if not warn:
+            warn(f"{table.source} has categories that training never saw, taken as none: {named}.")
+        if refused:
             refuse(
                 table,
                 unseen,

@@ -15,12 +15,11 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Literal
 
-from .._base.errors import ConfigurationError, FileError, MissingExtraError, require
+from .._base.errors import ConfigurationError, FileError, MissingExtraError, require, warn
 from .._base.options import as_list, check_instance, real_number, whole_number
 from .._base.storage import absolute, write_whole
 from ..history import Record
@@ -95,10 +94,7 @@ class EarlyStopping:
         last = run.history[-1][self.monitor] if self._waited and self.best in (0, math.inf) else 1.0
         if nothing := _says_nothing(self.monitor, self.best, last):
             ends_with = "last" if self._snapshot is None else "first"
-            warnings.warn(
-                f"{self.monitor} was {nothing}: training ends with the weights of the {ends_with} epoch. {_REMEDY}.",
-                stacklevel=2,
-            )
+            warn(f"{self.monitor} was {nothing}: training ends with the weights of the {ends_with} epoch. {_REMEDY}.")
 
     def state(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "snapshot": self._snapshot}
@@ -143,7 +139,7 @@ class ReduceOnPlateau:
         self._blind = self._blind + 1 if nothing else 0
         if nothing:
             if self._blind == self.patience:
-                warnings.warn(f"{self.monitor} was {nothing}: the rate stays as it is. {_REMEDY}.", stacklevel=2)
+                warn(f"{self.monitor} was {nothing}: the rate stays as it is. {_REMEDY}.")
             return
         if value < self._best - self.min_delta:
             self._best, self._waited = value, 0
@@ -184,7 +180,7 @@ class CSVLogger:
         if self._failing or (self._empty and len(run.history)):  # or a training run that had ended before
             self._write(run)
         if self._failing:
-            warnings.warn(f"{self.path} lacks the last epochs: the model's history has them.", stacklevel=2)
+            warn(f"{self.path} lacks the last epochs: the model's history has them.")
 
     def _before(self) -> bytes:
         """What is in the file, if it is a log."""
@@ -201,7 +197,7 @@ class CSVLogger:
             write_whole(self.path, run.history.to_csv().encode(), durable=False)
         except FileError as error:
             if not self._failing:
-                warnings.warn(f"{error} Training goes on, and it will be tried again.", stacklevel=2)
+                warn(f"{error} Training goes on, and it will be tried again.")
             self._failing = True
         else:
             self._failing = self._empty = False
@@ -265,7 +261,7 @@ class ProgressBar:
             progress, self._progress = self._progress, None
             with suppress(*cannot):
                 progress.stop()
-            warnings.warn(f"the progress bar cannot be shown: {error!r}. Training goes on.", stacklevel=3)
+            warn(f"the progress bar cannot be shown: {error!r}. Training goes on.")
 
 
 _REMEDY = "Monitor 'val_loss', or validate on rows for which it can be computed"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import Backend, dtype_name
-from .._base.errors import ConfigurationError, FileError, ModelFileError
+from .._base.errors import ConfigurationError, FileError, ModelFileError, warn
 from .._model import serialization
 from ..history import History
 from ._identity import differences
@@ -109,7 +108,7 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarra
         raise errors[0][1]
     for named, why in errors:
         if newest is not None and named > newest:
-            warnings.warn(f"{why} An older checkpoint is tried.", stacklevel=5)
+            warn(f"{why} An older checkpoint is tried.")
     return found
 
 

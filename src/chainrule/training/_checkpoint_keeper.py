@@ -7,13 +7,12 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .._base.errors import ConfigurationError, FileError, one_line
+from .._base.errors import ConfigurationError, FileError, one_line, warn
 from .._model import serialization
 from ..history import Record
 from ..model import Model
@@ -110,10 +109,9 @@ class Keeper:
 
     def on_train_end(self, run: Run) -> None:
         if self._failing:
-            warnings.warn(
+            warn(
                 f"the last checkpoint could not be written to {self._folder}: keep the model that fit returns "
-                "elsewhere, with model.save(path).",
-                stacklevel=2,
+                "elsewhere, with model.save(path)."
             )
 
     def _go_on(self, found: Resumed) -> None:
@@ -183,7 +181,7 @@ class Keeper:
         except FileError as error:
             aside = next(free for n in count(1) if not os.path.lexists(free := path.with_name(f"{BEST}.{n}")))
             path.rename(aside)
-            warnings.warn(f"{error} It is kept as {aside.name}.", stacklevel=2)
+            warn(f"{error} It is kept as {aside.name}.")
             return math.inf
         try:
             if is_of(self._identity, description):
@@ -199,7 +197,7 @@ class Keeper:
         except (OSError, MemoryError) as error:
             if not self._failing:
                 reason = error if isinstance(error, FileError) else f"cannot write to {self._folder}: {error}."
-                warnings.warn(f"{reason} Training goes on, and it will be tried again.", stacklevel=2)
+                warn(f"{reason} Training goes on, and it will be tried again.")
             self._failing = True
             return False
         self._failing = False

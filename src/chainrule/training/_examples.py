@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._backend import Backend, dtype_name, reference_backend
-from .._base.errors import DataError
+from .._base.errors import DataError, warn
 from .._base.options import whole_number
 from .._data.checks import is_flat, prepare, prepare_streamed
 from .._data.labels import names_of
@@ -128,10 +127,8 @@ def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[
         batch_size = min(DEFAULT_BATCH, rows)
     batch_size = whole_number("batch_size", batch_size, least=1)
     if batch_size > rows:
-        warnings.warn(
-            f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.",
-            UserWarning,
-            stacklevel=5,
+        warn(
+            f"batch_size {batch_size} is more than the {rows} rows there are: each step takes all of them.", UserWarning
         )
         batch_size = rows
     plan = [batch_size] * (rows // batch_size)

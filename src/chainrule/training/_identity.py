@@ -16,7 +16,6 @@ import os
 import re
 import sys
 import types
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend, library_of, to_host
-from .._base.errors import ConfigurationError
+from .._base.errors import ConfigurationError, warn
 from .._model import serialization
 from ..batch import Batch
 
@@ -92,10 +91,9 @@ def identify(value: Any) -> Any:
     look, name = _Look(), getattr(value, "__name__", type(value).__name__)
     told = look.told(value)
     if look.unknown:
-        warnings.warn(
+        warn(
             f"a checkpoint cannot tell the {' and the '.join(sorted(look.unknown))} in {name} from another: see to it "
-            "that a training run which is resumed has the same.",
-            stacklevel=5,
+            "that a training run which is resumed has the same."
         )
     return f"{name} {told}"
 

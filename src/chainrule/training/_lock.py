@@ -7,11 +7,10 @@ import re
 import socket
 import stat
 import sys
-import warnings
 from pathlib import Path
 from typing import IO
 
-from .._base.errors import FileError
+from .._base.errors import FileError, warn
 
 _OWNER = re.compile(rb"(process \d+ on [^\n]*\n)*")
 _TRIES = 3  # where the file is removed between the moments that it is opened and locked
@@ -117,5 +116,5 @@ def _is_free(file: IO[bytes], path: Path) -> bool:
         if any(lock._holds(path) for lock in _held):
             return False
         text = f"there are no file locks in {path.parent} ({error}): see to it that no other process trains there."
-        warnings.warn(text, stacklevel=2)
+        warn(text)
     return True

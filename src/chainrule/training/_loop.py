@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._base.errors import DivergenceError, InterruptedTraining
+from .._base.errors import DivergenceError, InterruptedTraining, warn
 from .._base.typing import Array
 from ..history import History, Record
 from ..schedules import as_schedule
@@ -62,11 +61,7 @@ def train(
             _give_weights(run, error)
             raise
     if interrupt.asked:
-        warnings.warn(
-            f"interrupted in epoch {run.epoch}, step {run.step}: the model so far is returned.",
-            InterruptedTraining,
-            stacklevel=4,
-        )
+        warn(f"interrupted in epoch {run.epoch}, step {run.step}: the model so far is returned.", InterruptedTraining)
 
 
 @dataclass(frozen=True)
@@ -166,7 +161,7 @@ class _Loop:
             f"finite came from {found.layer}; {found.cause}."
         )
         if on_divergence == "stop":
-            warnings.warn(f"{what} Training ends with the last good weights.", stacklevel=7)
+            warn(f"{what} Training ends with the last good weights.")
             run.stop("training diverged")
             return False
         if on_divergence == "raise" or run.recoveries == _RECOVERIES:
@@ -178,7 +173,7 @@ class _Loop:
         _zero_sums(run)
         run.scale_rate(0.5)
         rate = _rate(run, int(run.backend.to_numpy(run.state.step)[0]) + 1)
-        warnings.warn(f"{what} The epoch starts again at half the rate, {rate:.3g}.", stacklevel=7)
+        warn(f"{what} The epoch starts again at half the rate, {rate:.3g}.")
         return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import Backend, dtype_name, reference_backend
-from .._base.errors import DeviceMemoryError, readable_size
+from .._base.errors import DeviceMemoryError, readable_size, warn
 from .._base.typing import Array
 from .._data.checks import check_inputs
 from .._model.prediction import bytes_a_row
@@ -48,11 +47,10 @@ def rows_on_host(backend: Backend, network: Sequential, X: Any, batch_size: int)
     size, free = backend.bytes_to_move(X), backend.memory.free()
     if not 0 <= needs_of(backend, network).rest(free, batch_size) < size:
         return None
-    warnings.warn(
+    warn(
         f"X takes {readable_size(size)} and {backend.device_name} has {readable_size(free)} free: it stays on the "
         "host and is brought over batch by batch, to the same result.",
         UserWarning,
-        stacklevel=5,
     )
     return np.asarray(check_inputs(reference_backend("numpy", dtype=dtype_name(backend.dtype)), X, network.n_in))
 

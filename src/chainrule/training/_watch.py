@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
+from .._base.errors import warn
 from .._base.options import whole_number
 from ..diagnostics import Diagnosis, diagnose
 from ..history import Record
@@ -56,5 +56,5 @@ class Watch:
             ills.add((0, "inputs"))
         if ills - self._said:
             advice = found.advice.replace(chr(10), " ")
-            warnings.warn(f"epoch {run.epoch}: {advice[0].lower()}{advice[1:]}", stacklevel=2)
+            warn(f"epoch {run.epoch}: {advice[0].lower()}{advice[1:]}")
         self._said |= ills

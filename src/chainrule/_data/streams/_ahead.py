@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -11,7 +10,7 @@ from itertools import chain
 from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
-from ..._base.errors import ChainruleError
+from ..._base.errors import ChainruleError, warn
 
 Item = TypeVar("Item")
 _LOOK = 0.1  # seconds between two looks at whether what is waited for is still wanted
@@ -70,11 +69,10 @@ class ReadAhead(Generic[Item]):
                 del error, source  # or they would hold this frame, and the frame them
         self._here = True
         reason = " ".join(str(source).split())
-        warnings.warn(
+        warn(
             f"{self._what} can only be read in the thread that trains ({type(source).__name__}: {reason}): nothing is "
             "read ahead.",
             UserWarning,
-            stacklevel=10,
         )
         return items
 

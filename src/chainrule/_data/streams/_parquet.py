@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._base.errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name
+from ..._base.errors import ConfigurationError, DataError, FileError, MissingExtraError, unknown_name, warn
 from ..._base.storage import absolute
 from ._npy import require_file, stamp
 from ._windows import WINDOW_BYTES
@@ -212,7 +211,7 @@ def _find(path: Path) -> list[Path]:
     if not found:
         raise DataError(f"{path} is a folder without .parquet files{f' but {left_out}' if passed else ''}.")
     if passed:
-        warnings.warn(f"in {path} these are passed over: {left_out}.", UserWarning, stacklevel=3)
+        warn(f"in {path} these are passed over: {left_out}.", UserWarning)
     return sorted(found.values())
 
 
@@ -323,10 +322,9 @@ def _cut(footers: Sequence[Any], most: int) -> list[_Block]:
     groups = [(i, j, f.row_group(j).num_rows) for i, f in enumerate(footers) for j in range(f.num_row_groups)]
     largest = max((rows for _, _, rows in groups), default=0)
     if largest > most:
-        warnings.warn(
+        warn(
             f"row groups of {largest:,} rows are larger than the {most:,} that are read at a time, so each is read "
-            f"{-(-largest // most)} times: write the files with row_group_size={max(1, most // 4)}.",
-            stacklevel=4,
+            f"{-(-largest // most)} times: write the files with row_group_size={max(1, most // 4)}."
         )
     return [_Block(i, j, skip, min(most, rows - skip)) for i, j, rows in groups for skip in range(0, rows, most)]
 
