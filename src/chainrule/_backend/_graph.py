@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from .._base.errors import BackendError, warn
-from ._trees import leaves, overwrite, rebuild, shapes
+from ._trees import leaves, overwrite, rebuild, shapes, tree_map
 
 _CACHED = 8  # graphs of one step; a training run has one a batch size
 
@@ -149,4 +149,4 @@ class Graph:
 
 
 def _copies(tree: Any) -> Any:
-    return rebuild(tree, (leaf.copy() for leaf in leaves(tree)))
+    return tree_map(lambda leaf: leaf.copy(), tree)

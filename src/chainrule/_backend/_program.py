@@ -18,7 +18,7 @@ import numpy as np
 from .._base.errors import warn
 from ._functions import JOIN
 from ._record import Node, RecordingError, Register, Tape, Traced, array_of, opaque, register_of
-from ._trees import leaves, overwrite, rebuild, shapes
+from ._trees import leaves, overwrite, rebuild, shapes, tree_map
 
 _LINE = 64  # bytes of a cache line, and of the widest vector register
 _CACHED = 8  # programs of one step; a training run has one a batch size
@@ -107,7 +107,7 @@ class Replayed:
     def _own(self, made_for: Any, state: Any) -> Any:
         """The programs' own state of these shapes, with the numbers of ``state`` in it."""
         if made_for not in self._states:
-            self._states[made_for] = rebuild(state, map(_copy, leaves(state)))
+            self._states[made_for] = tree_map(_copy, state)
         overwrite(self._states[made_for], state, is_apart=lambda array: array.flags.owndata)
         return self._states[made_for]
 

@@ -15,12 +15,17 @@ def leaves(tree: Any) -> Iterator[Any]:
         yield tree
 
 
+def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Nested tuples like ``tree``, of what ``function`` makes of each array."""
+    if isinstance(tree, tuple):
+        parts = [tree_map(function, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return None if tree is None else function(tree)
+
+
 def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
     """Nested tuples like ``tree``, of other arrays."""
-    if isinstance(tree, tuple):
-        parts = [rebuild(part, arrays) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return None if tree is None else next(arrays)
+    return tree_map(lambda _: next(arrays), tree)
 
 
 def overwrite(own: Any, given: Any, *, is_apart: Callable[[Any], bool] = lambda _: True) -> None:
@@ -28,10 +33,11 @@ def overwrite(own: Any, given: Any, *, is_apart: Callable[[Any], bool] = lambda 
 
     What is not ``is_apart`` may be a view of one of them.
     """
-    own_arrays = set(map(id, leaves(own)))
-    changed = [pair for pair in zip(leaves(own), leaves(given), strict=True) if pair[0] is not pair[1]]
+    own_arrays = list(leaves(own))
+    changed = [(old, new) for old, new in zip(own_arrays, leaves(given), strict=True) if old is not new]
+    addresses = set(map(id, own_arrays))
     # All are read before one is overwritten.
-    read = [new if is_apart(new) and id(new) not in own_arrays else new.copy() for _, new in changed]
+    read = [new if is_apart(new) and id(new) not in addresses else new.copy() for _, new in changed]
     for (mine, _), new in zip(changed, read, strict=True):
         mine[...] = new
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from .._backend import Backend, dtype_name, to_host
-from .._backend._trees import leaves, rebuild
+from .._backend._trees import leaves, rebuild, tree_map
 from .._base.errors import require
 from .._base.options import check_range
 from .._base.typing import Array
@@ -172,7 +172,7 @@ def make_epoch_step(
 
 def copy_state(backend: Backend, state: State) -> State:
     """A copy of the whole state that no later step can overwrite."""
-    copied: State = rebuild(state, map(backend.copy, leaves(state)))
+    copied: State = tree_map(backend.copy, state)
     return copied
 
 
@@ -195,7 +195,7 @@ def move_state(backend: Backend | None, arrays: Arrays) -> Arrays:
         whole = dtype_name(x.dtype).startswith("int")
         return backend.asarray(x, backend.xp.int32 if whole else None)
 
-    moved: Arrays = rebuild(arrays, map(move, leaves(arrays)))
+    moved: Arrays = tree_map(move, arrays)
     return moved
 
 
