@@ -466,6 +466,24 @@ def test_an_optimizer_of_your_own_needs_three_names_and_no_more() -> None:
     assert ours.theta.tolist() == full_batch(linear(), X, Y, compile=False).theta.tolist()
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax", "array-api-strict"])
+def test_the_moments_of_an_optimizer_of_your_own_may_be_a_list(library: str) -> None:
+    class HeavyBall:
+        learning_rate = 0.05
+
+        def init(self, backend: Any, theta: Any, decays: Any) -> list[Any]:
+            return [backend.xp.zeros_like(theta)]
+
+        def update(self, backend: Any, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
+            v = 0.9 * moments[0] + g
+            return theta - eta * v, [v]
+
+    find_library(library, {"array-api-strict": "array_api_strict"}.get(library))
+    ours = cr.fit(linear(), X, Y, loss="huber", optimizer=HeavyBall(), epochs=3, batch_size=4, backend=library)
+    theirs = cr.fit(linear(), X, Y, loss="huber", optimizer=cr.Momentum(0.05, 0.9), epochs=3, batch_size=4)
+    np.testing.assert_allclose(ours.to("numpy").theta, theirs.theta, rtol=1e-5, atol=1e-6)
+
+
 def test_lists_and_frames_are_arrays_too() -> None:
     pandas = find_library("pandas")
     want = cr.fit(linear(), X, Y, loss="huber", epochs=1)

@@ -104,7 +104,7 @@ def fresh_state(
     lead = theta.shape[:-1]
     return State(
         theta=theta,
-        moments=problem.optimizer.init(backend, theta, backend.asarray(problem.network.decays())),
+        moments=tuple(problem.optimizer.init(backend, theta, backend.asarray(problem.network.decays()))),
         buffers=buffers,
         step=backend.zeros((1,), xp.int32),
         cursor=backend.zeros((1,), xp.int32),
@@ -153,7 +153,7 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
         counters = state.step, state.cursor, state.cost, state.weight
         by = batch_weight if problem.epoch_mean == "weights" else None
         count, cursor, cost, weight = backend.run(advance, counters, value, batch.x.shape[-2], by)
-        return State(theta, moments, buffers, count, cursor, state.key, state.scale, cost, weight), value
+        return State(theta, tuple(moments), buffers, count, cursor, state.key, state.scale, cost, weight), value
 
     return step
 
