@@ -56,30 +56,23 @@ class Sequential:
 
     def __init__(self, *layers: Layer | Elementwise) -> None:
         made = tuple(_as_layer(layer) for layer in layers)
-        dense = [layer for layer in made if isinstance(layer, Dense)]
+        inputs = [n for layer in made if isinstance(n := getattr(layer, "n_in", None), int)]
+        trained = [i for i, layer in enumerate(made) if layer.parameters()]
         require(
-            len(dense) > 0,
-            f"a network needs at least one Dense layer, got {len(made)} others: add cr.Dense(n_in, n_out).",
+            len(inputs) > 0 and len(trained) > 0,
+            "a network needs at least one Dense layer, or one of your own with an n_in and parameters, got "
+            f"{len(made)} others: add cr.Dense(n_in, n_out).",
         )
         computed = {
             "layers": made,
-            "n_in": dense[0].n_in,
-            "n_out": dense[-1].n_out,
+            "n_in": inputs[0],
+            "n_out": _last_width(made, inputs[0]),
             "layout": Layout.of([[p.shape for p in layer.parameters()] for layer in made]),
             "buffer_layout": Layout.of([[b.shape for b in layer.buffers()] for layer in made]),
-            "lowest_trained": next(i for i, layer in enumerate(made) if layer.parameters()),
+            "lowest_trained": trained[0],
         }
         for name, value in computed.items():
             object.__setattr__(self, name, value)
-        self._check_widths()
-
-    def _check_widths(self) -> None:
-        width = self.n_in
-        for i, layer in enumerate(self.layers):
-            try:
-                width = layer.width(width)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"layer {i + 1} of {len(self.layers)} does not fit: {error}") from None
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(layer_name(layer) for layer in self.layers)})"
@@ -188,6 +181,16 @@ class Sequential:
         for layer, ps, bs in zip(self.layers, params, buffers, strict=True):
             x = layer.apply(backend, ps, bs, x)
         return x
+
+
+def _last_width(layers: Sequence[Layer], width: int) -> int:
+    """The outputs of the last layer. Raises ConfigurationError for a layer that does not fit the one before."""
+    for i, layer in enumerate(layers):
+        try:
+            width = layer.width(width)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"layer {i + 1} of {len(layers)} does not fit: {error}") from None
+    return width
 
 
 def _draw(parameter: Parameter, generator: np.random.Generator) -> np.ndarray:
