@@ -16,6 +16,7 @@ from chainrule._random import (
     host_generator,
     keep_mask,
     member_key,
+    single_key,
     step_key,
     threefry,
     threefry_host,
@@ -229,3 +230,10 @@ def test_golden_orders() -> None:
 
 def test_golden_members() -> None:
     assert {path: member_key(*path) for path in GOLDEN_MEMBERS} == GOLDEN_MEMBERS
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40 + 3])
+def test_a_single_pass_has_the_key_words_of_a_stacks_first_member(seed: int) -> None:
+    key = single_key(backend("numpy"), seed)
+    assert (key.k0.shape, key.k1.shape) == ((1, 1), (1, 1))
+    assert (int(key.k0[0, 0]), int(key.k1[0, 0])) == member_key(seed, 0)
