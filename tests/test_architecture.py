@@ -139,7 +139,8 @@ def parts(thing: Any) -> Iterator[Any]:
         yield thing
         return
     for name, member in vars(thing).items():
-        if name == "__init__" or not name.startswith("_"):
+        made_by_typing = getattr(member, "__module__", None) == "typing"  # a protocol's __init__
+        if (name == "__init__" and not made_by_typing) or not name.startswith("_"):
             member = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
             if inspect.isfunction(member):
                 yield member

@@ -10,14 +10,13 @@ import pytest
 
 import chainrule as cr
 from chainrule.initializers import find_initializer
-from chainrule.layers import Buffer, Layer, Parameter
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(64, 6)).astype("f4"), rng.normal(size=(64, 2)).astype("f4")
 
 
 @dataclass(frozen=True)
-class Own(Layer):
+class Own(cr.Layer):
     """y = x W."""
 
     n_in: int
@@ -28,11 +27,8 @@ class Own(Layer):
             raise cr.ConfigurationError(f"Own({self.n_in}, {self.n_out}) needs {self.n_in} inputs, got {n_in}.")
         return self.n_out
 
-    def parameters(self) -> tuple[Parameter, ...]:
-        return (Parameter("W", (self.n_in, self.n_out), find_initializer("glorot_uniform"), decays=True),)
-
-    def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: Any) -> Any:
-        return self.apply(backend, params, buffers, x), x, buffers
+    def parameters(self) -> tuple[cr.Parameter, ...]:
+        return (cr.Parameter("W", (self.n_in, self.n_out), find_initializer("glorot_uniform"), decays=True),)
 
     def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
         return backend.xp.matmul(x, params[0])
@@ -42,20 +38,6 @@ class Own(Layer):
 
     def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
         return backend.xp.matmul(dy, params[0].mT)
-
-
-@dataclass(frozen=True)
-class Alone:
-    """The same, of no class of the library's."""
-
-    n_in: int
-    n_out: int
-
-    width, parameters, forward, apply = Own.width, Own.parameters, Own.forward, Own.apply
-    gradients, pullback = Own.gradients, Own.pullback
-
-    def buffers(self) -> tuple[Buffer, ...]:
-        return ()
 
 
 def dense(n_in: int, n_out: int) -> cr.Dense:
@@ -72,10 +54,9 @@ def of(first: Any, last: Any) -> dict[str, cr.Sequential]:
     }
 
 
-@pytest.mark.parametrize("own", [Own, Alone])
 @pytest.mark.parametrize("where", of(Own, Own))
-def test_it_trains_as_the_librarys_own_does(where: str, own: Any) -> None:
-    ours, theirs = of(dense, dense)[where], of(own, own)[where]
+def test_it_trains_as_the_librarys_own_does(where: str) -> None:
+    ours, theirs = of(dense, dense)[where], of(Own, Own)[where]
     assert (theirs.n_in, theirs.n_out, theirs.size) == (ours.n_in, ours.n_out, ours.size)
     settings: dict[str, Any] = {"loss": "squared_error", "epochs": 3, "batch_size": 16, "compile": False}
     want, got = (cr.fit(net, X, Y, **settings) for net in (ours, theirs))
@@ -92,3 +73,117 @@ def test_what_has_no_inputs_or_no_parameters_is_no_network() -> None:
             cr.Sequential(*layers)
     with pytest.raises(cr.ConfigurationError, match=r"layer 2 of 2 does not fit: Own\(4, 2\) needs 4 inputs, got 3"):
         cr.Sequential(Own(6, 3), Own(4, 2))
+
+
+@dataclass(frozen=True)
+class Noise(cr.Layer):
+    """y = x + deviation * N(0, 1) while training."""
+
+    deviation: float = 0.5
+
+    def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: cr.Key) -> Any:
+        return x + self.deviation * key.normal(backend, x.shape[-2], x.shape[-1]), None, buffers
+
+    def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
+        return x
+
+    def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
+        return dy
+
+
+def test_a_random_one_follows_the_seed_of_fit() -> None:
+    net = cr.Sequential(cr.Dense(6, 3), Noise(), cr.Dense(3, 2))
+    first, again, other = (
+        cr.fit(net, X, Y, loss="squared_error", epochs=1, seed=seed, shuffle=False).theta for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_random_one_follows_random_state_in_the_estimators(solver: str) -> None:
+    drawn: list[np.ndarray] = []
+
+    @dataclass(frozen=True)
+    class Spy(Noise):
+        def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: cr.Key) -> Any:
+            if not drawn:
+                drawn.append(np.asarray(key.uniform(backend, 2, 3)))
+            return super().forward(backend, params, buffers, x, key)
+
+    seen = []
+    for state in (0, 0, 1, np.random.RandomState(0)):
+        drawn.clear()
+        settings: dict[str, Any] = {"hidden_layer_sizes": (3,), "activation": Spy(), "max_iter": 1, "solver": solver}
+        with pytest.warns(match="Maximum iterations"):
+            cr.MLPRegressor(random_state=state, **settings).fit(X, Y)
+        seen.append(drawn[0].tobytes())
+    assert seen[0] == seen[1] == seen[3] != seen[2]
+
+
+def test_normal_numbers_are_normal_and_the_same_on_every_backend() -> None:
+    from chainrule._random import single_key
+
+    numbers = {}
+    for name in ("numpy", "torch", "jax", "array-api-strict"):
+        backend = cr.backend(name)
+        numbers[name] = np.asarray(backend.to_numpy(single_key(backend, 3).normal(backend, 400, 50)))
+    drawn = numbers.pop("numpy").astype("f8")
+    assert abs(drawn.mean()) < 4 / np.sqrt(drawn.size)
+    assert abs(drawn.var() - 1) < 4 * np.sqrt(2 / drawn.size)
+    assert abs((np.abs(drawn) < 1).mean() - 0.6827) < 0.02
+    for other in numbers.values():
+        np.testing.assert_allclose(other, drawn, rtol=1e-4, atol=1e-5)
+
+
+def test_one_that_says_that_it_may_be_recorded_is_and_trains_to_the_same_bits() -> None:
+    @dataclass(frozen=True)
+    class Recorded(Own):
+        traceable = True
+
+    @dataclass(frozen=True)
+    class Heir(Recorded):
+        """Says nothing itself, and may count its calls."""
+
+    fast, slow, heir = (of(kind, kind)["middle"] for kind in (Recorded, Own, Heir))
+    backend = cr.backend("numpy")
+    compiled = [backend.compiling(net.parts()).compiled for net in (fast, slow, heir)]
+    assert compiled == [True, False, False]
+    settings: dict[str, Any] = {"loss": "squared_error", "optimizer": "sgd", "epochs": 3, "batch_size": 16}
+    got, want = (cr.fit(net, X, Y, **settings).theta for net in (fast, slow))
+    np.testing.assert_array_equal(got, want)
+
+
+def test_what_a_class_lacks_is_named() -> None:
+    class NoPullback(cr.Layer):
+        apply = Noise.apply
+
+    class NoBase:
+        apply = Noise.apply
+
+    with pytest.raises(TypeError, match=r"abstract method '?pullback"):
+        NoPullback()
+    wanted = r"expected a layer, got a NoBase that has no pullback, no base: write class NoBase\(cr.Layer\), with apply"
+    with pytest.raises(cr.ConfigurationError, match=wanted):
+        cr.Sequential(cr.Dense(2, 2), NoBase())
+
+    class NoUpdate:
+        learning_rate = 0.1
+
+    with pytest.raises(cr.ConfigurationError, match="got a NoUpdate that has no init and no update: write"):
+        cr.fit(cr.mlp([6, 2]), X, Y, loss="squared_error", optimizer=NoUpdate())  # type: ignore[arg-type]
+
+
+def test_an_own_layer_shows_its_numbers() -> None:
+    @dataclass(frozen=True)
+    class Three(Noise):
+        power: int = 2
+        name: str = "x"
+
+    assert [str(Noise()), str(Noise(0.1)), str(Three(0.5, 3)), str(Three(name="y"))] == [
+        "Noise",
+        "Noise(0.1)",
+        "Three(0.5, 3)",
+        "Three(0.5, 2, y)",
+    ]
+    assert str(cr.Activate(cr.LeakyReLU(0.2))) == "LeakyReLU(0.2)"

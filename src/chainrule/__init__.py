@@ -28,6 +28,7 @@ from ._base.errors import MissingExtraError as MissingExtraError
 from ._base.errors import ModelFileError as ModelFileError
 from ._data.streams import Parquet as Parquet
 from ._kernels import backend as backend
+from ._random import Key as Key
 from .activations import ELU as ELU
 from .activations import GELU as GELU
 from .activations import SELU as SELU
@@ -70,9 +71,12 @@ from .initializers import sigmoid_glorot_normal as sigmoid_glorot_normal
 from .initializers import sigmoid_glorot_uniform as sigmoid_glorot_uniform
 from .layers import Activate as Activate
 from .layers import BatchNorm as BatchNorm
+from .layers import Buffer as Buffer
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
+from .layers import Layer as Layer
 from .layers import LayerNorm as LayerNorm
+from .layers import Parameter as Parameter
 from .layers import RandomizedLeakyReLU as RandomizedLeakyReLU
 from .layers import Softmax as Softmax
 from .losses import AbsoluteError as AbsoluteError
@@ -97,6 +101,7 @@ from .optimizers import ClipNorm as ClipNorm
 from .optimizers import ClipValue as ClipValue
 from .optimizers import Lion as Lion
 from .optimizers import Momentum as Momentum
+from .optimizers import Optimizer as Optimizer
 from .optimizers import RMSProp as RMSProp
 from .optimizers import VelocityMomentum as VelocityMomentum
 from .penalties import Penalty as Penalty
@@ -105,6 +110,7 @@ from .schedules import CosineDecay as CosineDecay
 from .schedules import ExponentialDecay as ExponentialDecay
 from .schedules import InverseScaling as InverseScaling
 from .schedules import OneCycle as OneCycle
+from .schedules import Schedule as Schedule
 from .schedules import StepDecay as StepDecay
 from .training import Checkpoint as Checkpoint
 from .training import CSVLogger as CSVLogger

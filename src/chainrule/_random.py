@@ -11,6 +11,7 @@ under jit too, and a checkpoint stores a few integers.
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import NamedTuple
 
@@ -25,7 +26,10 @@ _WORD = 0xFFFFFFFF
 
 
 class Key(NamedTuple):
-    """The cipher key of one layer in one step, as int32 arrays ``(..., 1, 1)``; ``first_row`` shifts a shard's rows."""
+    """What a layer in one step draws its random numbers by: the cipher's key, int32 arrays ``(..., 1, 1)``.
+
+    The same key gives the same numbers. ``first_row`` shifts a shard's rows.
+    """
 
     k0: Array
     k1: Array
@@ -34,6 +38,16 @@ class Key(NamedTuple):
     def fold(self, layer: int) -> Key:
         """The key of the layer numbered ``layer`` (from 0)."""
         return Key(self.k0 ^ (layer + 1), self.k1, self.first_row)
+
+    def uniform(self, backend: Backend, rows: int, columns: int) -> Array:
+        """Numbers from U[0, 1), ``(..., rows, columns)``; the same each time, on every backend."""
+        return backend.run(uniform, self, rows, columns)
+
+    def normal(self, backend: Backend, rows: int, columns: int) -> Array:
+        """Numbers from N(0, 1), ``(..., rows, columns)``, by sqrt(-2 ln u) cos(2 pi v) (Box & Muller, 1958)."""
+        xp, drawn = backend.xp, self.uniform(backend, rows, 2 * columns)
+        u, v = 1.0 - drawn[..., :columns], drawn[..., columns:]
+        return xp.sqrt(-2.0 * xp.log(u)) * xp.cos((2.0 * math.pi) * v)
 
 
 def host_generator(seed: int, *path: int | str) -> np.random.Generator:

@@ -358,6 +358,16 @@ def find_activation(activation: str | Elementwise) -> Elementwise:
     )
 
 
+def usual_weight_init(activation: Elementwise) -> str:
+    """What draws the weights below it, by name: LeCun for SELU, Glorot for (hard) tanh and sigmoid, else He.
+
+    He et al. (2015) made theirs for ReLU, Glorot & Bengio (2010) theirs for functions that are linear at 0.
+    """
+    if isinstance(activation, SELU):
+        return "lecun_normal"
+    return "glorot_uniform" if isinstance(activation, Tanh | Sigmoid | HardTanh | HardSigmoid) else "he_normal"
+
+
 def _alike(z: Array, found: Array) -> Array:
     """What a function of the user's own returned for z, refused unless it is of z's shape and dtype."""
     shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)

@@ -24,10 +24,10 @@ from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
 from ._layout import Pieces
 from ._model.schema import Schema
-from ._random import host_generator, single_key
-from .layers import Activate, BatchNorm, Dropout, Layer, LayerNorm, Residual
+from ._random import Key, host_generator, single_key
+from .layers import Layer, Residual
 from .losses import LossFunction, cost, find_loss
-from .network import Sequential, layer_name, without_link
+from .network import Sequential, without_link
 
 # A slope below this passes on less than a hundredth of what reaches it: a sigmoid beyond |z| = 4.6, tanh beyond 3.
 FLAT = 0.01
@@ -216,8 +216,13 @@ def diagnose(
 
 
 class _Pass(NamedTuple):
-    """What a pass met at each layer: forward ``(y, residual, buffers)``, and back (dC/dy, dC/dparams) by its index."""
+    """A pass and what it met at each layer: ``(y, residual, buffers)``, and back (dC/dy, dC/dparams) by its index."""
 
+    backend: Backend
+    network: Sequential
+    params: Sequence[Pieces]
+    buffers: Sequence[Pieces]
+    key: Key
     forward: Sequence[tuple[Array, Residual, Pieces]]
     backward: Mapping[int, tuple[Array, Pieces]]
 
@@ -233,12 +238,12 @@ def _diagnose(
     seed: int,
 ) -> Diagnosis:
     X, y = read_once(X), read_targets(y)
-    x = check_inputs(backend, X, network.n_in)
+    x, key = check_inputs(backend, X, network.n_in), single_key(backend, seed)
     flat = _vector(backend, "theta", network.initial_theta(seed) if theta is None else theta, network.size)
     rest = network.initial_buffers() if buffers is None else buffers
     params = network.layout.split(backend, flat)
     split = network.buffer_layout.split(backend, _vector(backend, "buffers", rest, network.buffer_layout.size))
-    forward = list(network.walk_forward(backend, params, split, x, single_key(backend, seed)))
+    forward = list(network.walk_forward(backend, params, split, x, key))
     backward = {}
     if y is not None and loss is not None:
         n_in, n_out = network.n_in, network.n_out
@@ -247,22 +252,23 @@ def _diagnose(
         residuals = [residual for _, residual, _ in forward]
         walk = network.walk_backward(backend, params, residuals, dz)
         backward = {i: (delta, gradients) for i, delta, gradients in walk}
-    seen = _Pass(forward, backward)
+    seen = _Pass(backend, network, params, split, key, forward, backward)
     blocks = _blocks(network)
-    rows = [_measure(backend, network, seen, block, k + 1, seed) for k, block in enumerate(blocks)]
-    bounded = [_flat_on_both_sides(backend, network.layers[_shown(network.layers, block)]) for block in blocks]
-    return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0], _look_at_inputs(network.layers, _host(backend, x)))
+    shown = [_shown(seen, block) for block in blocks]
+    rows = [_measure(seen, block, i, k + 1, seed) for k, (block, i) in enumerate(zip(blocks, shown, strict=True))]
+    bounded = [row.flat is not None and _flat_on_both_sides(seen, i) for row, i in zip(rows, shown, strict=True)]
+    return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0], _look_at_inputs(network, _host(backend, x)))
 
 
-def _look_at_inputs(layers: Sequence[Layer], x: np.ndarray) -> str:
+def _look_at_inputs(network: Sequential, x: np.ndarray) -> str:
     """What is wrong with X, ``(rows, columns)``, in words that follow "the inputs"; empty where nothing is.
 
     A column's size is that of its entries but 0: a rare category or a corner's pixel is no smaller than others.
     """
-    first = next(i for i, layer in enumerate(layers) if _has_weights(layer))
-    if any(isinstance(layer, BatchNorm) for layer in layers[:first]):
+    first = next(iter(network.weighted), 0)
+    if any(layer.normalizes() == "columns" for layer in network.layers[:first]):
         return ""
-    rescaled = any(isinstance(layer, BatchNorm | LayerNorm) for layer in layers[: first + 2])
+    rescaled = any(layer.normalizes() for layer in network.layers[: first + 2])
     loudness, means, deviations = _rms(x), np.abs(np.mean(x, axis=0)), np.std(x, axis=0)
     entries = np.sum(x != 0.0, axis=0)
     sizes = np.sqrt(np.sum(x * x, axis=0) / np.maximum(entries, 1))
@@ -280,24 +286,16 @@ def _look_at_inputs(layers: Sequence[Layer], x: np.ndarray) -> str:
 
 def _blocks(network: Sequential) -> list[range]:
     """The layers of each row: one with weights and what follows it; what comes before the first belongs to it."""
-    starts = [i for i, layer in enumerate(network.layers) if _has_weights(layer)]
-    return [range(a, b) for a, b in pairwise([0, *starts[1:], len(network.layers)])]
+    return [range(a, b) for a, b in pairwise([0, *network.weighted[1:], len(network.layers)])]
 
 
-def _has_weights(layer: Layer) -> bool:
-    return any(p.decays for p in layer.parameters())
-
-
-def _measure(
-    backend: Backend, network: Sequential, seen: _Pass, block: range, number: int, seed: int
-) -> LayerDiagnosis:
-    layers = network.layers
-    weighted = next(i for i in block if _has_weights(layers[i]))
-    shown = _shown(layers, block)
+def _measure(seen: _Pass, block: range, shown: int, number: int, seed: int) -> LayerDiagnosis:
+    backend, layers = seen.backend, seen.network.layers
+    weighted = next((i for i in block if i in seen.network.weighted), None)
     output, residual, _ = seen.forward[shown]
     a, slopes = _host(backend, output), _slopes(backend, layers[shown], residual)
     delta, norm, dW = None, None, None
-    if weighted in seen.backward:
+    if weighted is not None and weighted in seen.backward:
         delta, gradients = seen.backward[weighted]
         decays = [p.decays for p in layers[weighted].parameters()]
         weights = [g for g, d in zip(gradients, decays, strict=True) if d]
@@ -305,7 +303,7 @@ def _measure(
         norm = float(np.linalg.norm(dW))
     return LayerDiagnosis(
         number=number,
-        name=", ".join(_short_name(layers[i]) for i in block),
+        name=", ".join(_short_name(layers[i], i == weighted) for i in block),
         units=a.shape[-1],
         mean=float(np.mean(a)),
         std=float(np.std(a)),
@@ -323,12 +321,11 @@ def _measure(
 
 def _slopes(backend: Backend, layer: Layer, residual: Residual) -> np.ndarray | None:
     """g'(z), where there is one: the perceptron's step has none and says so."""
-    if not isinstance(layer, Activate):
-        return None
     try:
-        return _host(backend, layer.activation.derivative(backend.xp, *residual))
+        slopes = layer.slopes(backend, residual)
     except ConfigurationError:
         return None
+    return None if slopes is None else _host(backend, slopes)
 
 
 def _judge(rows: Sequence[LayerDiagnosis], bounded: Sequence[bool]) -> Iterator[LayerDiagnosis]:
@@ -367,18 +364,24 @@ def _gradient_finding(row: LayerDiagnosis, last_hidden: LayerDiagnosis) -> str |
     return "exploding gradient" if row.delta > RATIO * last_hidden.delta else None
 
 
-def _flat_on_both_sides(backend: Backend, layer: Layer) -> bool:
+def _flat_on_both_sides(seen: _Pass, i: int) -> bool:
     """Whether the activation saturates (sigmoid, tanh): ReLU and its kin are flat on one side only, and should be."""
-    if not isinstance(layer, Activate):
-        return False
-    z = backend.asarray([[-FAR, FAR]])
-    slopes = _slopes(backend, layer, (z, layer.activation.value(backend.xp, z)))
+    layer, width = seen.network.layers[i], seen.forward[i][0].shape[-1]
+    z = seen.backend.asarray([[-FAR] * width, [FAR] * width])
+    _, residual, _ = layer.forward(seen.backend, seen.params[i], seen.buffers[i], z, seen.key.fold(i))
+    slopes = _slopes(seen.backend, layer, residual)
     return slopes is not None and bool(np.all(np.abs(slopes) < FLAT))
 
 
-def _shown(layers: Sequence[Layer], block: range) -> int:
-    """The layer of a block whose outputs are looked at: the last, but no dropout, whose zeros are no activations."""
-    return max(i for i in block if i == block[0] or not isinstance(layers[i], Dropout))
+def _shown(seen: _Pass, block: range) -> int:
+    """The layer of a block whose outputs are looked at: the last, but none that only disturbs them, as dropout does."""
+    return max(i for i in block if i == block[0] or not _predicts_its_inputs(seen, i))
+
+
+def _predicts_its_inputs(seen: _Pass, i: int) -> bool:
+    layer, x = seen.network.layers[i], seen.forward[i - 1][0]
+    no_function = _slopes(seen.backend, layer, seen.forward[i][1]) is None
+    return no_function and layer.apply(seen.backend, seen.params[i], seen.buffers[i], x) is x
 
 
 def _sample(x: np.ndarray, seed: int, number: int) -> np.ndarray:
@@ -403,10 +406,10 @@ def _vector(backend: Backend, name: str, given: Any, size: int) -> Array:
     return vector
 
 
-def _short_name(layer: Layer) -> str:
+def _short_name(layer: Layer, weighted: bool) -> str:
     """``Dense(64, 32)``, ``BatchNorm``, ``ReLU``: what follows the weights has their width."""
-    name = layer_name(layer)
-    return name.replace(", bias=False", "") if _has_weights(layer) else name.split("(")[0]
+    name = str(layer)
+    return name.replace(", bias=False", "") if weighted else name.split("(")[0]
 
 
 def _listed(numbers: Sequence[int]) -> str:

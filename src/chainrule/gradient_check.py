@@ -24,7 +24,7 @@ from .backpropagation import penalized, value_and_gradient
 from .batch import Batch
 from .layers import Layer
 from .losses import LossFunction, cost, find_loss
-from .network import Sequential, layer_name, without_link
+from .network import Sequential, without_link
 from .penalties import Penalty
 
 # A right gradient agrees to 1e-9 or better and a wrong one hardly ever to 1e-3: anything between would do.
@@ -203,7 +203,7 @@ def _compare(point: _Point, epsilon: float, max_parameters: int | None, seed: in
             error = np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor)
             k = int(np.argmax(error))
             yield ParameterCheck(
-                i + 1, layer_name(layer), parameter.name, float(error[k]), float(a[k]), float(n[k]), len(chosen)
+                i + 1, str(layer), parameter.name, float(error[k]), float(a[k]), float(n[k]), len(chosen)
             )
 
 
@@ -225,7 +225,7 @@ def _suspects(point: _Point, epsilon: float, seed: int) -> Iterator[str]:
     for i, (y, _, _) in enumerate(network.walk_forward(backend, params, buffers, x, point.key)):
         layer = network.layers[i]
         if not _layer_agrees(backend, layer, params[i], buffers[i], x, point.key.fold(i), epsilon, generator):
-            yield f"layer {i + 1} ({layer_name(layer)})"
+            yield f"layer {i + 1} ({layer})"
         x = y
     dz = cost(backend, point.loss, x, point.batch.y, point.batch.weight)[1]
 

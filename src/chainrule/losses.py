@@ -32,7 +32,7 @@ TargetKind = Literal["classes", "fractions", "numbers", "counts"]
 
 @runtime_checkable
 class LossFunction(Protocol):
-    """The cost of one example."""
+    """The cost of one example. It may say ``traceable = True``, as a ``Layer`` may."""
 
     @property
     def link(self) -> LinkName: ...

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from ._base.options import as_list
 from ._base.typing import Array
 from ._layout import Layout, Pieces, join
 from ._random import Key, host_generator
-from .activations import SELU, Elementwise, HardSigmoid, HardTanh, Sigmoid, Tanh, find_activation
+from .activations import Elementwise, find_activation
 from .initializers import Initializer
 from .layers import (
     Activate,
@@ -75,19 +76,28 @@ class Sequential:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(layer_name(layer) for layer in self.layers)})"
+        return f"Sequential({', '.join(str(layer) for layer in self.layers)})"
 
     @property
     def size(self) -> int:
         """How many parameters there are: (d + 1) m1 + (m1 + 1) m2 + ... for Dense layers."""
         return self.layout.size
 
+    @property
+    def weighted(self) -> list[int]:
+        """The layers that have weights, from 0; scales and shifts of a normalisation are none."""
+        return [i for i, layer in enumerate(self.layers) if any(p.decays for p in layer.parameters())]
+
+    @property
+    def least_rows(self) -> int:
+        """How many rows a training batch needs: 2 where there is a batch normalisation."""
+        return max(layer.least_rows() for layer in self.layers)
+
     def parts(self) -> Iterator[object]:
         """The layers, and the activations in them."""
         for layer in self.layers:
             yield layer
-            if isinstance(layer, Activate):
-                yield layer.activation
+            yield from layer.parts()
 
     def summary(self) -> str:
         """A table of layers, output widths, parameter shapes and counts.
@@ -107,7 +117,7 @@ class Sequential:
             width = layer.width(width)
             shapes = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in layer.parameters())
             count = sum(math.prod(p.shape) for p in layer.parameters())
-            rows.append((f"{i + 1}  {layer_name(layer)}", str(width), shapes, f"{count:,}"))
+            rows.append((f"{i + 1}  {layer}", str(width), shapes, f"{count:,}"))
         rows.append(("total", "", "", f"{self.size:,}"))
         counts = max(len(row[-1]) for row in rows)
         return _table([(*row[:-1], row[-1].rjust(counts)) for row in rows])
@@ -216,6 +226,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
+LAYERS: Mapping[str, Layer] = MappingProxyType({"softmax": Softmax(), "randomized_leaky_relu": RandomizedLeakyReLU()})
 Activations: TypeAlias = "str | Elementwise | Layer | Sequence[str | Elementwise | Layer]"
 
 
@@ -258,7 +269,7 @@ def mlp(
     rates = _one_each("dropout", dropout, len(sizes) - 2)
     layers: list[Layer] = []
     for (n_in, n_out), function, rate in zip(pairwise(sizes[:-1]), map(_as_layer, hidden), rates, strict=True):
-        chosen = _usual_weight_init(function) if weight_init is None else weight_init
+        chosen = function.usual_weight_init() if weight_init is None else weight_init
         layers.append(Dense(n_in, n_out, bias=normalization is None, weight_init=chosen, bias_init=bias_init))
         if normalization:
             layers.append(BatchNorm(n_out) if normalization == "batch" else LayerNorm(n_out))
@@ -296,18 +307,7 @@ def without_link(network: Sequential, loss: LossFunction) -> Sequential:
     return network
 
 
-def layer_name(layer: Layer) -> str:
-    """A layer in a few words: ``Dense(64, 32)``, ``Tanh``, ``Dropout(0.1)``."""
-    match layer:
-        case Dense():
-            return f"Dense({layer.n_in}, {layer.n_out}{'' if layer.bias else ', bias=False'})"
-        case BatchNorm() | LayerNorm():
-            return f"{type(layer).__name__}({layer.n})"
-        case Dropout():
-            return f"Dropout({layer.rate:g})"
-        case Activate():
-            return getattr(layer.activation, "name", type(layer.activation).__name__)
-    return type(layer).__name__
+_OWN_METHODS = sorted(Layer.__abstractmethods__)
 
 
 def _one_each(name: str, value: Any, hidden: int) -> list[Any]:
@@ -318,22 +318,21 @@ def _one_each(name: str, value: Any, hidden: int) -> list[Any]:
     return list(value)
 
 
-def _as_layer(activation: str | Elementwise | Layer) -> Layer:
-    match activation:
-        case "softmax":
-            return Softmax()
-        case "randomized_leaky_relu":
-            return RandomizedLeakyReLU()
-        case str():
-            return Activate(find_activation(activation))
-    is_layer = isinstance(activation, Layer) and not isinstance(activation, type)
-    return cast("Layer", activation) if is_layer else Activate(find_activation(cast("Elementwise", activation)))
+def _as_layer(given: str | Elementwise | Layer) -> Layer:
+    """A layer as it is, and an activation as one."""
+    if isinstance(given, str) and given in LAYERS:
+        return LAYERS[given]
+    if isinstance(given, str | type) or not _is_meant_as_layer(given):
+        return Activate(find_activation(cast("str | Elementwise", given)))
+    if Layer not in type(given).__mro__:
+        lacking = [f"no {method}, " for method in _OWN_METHODS if not hasattr(given, method)]
+        kind = type(given).__name__
+        raise ConfigurationError(
+            f"expected a layer, got a {kind} that has {''.join(lacking)}no base: write class {kind}(cr.Layer), with "
+            f"{' and '.join(_OWN_METHODS)}."
+        )
+    return cast("Layer", given)
 
 
-def _usual_weight_init(hidden: Layer) -> str:
-    function = hidden.activation if isinstance(hidden, Activate) else None
-    if isinstance(function, SELU):
-        return "lecun_normal"
-    if isinstance(function, Tanh | Sigmoid | HardTanh | HardSigmoid):
-        return "glorot_uniform"
-    return "he_normal"
+def _is_meant_as_layer(given: object) -> bool:
+    return any(hasattr(given, method) for method in ("forward", *_OWN_METHODS))

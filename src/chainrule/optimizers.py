@@ -26,7 +26,29 @@ Moments = tuple[Array, ...]
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """Hyper-parameters, and the update they define."""
+    """Hyper-parameters, and the update they define.
+
+    One of your own is a frozen dataclass that names this class, with a field ``learning_rate``, a number or a schedule,
+    and with ``update``. ``init`` by default makes one vector of zeros. It may say ``traceable = True``, as a ``Layer``.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import chainrule as cr
+        >>> @dataclass(frozen=True)
+        ... class SignMomentum(cr.Optimizer):
+        ...     learning_rate: float = 0.001
+        ...     beta: float = 0.9
+        ...     def update(self, backend, theta, g, moments, t, eta):
+        ...         (m,) = moments
+        ...         m *= self.beta
+        ...         m += (1.0 - self.beta) * g
+        ...         theta -= eta * backend.xp.sign(m)
+        ...         return theta, (m,)
+        >>> X, y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
+        >>> model = cr.fit(cr.mlp([1, 1]), X, y, loss="squared_error", optimizer=SignMomentum(0.01), epochs=500)
+        >>> model.predict([[3.0]]).round().tolist()
+        [7.0]
+    """
 
     @property
     def learning_rate(self) -> float | Schedule: ...
@@ -321,6 +343,7 @@ class Lion(Optimizer):
 class Clip(Protocol):
     """A bound on the gradient, applied before the optimizer sees it."""
 
+    @abstractmethod
     def __call__(self, backend: Backend, g: Array) -> Array: ...
 
 
@@ -392,7 +415,7 @@ def find_optimizer(optimizer: str | Optimizer) -> Optimizer:
         OPTIMIZERS,
         Optimizer,
         expected="an optimizer, with learning_rate, init and update",
-        write="a name like 'adam', or an object like cr.Adam(1e-3)",
+        write="a name like 'adam', an object like cr.Adam(1e-3), or your own, of a class Mine(cr.Optimizer)",
     )
     return found() if isinstance(optimizer, str) else found
 

@@ -19,7 +19,22 @@ from ._base.typing import Array, Namespace
 
 @runtime_checkable
 class Schedule(Protocol):
-    """A learning rate as a function of the step."""
+    """A learning rate as a function of the step; one of your own names this class and has ``rate``.
+
+    It may say ``traceable = True``, as a ``Layer`` may.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import numpy as np, chainrule as cr
+        >>> @dataclass(frozen=True)
+        ... class Halved(cr.Schedule):
+        ...     learning_rate: float
+        ...     every: int
+        ...     def rate(self, xp, t):
+        ...         return self.learning_rate * 0.5 ** xp.floor((t - 1.0) / self.every)
+        >>> Halved(0.1, every=10).rate(np, np.asarray([1.0, 11.0, 21.0])).tolist()
+        [0.1, 0.05, 0.025]
+    """
 
     @abstractmethod
     def rate(self, xp: Namespace, t: Array) -> Array:

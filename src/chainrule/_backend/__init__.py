@@ -137,12 +137,9 @@ class Backend:
         return self.library.to_numpy(x)
 
     def compiling(self, parts: Iterable[object]) -> Backend:
-        """The same, uncompiled where it records and one of a step's parts is of a class of the user's own.
-
-        Such a part may draw random numbers or count outside of its arrays, which a recording would freeze unseen.
-        """
-        ours = all(type(part).__module__.split(".")[0] in ("chainrule", "builtins") for part in parts)
-        return self if ours or not self.library.RECORDS else replace(self, compiled=False)
+        """The same, uncompiled where it records and one of a step's parts may not be recorded."""
+        traceable = all(_is_traceable(type(part)) for part in parts)
+        return self if traceable or not self.library.RECORDS else replace(self, compiled=False)
 
     def compile(self, make: Callable[..., Callable[..., Result]], *arguments: Any) -> Callable[..., Result]:
         """The step ``make(backend, *arguments)``, compiled where the backend does so; its first argument is donated.
@@ -241,6 +238,16 @@ def dtype_name(dtype: DType) -> str:
     if isinstance(dtype, type):
         return np.dtype(dtype).name
     return str(getattr(dtype, "name", dtype)).rsplit(".", 1)[-1].removeprefix("array_api_strict.")
+
+
+def _is_traceable(kind: type) -> bool:
+    """Whether what a part of this class does may be recorded: it is ours, or says itself ``traceable = True``.
+
+    One of the user's may draw random numbers or count outside of its arrays, which a recording would freeze unseen; so
+    may a class that inherits from one that says it does not.
+    """
+    ours = kind.__module__.split(".")[0] in ("chainrule", "builtins")
+    return ours or bool(vars(kind).get("traceable", False))
 
 
 def _origin(body: Provider) -> str:

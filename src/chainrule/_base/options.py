@@ -89,8 +89,25 @@ def check_instance(value: object, protocol: type, *, expected: str, write: str) 
     if isinstance(value, type):
         name = value.__name__
         raise ConfigurationError(f"expected {expected}, got the class {name}: write an object, {name}().")
-    if not isinstance(value, protocol):
-        raise ConfigurationError(f"expected {expected}, got {value!r}: write {write}.")
+    missing = lacks(value, protocol)
+    if missing:
+        some = len(missing) < len(members(protocol))
+        got = f"a {type(value).__name__} that has no {' and no '.join(missing)}" if some else repr(value)
+        raise ConfigurationError(f"expected {expected}, got {got}: write {write}.")
+
+
+def lacks(value: object, protocol: type) -> list[str]:
+    """What ``value`` has not of a protocol, or of a class: nothing where its own class names it."""
+    if protocol in type(value).__mro__:
+        return []
+    taken_by_its_methods = getattr(protocol, "_is_protocol", False)
+    return [name for name in members(protocol) if not (taken_by_its_methods and hasattr(value, name))]
+
+
+def members(protocol: type) -> list[str]:
+    """What a protocol asks for: its public members, and what is abstract."""
+    public = {name for name in vars(protocol) if not name.startswith("_")}
+    return sorted(public | getattr(protocol, "__abstractmethods__", set()))
 
 
 def find(kind: str, given: Any, table: Mapping[str, Any], protocol: type, *, expected: str, write: str) -> Any:

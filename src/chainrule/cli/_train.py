@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_limits
 from .._backend import Backend
 from .._base.errors import ConfigurationError, DivergenceError, FileError, InterruptedTraining, require
 from .._kernels import backend as make_backend
-from ..layers import Dense
 from ..metrics import confusion_matrix
 from ..model import Model
 from ..network import Sequential, mlp
@@ -207,7 +206,7 @@ def _network(n_in: int, n_out: int, options: TrainOptions) -> Sequential:
 
 def _blas_threads(network: Sequential, batch_size: int) -> AbstractContextManager[object]:
     """One BLAS thread for NumPy where the products are small."""
-    largest = max(batch_size * layer.n_in * layer.n_out for layer in network.layers if isinstance(layer, Dense))
+    largest = batch_size * max(layer.multiplications() for layer in network.layers)
     return threadpool_limits(1, user_api="blas") if largest < _THREADED else nullcontext()
 
 

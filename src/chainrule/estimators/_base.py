@@ -21,7 +21,6 @@ from .._base.typing import Array
 from ..gradient_check import GradientCheck
 from ..gradient_check import check_gradients as check_network_gradients
 from ..history import History
-from ..layers import Dense
 from ..links import Link, LinkFinish
 from ..losses import SquaredError
 from ..model import Model
@@ -37,7 +36,7 @@ from ._sparse import predict
 from ._stochastic import fit_stochastic
 from ._targets import Targets, constant
 from ._validation import check_score, hold_out, own_set, split_rows
-from ._weights import biases_of, weights_of, with_biases, with_weights
+from ._weights import biases_of, matrices, weights_of, with_biases, with_weights
 
 
 def has_epochs(parameters: Parameters) -> bool:
@@ -186,7 +185,7 @@ class Perceptron(
         model, targets, epochs = fitted.model, fitted.targets, fitted.epochs
         self._fitted, self.model_ = fitted, model
         self.n_features_in_, self.n_outputs_ = model.network.n_in, targets.outputs
-        self.n_layers_ = sum(isinstance(layer, Dense) for layer in model.network.layers) + 1
+        self.n_layers_ = len(matrices(model.network)) + 1
         self.out_activation_ = output_name(targets.output, targets.loss)
         self.n_iter_, self.t_, self.stopped_ = fitted.n_iter, 0 if epochs is None else epochs.t, fitted.stopped
         for name in ("feature_names_in_", "loss_", *Epochs().attributes()):  # some fits have no such thing
@@ -247,8 +246,7 @@ class Perceptron(
 
     @property
     def _n_features_out(self) -> int:
-        widths = [layer.n_in for layer in self._model.network.layers if isinstance(layer, Dense)]
-        return widths[-1]
+        return int(weights_of(self._model)[-1].shape[0])
 
     # Predictions.
 
@@ -271,7 +269,7 @@ class Perceptron(
         """
         X = self._checked(X, "transform")
         model, layer = self.model_, whole_number("layer", layer)
-        starts = [i for i, part in enumerate(model.network.layers) if isinstance(part, Dense)][1:]
+        starts = matrices(model.network)[1:]
         if not -len(starts) <= layer < len(starts):
             raise IndexError(f"layer must number one of {len(starts)} hidden layers from 0, or from -1, got {layer}.")
         if starts[layer] != starts[-1] and _get_output_config("transform", self)["dense"] != "default":

@@ -16,7 +16,8 @@ from .._base.options import whole_number
 from .._base.typing import Array, Namespace
 from .._kernels import backend as make_backend
 from ..activations import Elementwise, Sigmoid
-from ..layers import Activate, Dense, Layer
+from ..initializers import find_initializer
+from ..layers import Layer
 from ..losses import AbsoluteError, Huber, LinkName, LossFunction, Quantile, SquaredError, TargetKind
 from ..model import Model
 from ..network import Sequential, mlp, without_link
@@ -25,7 +26,9 @@ from ..penalties import Penalty
 from ..schedules import Schedule
 from ..training import Problem
 from ._parameters import SYNONYMS, Parameters
+from ._weights import matrices
 
+_GLOROT = find_initializer("glorot_uniform")  # of which scikit-learn has a draw of its own
 OUT_ACTIVATIONS: dict[LinkName, str] = {
     "linear": "identity",
     "softmax": "softmax",
@@ -52,7 +55,7 @@ def make_network(parameters: Parameters, n_in: int, n_out: int, output: Any = No
         output=None if output is None else _named(output),
         dropout=list(dropout) if isinstance(dropout, list | tuple | np.ndarray) else dropout,
         normalization=parameters.normalization,
-        weight_init="glorot_uniform" if parameters.weight_init is None else parameters.weight_init,
+        weight_init=_GLOROT if parameters.weight_init is None else parameters.weight_init,
     )
 
 
@@ -73,18 +76,20 @@ def initial_theta(network: Sequential, random_state: np.random.RandomState, weig
         return network.initial_theta(int(random_state.randint(2**31 - 1)))
     pieces, factor = [], 6.0
     for i, layer in enumerate(network.layers):
-        if not isinstance(layer, Dense):
-            pieces += [p.initializer.draw(np.random.default_rng(0), p.shape) for p in layer.parameters()]
+        parameters = layer.parameters()
+        if i not in matrices(network) or parameters[0].initializer != _GLOROT:
+            seed = random_state.randint(2**31 - 1) if i in network.weighted else 0  # of a layer of the user's own
+            pieces += [p.initializer.draw(np.random.default_rng(seed), p.shape) for p in parameters]
             continue
         factor = _factor(network.layers[i + 1 :], factor)
-        bound = math.sqrt(factor / (layer.n_in + layer.n_out))
-        pieces += [random_state.uniform(-bound, bound, p.shape) for p in layer.parameters()]
+        bound = math.sqrt(factor / sum(parameters[0].shape))
+        pieces += [random_state.uniform(-bound, bound, p.shape) for p in parameters]
     return np.concatenate([piece.reshape(-1) for piece in pieces])
 
 
 def _factor(above: Sequence[Layer], before: float) -> float:
     """By the activation of this layer; the output layer, which has none, goes by the last hidden one."""
-    activation = next((layer.activation for layer in above if isinstance(layer, Activate)), None)
+    activation = next((part for layer in above for part in layer.parts()), None)
     return before if activation is None else 2.0 if isinstance(activation, Sigmoid) else 6.0
 
 

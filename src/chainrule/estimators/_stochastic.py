@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,6 @@ import numpy as np
 
 from .._backend import Backend
 from .._base.errors import DivergenceError, require, warn
-from ..layers import Dropout, RandomizedLeakyReLU
 from ..optimizers import Optimizer, planned
 from ..schedules import as_schedule
 from ..training import (
@@ -137,6 +137,14 @@ def _tell_end(backend: Backend, progress: Progress, steps: int) -> None:
     )
 
 
+def _key_seed(generator: np.random.RandomState) -> int:
+    """What keys a step's random numbers: the generator's next draw, which it is left to give to the orders too.
+
+    A draw of its own would make every later one another than scikit-learn's.
+    """
+    return int(copy.deepcopy(generator).randint(2**31 - 1))
+
+
 def _program_of(feed: DeviceFeed | HostFeed) -> DeviceFeed | None:
     """What compiled the steps, for the next call of ``partial_fit``, without the examples."""
     if not isinstance(feed, DeviceFeed):
@@ -157,14 +165,12 @@ def _resume(backend: Backend, problem: Problem, fitted: Fitted, rows: int, incre
     """The state to start from: the model's weights, and for ``partial_fit`` the optimizer as it was left."""
     model, before = fitted.model, fitted.progress if incremental else None
     theta, buffers = backend.copy(backend.asarray(model.theta)), backend.copy(backend.asarray(model.buffers))
-    random = any(isinstance(layer, Dropout | RandomizedLeakyReLU) for layer in model.network.layers)
 
     def fresh(seed: int) -> State:
         return fresh_state(backend, problem, theta, buffers, seed)
 
     if before is None or type(before.problem.optimizer) is not type(problem.optimizer):
-        seed = int(fitted.generator.randint(2**31 - 1)) if random else 0
-        return Progress(fresh(seed), problem, Order(rows))
+        return Progress(fresh(_key_seed(fitted.generator)), problem, Order(rows))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
     state = copy_state(backend, move_state(backend, before.state))._replace(theta=theta, buffers=buffers)
     order = before.order.copy() if before.order.rows == rows else Order(rows)

@@ -11,8 +11,14 @@ import numpy as np
 from .._backend import to_host
 from .._base.errors import DataError
 from .._base.typing import Array
-from ..layers import Dense
 from ..model import Model
+from ..network import Sequential
+
+
+def matrices(network: Sequential) -> list[int]:
+    """The layers that scikit-learn knows, y = x W + b: from 0, with W ``(n_in, n_out)`` and b, or W alone."""
+    described = [[(p.name, len(p.shape)) for p in layer.parameters()] for layer in network.layers]
+    return [i for i, found in enumerate(described) if found in ([("W", 2), ("b", 2)], [("W", 2)])]
 
 
 def weights_of(model: Model) -> tuple[Array, ...]:
@@ -47,7 +53,7 @@ def with_biases(model: Model, given: Any) -> Model:
 def _dense(model: Model) -> list[tuple[Array, ...]]:
     with model.backend.active():
         groups = model.network.layout.split(model.backend, model.theta)
-    return [pieces for layer, pieces in zip(model.network.layers, groups, strict=True) if isinstance(layer, Dense)]
+    return [groups[i] for i in matrices(model.network)]
 
 
 def _checked(given: Any, like: Sequence[Array]) -> list[np.ndarray]:
@@ -59,8 +65,7 @@ def _checked(given: Any, like: Sequence[Array]) -> list[np.ndarray]:
 
 def _with(model: Model, which: int, arrays: Sequence[np.ndarray]) -> Model:
     theta = np.array(model.backend.to_numpy(model.theta))
-    layers = zip(model.network.layers, model.network.layout.groups, strict=True)
-    groups = [group for layer, group in layers if isinstance(layer, Dense)]
+    groups = [model.network.layout.groups[i] for i in matrices(model.network)]
     for group, array in zip(groups, arrays, strict=True):
         if len(group) > which:
             theta[group[which].start : group[which].stop] = array.reshape(-1)

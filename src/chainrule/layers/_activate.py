@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .._backend import Backend
+from .._base.naming import short_name
 from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key
-from ..activations import Elementwise, find_activation
+from ..activations import Elementwise, find_activation, usual_weight_init
 from ._contract import Layer
 
 
@@ -20,6 +22,9 @@ class Activate(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", find_activation(self.activation))
+
+    def __str__(self) -> str:
+        return str(getattr(self.activation, "name", None) or short_name(self.activation))
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
@@ -34,6 +39,15 @@ class Activate(Layer):
         self, backend: Backend, params: Pieces, residual: tuple[Array, Array], dy: Array, grads: Pieces
     ) -> Array:
         return backend.run(activation_gradient, self.activation, *residual, dy)
+
+    def slopes(self, backend: Backend, residual: tuple[Array, Array]) -> Array:
+        return self.activation.derivative(backend.xp, *residual)
+
+    def parts(self) -> Iterator[object]:
+        yield self.activation
+
+    def usual_weight_init(self) -> str:
+        return usual_weight_init(self.activation)
 
 
 def activate(backend: Backend, activation: Elementwise, z: Array) -> Array:

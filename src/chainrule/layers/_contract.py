@@ -13,11 +13,14 @@ batch is axis -2, and nothing reduces over any axis before it: leading axes are 
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .._backend import Backend
+from .._base.naming import short_name
 from .._base.typing import Array, Shape
 from .._layout import Pieces
 from .._random import Key
@@ -47,7 +50,32 @@ class Buffer:
 
 @runtime_checkable
 class Layer(Protocol):
-    """One layer; a frozen dataclass. One that names it, ``class Scale(Layer)``, need not say what it does not have."""
+    """One layer: a frozen dataclass of a class that names this one, ``class Scale(cr.Layer)``.
+
+    ``apply`` and ``pullback`` must be there; a layer with weights has ``parameters`` and ``gradients`` too, and one
+    that changes the width has ``width``. ``forward`` by default remembers x: a layer whose backward pass needs
+    something else, that is random, or that has buffers, has its own. The first layer of a network has an int ``n_in``.
+
+    ``traceable = True`` in the class says that NumPy may record a step with this layer and replay it, as it does with
+    the library's: what the layer does is then arrays in and arrays out, and it reads and changes nothing else. A class
+    does not inherit it. ``chainrule.testing.check_layer`` tries it.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import chainrule as cr
+        >>> @dataclass(frozen=True)
+        ... class Scale(cr.Layer):
+        ...     factor: float
+        ...     def apply(self, backend, params, buffers, x):
+        ...         return self.factor * x
+        ...     def pullback(self, backend, params, residual, dy, grads):
+        ...         return self.factor * dy
+        >>> cr.Sequential(cr.Dense(2, 3), Scale(0.5), cr.Dense(3, 1))
+        Sequential(Dense(2, 3), Scale(0.5), Dense(3, 1))
+    """
+
+    def __str__(self) -> str:
+        return short_name(self)
 
     def width(self, n_in: int) -> int:
         """The number of outputs for n_in inputs. Raises ConfigurationError where they do not fit."""
@@ -61,11 +89,11 @@ class Layer(Protocol):
         """What ``forward`` updates and nothing trains."""
         return ()
 
-    @abstractmethod
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, Residual, Pieces]:
-        """Training: (y, what backpropagation must remember, the buffers updated)."""
+        """Training: (y, what backpropagation must remember, buffers updated); by default (apply's y, x, buffers)."""
+        return self.apply(backend, params, buffers, x), x, buffers
 
     @abstractmethod
     def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
@@ -78,3 +106,27 @@ class Layer(Protocol):
     @abstractmethod
     def pullback(self, backend: Backend, params: Pieces, residual: Residual, dy: Array, grads: Pieces) -> Array:
         """dC/dx, from dy and the layer's own ``gradients``."""
+
+    def least_rows(self) -> int:
+        """How many rows a training batch needs; 2 for what takes a variance over them."""
+        return 1
+
+    def normalizes(self) -> Literal["columns", "rows"] | None:
+        """What comes out standardised: each column over the batch, each row, or neither."""
+        return None
+
+    def slopes(self, backend: Backend, residual: Residual) -> Array | None:
+        """g'(z) of each unit, where the layer is a function of one number."""
+        return None
+
+    def multiplications(self) -> int:
+        """How many multiplications by weights a row takes: as many as there are weights, where none is shared."""
+        return sum(math.prod(p.shape) for p in self.parameters() if p.decays)
+
+    def parts(self) -> Iterator[object]:
+        """What the layer calls that is a part of its own: an activation."""
+        yield from ()
+
+    def usual_weight_init(self) -> str:
+        """What draws the weights below, by name, where nothing is said: the initializer that was made for it."""
+        return "he_normal"

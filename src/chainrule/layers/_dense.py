@@ -9,7 +9,6 @@ from .._base.errors import require
 from .._base.options import check_numbers, flag, whole_number
 from .._base.typing import Array
 from .._layout import Pieces
-from .._random import Key
 from ..initializers import Initializer, find_initializer
 from ._contract import Layer, Parameter
 
@@ -45,6 +44,9 @@ class Dense(Layer):
         find_initializer(self.weight_init)
         find_initializer(self.bias_init)
 
+    def __str__(self) -> str:
+        return f"Dense({self.n_in}, {self.n_out}{'' if self.bias else ', bias=False'})"
+
     def width(self, n_in: int) -> int:
         require(n_in == self.n_in, f"Dense({self.n_in}, {self.n_out}) needs {self.n_in} inputs, got {n_in}.")
         return self.n_out
@@ -53,11 +55,6 @@ class Dense(Layer):
         W = Parameter("W", (self.n_in, self.n_out), find_initializer(self.weight_init), decays=True)
         b = Parameter("b", (1, self.n_out), find_initializer(self.bias_init), decays=False)
         return (W, b) if self.bias else (W,)
-
-    def forward(
-        self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
-    ) -> tuple[Array, Array, Pieces]:
-        return self.apply(backend, params, buffers, x), x, buffers
 
     def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
         return backend.run(affine, x, *params)

@@ -9,7 +9,7 @@ from .._base.errors import require
 from .._base.options import check_numbers
 from .._base.typing import Array
 from .._layout import Pieces
-from .._random import Key, drop_threshold, keep_mask, uniform
+from .._random import Key, drop_threshold, keep_mask
 from ..activations import LeakyReLU
 from ._contract import Layer
 
@@ -28,6 +28,9 @@ class Dropout(Layer):
         check_numbers(self)
         require(0 <= self.rate < 1, f"Dropout: rate must be in [0, 1), got {self.rate}.")
         require(drop_threshold(self.rate) < 65536, f"Dropout: rate {self.rate} would drop everything.")
+
+    def __str__(self) -> str:
+        return f"Dropout({self.rate:g})"
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
@@ -67,7 +70,7 @@ class RandomizedLeakyReLU(Layer):
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, Array, Pieces]:
         xp = backend.xp
-        alpha = backend.run(uniform, key, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
+        alpha = key.uniform(backend, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
         slope = xp.where(x > 0.0, xp.ones_like(alpha), alpha)
         return x * slope, slope, buffers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .._backend import Backend
 from .._base.errors import require
@@ -39,6 +40,12 @@ class BatchNorm(Layer):
 
     def parameters(self) -> tuple[Parameter, ...]:
         return _scale_and_shift(self.n)
+
+    def least_rows(self) -> int:
+        return 2
+
+    def normalizes(self) -> Literal["columns"]:
+        return "columns"
 
     def buffers(self) -> tuple[Buffer, ...]:
         return Buffer("mean", (1, self.n), 0.0), Buffer("variance", (1, self.n), 1.0)
@@ -95,6 +102,9 @@ class LayerNorm(Layer):
 
     def parameters(self) -> tuple[Parameter, ...]:
         return _scale_and_shift(self.n)
+
+    def normalizes(self) -> Literal["rows"]:
+        return "rows"
 
     def forward(
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key

@@ -20,7 +20,7 @@ from .._random import step_key
 from ..batch import Batch
 from ..layers import Residual
 from ..losses import cost
-from ..network import Sequential, layer_name
+from ..network import Sequential
 from ._feed import Feed
 from ._step import Problem, State, copy_state, make_step
 
@@ -93,7 +93,7 @@ def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -
 
 
 def _words(network: Sequential, i: int) -> str:
-    return f"layer {i + 1} ({layer_name(network.layers[i])})"
+    return f"layer {i + 1} ({network.layers[i]})"
 
 
 def _largest(backend: Backend, x: Array) -> float:

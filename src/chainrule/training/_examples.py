@@ -16,7 +16,6 @@ from .._data.streams import Batches, Windows, read_once, rows_in_window, shuffle
 from .._model.schema import Schema
 from .._random import host_generator
 from ..batch import Batch
-from ..layers import BatchNorm
 from ..losses import LossFunction
 from ..network import Sequential
 from ._feed import DeviceFeed, Feed, HostFeed, IterableFeed
@@ -79,7 +78,7 @@ def whole(
 
 def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: LossFunction, schema: Schema) -> Examples:
     """Batches as they come: a step each."""
-    normalized, first = has_batch_norm(network), batches.first
+    first = batches.first
     nameless = schema == Schema() and not (isinstance(first, tuple | list) and first and names_of(first[0]))
     host, own = reference_backend("numpy", dtype=dtype_name(backend.dtype)), backend.copying()
 
@@ -93,7 +92,7 @@ def in_batches(backend: Backend, batches: Batches, network: Sequential, loss: Lo
         checked_on = own if backend.memory is None or backend.library.owns(X) else host
         with backend.active():  # in the thread that reads ahead it is not yet
             made = prepare(checked_on, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=what, training=False)
-            if normalized and made.x.shape[0] == 1:
+            if made.x.shape[0] < network.least_rows:
                 raise DataError(
                     f"batch {number} has one row, on which batch normalisation cannot train: leave it out, as torch's "
                     "DataLoader(..., drop_last=True) does, or put it into the batch before."
@@ -116,11 +115,6 @@ def parts_of(given: Any, what: str, error: type[Exception]) -> tuple[Any, Any, A
     return X, y, weight
 
 
-def has_batch_norm(network: Sequential) -> bool:
-    """Whether a step needs two rows."""
-    return any(isinstance(layer, BatchNorm) for layer in network.layers)
-
-
 def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[int]:
     """How many rows each step of an epoch takes."""
     if batch_size is None:
@@ -133,8 +127,8 @@ def batch_sizes(rows: int, batch_size: int | None, network: Sequential) -> list[
         batch_size = rows
     plan = [batch_size] * (rows // batch_size)
     rest = rows % batch_size
-    if rest == 1 and has_batch_norm(network):
-        plan[-1] += 1  # batch normalisation cannot train on one row
+    if 0 < rest < network.least_rows and plan:
+        plan[-1] += rest  # batch normalisation cannot train on one row
     elif rest:
         plan.append(rest)
     return plan
