@@ -170,7 +170,17 @@ def test_summary_counts_the_parameters_and_says_where_the_model_runs() -> None:
     text = initial(cr.mlp([12_288, 3, 2, 1]), "squared_error").summary()
     assert "36,878" in text
     assert "Dense(12288, 3)" in text
+    assert "36,872" in text  # 12288 * 3 + 3 * 2 + 2 * 1
     assert text.endswith("loss SquaredError on Backend(numpy, device=cpu, dtype=float32, compiled)")
+
+
+def test_summary_shows_the_shapes_of_a_batch() -> None:
+    model = initial(cr.mlp([4, 3, 2], normalization="batch", dropout=0.1), "squared_error")
+    lines = model.summary(rows=2_000).split("\n")
+    assert [line[line.index("(2") :].split("  ")[0] for line in lines[2:-2]] == ["(2,000, 3)"] * 4 + ["(2,000, 2)"]
+    assert [line.split()[-1] for line in lines[2:-2]] == ["12", "0", "0", "0", "6"]
+    with pytest.raises(cr.ConfigurationError, match="rows must be a whole number >= 1, got 0"):
+        model.summary(rows=0)
 
 
 @pytest.mark.parametrize("rows", [1, 4095, 4096, 4097, 10_001])

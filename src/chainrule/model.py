@@ -167,9 +167,9 @@ class Model:
         """What it was trained on: how X and y become numbers, and predictions become labels and units."""
         return Schema(self.preprocessing, self.classes, self.feature_names)
 
-    def summary(self) -> str:
-        """Layers, shapes and parameters as a table, and where the model runs."""
-        return f"{self.network.summary()}\nloss {type(self.loss).__name__} on {self.backend!r}"
+    def summary(self, rows: int | None = None) -> str:
+        """Layers, shapes and parameters as a table, see ``Sequential.summary``, and where the model runs."""
+        return f"{self.network.summary(rows)}\nloss {type(self.loss).__name__} on {self.backend!r}"
 
     def to(self, name: str | Backend = "auto", device: Any = None, dtype: Any = None) -> Model:
         """The same model on another backend, device or dtype; ``"auto"`` keeps the library.

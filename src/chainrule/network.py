@@ -13,7 +13,7 @@ import numpy as np
 
 from ._backend import Backend
 from ._base.errors import ConfigurationError, require, unknown_name
-from ._base.options import as_list
+from ._base.options import as_list, whole_number
 from ._base.typing import Array
 from ._layout import Layout, Pieces, join
 from ._random import Key, host_generator
@@ -99,28 +99,37 @@ class Sequential:
             yield layer
             yield from layer.parts()
 
-    def summary(self) -> str:
-        """A table of layers, output widths, parameter shapes and counts.
+    def summary(self, rows: int | None = None) -> str:
+        """A table of layers: the shape of each output, parameters, their number, and multiplications by weights a row.
+
+        The backward pass takes about twice the multiplications of the forward pass, which are shown.
+
+        Args:
+            rows: of a batch, >= 1; by default the shapes have a B in place of it.
+
+        Raises:
+            ConfigurationError: ``rows`` is no whole number >= 1.
 
         Example:
             >>> import chainrule as cr
-            >>> print(cr.mlp([4, 3, 2]).summary())
-            layer           output  parameters    count
-            -------------------------------------------
-            1  Dense(4, 3)  3       W 4x3, b 1x3     15
-            2  ReLU         3                         0
-            3  Dense(3, 2)  2       W 3x2, b 1x2      8
-            total                                    23
+            >>> print(cr.mlp([4, 3, 2]).summary(rows=32))
+            layer           output   parameters    count  multiplications
+            -------------------------------------------------------------
+            1  Dense(4, 3)  (32, 3)  W 4x3, b 1x3     15               12
+            2  ReLU         (32, 3)                    0                0
+            3  Dense(3, 2)  (32, 2)  W 3x2, b 1x2      8                6
+            total                                     23               18
         """
-        rows, width = [("layer", "output", "parameters", "count")], self.n_in
+        batch = "B" if rows is None else f"{whole_number('rows', rows, least=1):,}"
+        table, width = [("layer", "output", "parameters", "count", "multiplications")], self.n_in
         for i, layer in enumerate(self.layers):
             width = layer.width(width)
             shapes = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in layer.parameters())
             count = sum(math.prod(p.shape) for p in layer.parameters())
-            rows.append((f"{i + 1}  {layer}", str(width), shapes, f"{count:,}"))
-        rows.append(("total", "", "", f"{self.size:,}"))
-        counts = max(len(row[-1]) for row in rows)
-        return _table([(*row[:-1], row[-1].rjust(counts)) for row in rows])
+            products = f"{layer.multiplications():,}"
+            table.append((f"{i + 1}  {layer}", f"({batch}, {width})", shapes, f"{count:,}", products))
+        products = f"{sum(layer.multiplications() for layer in self.layers):,}"
+        return _table([*table, ("total", "", "", f"{self.size:,}", products)])
 
     def initial_theta(self, seed: int, member: int = 0) -> np.ndarray:
         """Theta at the start, float64 ``(p,)`` on the host: each parameter drawn by itself, keyed by seed and path."""
@@ -220,9 +229,14 @@ def _draw(parameter: Parameter, generator: np.random.Generator) -> np.ndarray:
     return drawn.reshape(-1)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: list[tuple[str, ...]], numbers: int = 2) -> str:
+    """Rows under a head; the last columns are ``numbers``, flush right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    sides = [str.ljust] * (len(widths) - numbers) + [str.rjust] * numbers
+    lines = [
+        "  ".join(to_side(cell, width) for to_side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
