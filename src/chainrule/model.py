@@ -98,7 +98,11 @@ class Model:
             "compile": backend.compiled,
         }
         rest = {part.name: vars(self)[part.name] for part in fields(self)}
-        return {**rest, **self._numbers(), "backend": {**kind, "precision": backend.precision}}
+        return {
+            **rest,
+            **self._numbers(),
+            "backend": {**kind, "precision": backend.precision, "kernels": backend.kernels},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = make_backend(**state["backend"])
@@ -172,12 +176,14 @@ class Model:
         return f"{self.network.summary(rows)}\nloss {type(self.loss).__name__} on {self.backend!r}"
 
     def to(self, name: str | Backend = "auto", device: Any = None, dtype: Any = None) -> Model:
-        """The same model on another backend, device or dtype; ``"auto"`` keeps the library.
+        """The same model on another backend, device or dtype; ``"auto"`` keeps the library, a name ``kernels=False``.
 
         Raises ConfigurationError or DataError for numbers that the dtype cannot hold.
         """
         library = self.backend.name if name == "auto" else name
-        found_backend = make_backend(library, device=device, dtype=dtype or dtype_name(self.backend.dtype))
+        kernels = None if isinstance(name, Backend) else self.backend.kernels
+        dtype = dtype or dtype_name(self.backend.dtype)
+        found_backend = make_backend(library, device=device, dtype=dtype, kernels=kernels)
         numbers = self._numbers()
         check_in_range(self.network, numbers, dtype_name(found_backend.dtype))
         with found_backend.active():

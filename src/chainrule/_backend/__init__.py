@@ -37,7 +37,8 @@ class Backend:
 
     Made by ``cr.backend("torch", device="cuda:0")``. ``precision`` is that of the products of Dense in float32.
     ``providers`` maps an operation's reference body to this library's faster body of it; without an entry the reference
-    runs. One that ``copies`` makes no array that shares memory with what it was made from.
+    runs. Without ``kernels`` there are none, and every equation runs as it is written. One that ``copies`` makes no
+    array that shares memory with what it was made from.
     """
 
     library: Library
@@ -46,6 +47,7 @@ class Backend:
     dtype: DType
     compiled: bool
     precision: str = "float32"
+    kernels: bool = True
     providers: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
     copies: bool = field(default=False, compare=False, repr=False)
 
@@ -62,7 +64,7 @@ class Backend:
     @property
     def info(self) -> dict[str, object]:
         """What runs: library, version, device, dtype, whether steps are compiled, which operations have a faster body,
-        by whom, and the precision of products where it is not the dtype's.
+        by whom (none with ``kernels=False``), and the precision of products where it is not the dtype's.
         """
         return {
             "name": self.name,
@@ -95,7 +97,9 @@ class Backend:
     def __repr__(self) -> str:
         compiled = ", compiled" if self.compiled else ""
         precision = "" if self.precision == "float32" else f", precision={self.precision}"
-        return f"Backend({self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}{compiled}{precision})"
+        kernels = "" if self.kernels else ", kernels=False"
+        where = f"{self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}"
+        return f"Backend({where}{compiled}{precision}{kernels})"
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
         """``reference(backend, *arguments)``, by this library's faster body where it has one that does not decline."""
@@ -137,8 +141,14 @@ class Backend:
         return self.library.to_numpy(x)
 
     def compiling(self, parts: Iterable[object]) -> Backend:
-        """The same, uncompiled where it records and one of a step's parts may not be recorded."""
-        traceable = all(_is_traceable(type(part)) for part in parts)
+        """The same, uncompiled where it records and one of a step's parts may not be recorded.
+
+        Nor may a function in a part of ours (``cr.Activation``), which with kernels is called in every step.
+        """
+        parts = list(parts)
+        held = [x for part in parts for x in getattr(part, "__dict__", {}).values() if callable(x) and not self.kernels]
+        traceable = all(_is_traceable(kind) for kind in map(type, parts))
+        traceable = traceable and all(type(x).__module__.startswith("chainrule.") for x in held)
         return self if traceable or not self.library.RECORDS else replace(self, compiled=False)
 
     def compile(self, make: Callable[..., Callable[..., Result]], *arguments: Any) -> Callable[..., Result]:

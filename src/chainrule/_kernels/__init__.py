@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, reference_backend
+from .._base.errors import require
+from .._base.options import flag
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
@@ -28,6 +30,7 @@ def backend(
     dtype: Any = None,
     compile: bool | None = None,
     precision: str | None = None,
+    kernels: bool | None = None,
     like: Any = None,
 ) -> Backend:
     """Choose an array library, a device and a dtype.
@@ -40,6 +43,8 @@ def backend(
         compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
         precision: of the products of ``Dense``, on CuPy with ``compile=True`` in float32: ``"float32"`` (the default),
             ``"tf32"`` or ``"bf16"``; the rest stays float32.
+        kernels: whether operations run by the library's faster bodies where it has some (the default), or, with False,
+            each as its equation is written in the source, on every library.
         like: an array to take the library and device of.
 
     Raises:
@@ -50,17 +55,31 @@ def backend(
         >>> import chainrule as cr
         >>> cr.backend("numpy", dtype="float64")
         Backend(numpy, device=cpu, dtype=float64, compiled)
+        >>> sorted(cr.backend("numpy").info["kernels"])[:3], cr.backend("numpy", kernels=False).info["kernels"]
+        (['activate', 'activation_gradient', 'adam'], {})
     """
     found = reference_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=like)
-    return found if found is name else with_providers(found)
+    if kernels is not None:
+        kernels = flag("kernels", kernels)
+    if found is name:
+        require(kernels in (None, found.kernels), f"{found!r} has kernels={found.kernels}, got kernels={kernels}.")
+        return found
+    return with_providers(found if kernels is None else replace(found, kernels=kernels))
 
 
 def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     """``backend`` with the providers of its library; ``fast``: with Numba's, by default where Numba is installed.
 
     CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
+
+    Raises ConfigurationError for CuPy without kernels where its steps are to be compiled.
     """
-    if backend.name == "cupy" and not backend.compiled:
+    require(
+        backend.kernels or backend.name != "cupy" or not backend.compiled,
+        "a compiled step on CuPy is made of kernels (CuPy's own products cannot be captured), got kernels=False and "
+        "compile=True: leave one of them out.",
+    )
+    if not backend.kernels or (backend.name == "cupy" and not backend.compiled):
         return replace(backend, providers={})
     providers = _PROVIDERS.get(backend.name, {})
     if backend.name == "numpy" and (_numba.is_installed() if fast is None else fast):

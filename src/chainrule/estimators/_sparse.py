@@ -1,4 +1,4 @@
-"""Sparse X: its rows go to the network a batch at a time, as they are on NumPy, made dense elsewhere."""
+"""Sparse X: its rows go to the network a batch at a time, as they are on NumPy with kernels, made dense elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from ..network import without_link
 
 def on_sparse(backend: Backend) -> Backend:
     """``backend`` as it can run on what ``move_rows`` gives."""
-    return with_sparse_providers(backend) if backend.name == "numpy" else backend
+    return with_sparse_providers(backend) if _takes_csr(backend) else backend
+
+
+def _takes_csr(backend: Backend) -> bool:
+    """Whether the first layer multiplies by a CSR matrix: SciPy's product is no equation as it is written."""
+    return backend.name == "numpy" and backend.kernels
 
 
 class SparseRows:
@@ -42,7 +47,7 @@ class SparseRows:
 
 def move_rows(backend: Backend, rows: Any) -> Array:
     """Rows of a CSR matrix for a step: CSR on NumPy, whose first layer multiplies by it, else a dense array."""
-    if backend.name == "numpy":
+    if _takes_csr(backend):
         moved: Array = rows.astype(backend.dtype)
         return moved
     return backend.asarray(rows.toarray())

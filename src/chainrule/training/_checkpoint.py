@@ -95,6 +95,7 @@ def identity_of(
         "backend": backend.name,
         "dtype": dtype_name(backend.dtype),
         "precision": backend.precision,
+        "kernels": None if backend.kernels else False,  # None in the checkpoints of before, too
         "data": fingerprint(backend, given.data),
         "validation": fingerprint(backend, validation),
         "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),

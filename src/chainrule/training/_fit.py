@@ -291,6 +291,7 @@ def _make_backend(
 ) -> Backend:
     """The backend that is asked for; what is not said is as in the model before, else as X lies."""
     library = library_of(X)
+    kernels = None if before is None or isinstance(name, Backend) else before.backend.kernels
     if before is not None and name in ("auto", before.backend.name):
         known = before.backend
         name, device = known.name, known.device if device is None else device
@@ -299,7 +300,7 @@ def _make_backend(
         precision = known.precision if precision is None else precision
     elif library is not None and name in ("auto", library.NAME):
         name, device = library.NAME, library.device_of(X) if device is None else device
-    return make_backend(name, device=device, dtype=dtype, compile=compile, precision=precision)
+    return make_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, kernels=kernels)
 
 
 def _validation_set(
