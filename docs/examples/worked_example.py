@@ -11,7 +11,6 @@ import argparse
 import numpy as np
 
 import chainrule as cr
-from chainrule.losses import cost
 
 
 def main(arguments=None):
@@ -68,31 +67,20 @@ def parameters(backend, network, weights):
 
 def one_pass(backend, network, theta, *, x, y):
     """Forward and backward through the layers, printing everything; dC/dtheta."""
-    params = network.layout.split(backend, theta)
-    a, residuals, number = backend.asarray(x), [], 0
-    for layer, pieces in zip(network.layers, params, strict=True):
-        # Nothing here is random, so the key is not looked at, and no layer keeps statistics.
-        a, residual, _ = layer.forward(backend, pieces, (), a, None)
-        residuals.append(residual)
-        number += bool(pieces)
-        show(backend, f"{'z' if pieces else 'a'}{number}", a)
-
-    value, delta = cost(backend, cr.SquaredError(), a, backend.asarray(y), None)
-    print(f"output = {', '.join(str(float(v)) for v in backend.to_numpy(a)[0])}")
-    print(f"cost   = {float(backend.to_numpy(value))}")
-
-    gradients = []
-    for i in reversed(range(len(network.layers))):
-        layer, pieces = network.layers[i], params[i]
-        if pieces:
-            show(backend, f"delta{number}", delta)
-        grads = layer.gradients(backend, residuals[i], delta)
-        for name, gradient in zip((f"dW{number}", f"db{number}"), grads, strict=False):
-            show(backend, name, gradient.mT if name[1] == "W" else gradient)
-        number -= bool(pieces)
-        delta = layer.pullback(backend, pieces, residuals[i], delta, grads)
-        gradients[:0] = [backend.xp.reshape(gradient, (-1,)) for gradient in grads]
-    return backend.xp.concat(gradients)
+    x, y = backend.asarray(x), backend.asarray(y)
+    seen = cr.trace(network, x, y, loss="squared_error", theta=theta, backend=backend)
+    for layer in seen:
+        show(backend, f"z{layer.number}", layer.z)
+        if layer.a is not layer.z:
+            show(backend, f"a{layer.number}", layer.a)
+    print(f"output = {', '.join(str(float(v)) for v in backend.to_numpy(layer.a)[0])}")
+    print(f"cost   = {float(seen.cost)}")
+    for layer in reversed(seen.layers):
+        show(backend, f"delta{layer.number}", layer.delta)
+        for name, gradient in layer.gradients.items():
+            show(backend, f"d{name}{layer.number}", gradient.mT if name == "W" else gradient)
+    gradients = [gradient for layer in seen for gradient in layer.gradients.values()]
+    return backend.xp.concat([backend.xp.reshape(gradient, (-1,)) for gradient in gradients])
 
 
 def show(backend, name, x):

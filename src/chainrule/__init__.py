@@ -112,6 +112,9 @@ from .schedules import InverseScaling as InverseScaling
 from .schedules import OneCycle as OneCycle
 from .schedules import Schedule as Schedule
 from .schedules import StepDecay as StepDecay
+from .tracing import LayerTrace as LayerTrace
+from .tracing import Trace as Trace
+from .tracing import trace as trace
 from .training import Checkpoint as Checkpoint
 from .training import CSVLogger as CSVLogger
 from .training import EarlyStopping as EarlyStopping

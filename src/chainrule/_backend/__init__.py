@@ -239,6 +239,15 @@ def to_host(x: Any) -> np.ndarray:
         raise DataError(f"expected an array, got a {type(x).__name__} that NumPy cannot read ({error}).") from error
 
 
+def returned(backend: Backend, x: Array, given: Any) -> Any:
+    """``x``, an array of the backend, in the library and on the device of what the user gave; else NumPy's."""
+    owner = library_of(given)
+    if owner is backend.library and owner.device_of(given) == backend.device:
+        return x
+    host = backend.to_numpy(x)
+    return host if owner is None else owner.from_numpy(host, owner.device_of(given))
+
+
 def dtype_name(dtype: DType) -> str:
     """The NumPy name of any library's dtype: ``float32``."""
     if isinstance(dtype, str):

@@ -6,7 +6,7 @@
     ├── DTypeError          (TypeError)           an element type that cannot be
     ├── BackendError        (RuntimeError)        a backend or device that cannot run here
     │   └── DeviceMemoryError  (MemoryError)      a device without memory enough
-    ├── MissingEntryError   (KeyError, IndexError)  a column or an epoch that a history does not have
+    ├── MissingEntryError   (KeyError, IndexError)  a column, an epoch or an array that is not there
     ├── MissingExtraError   (ImportError)         an optional package that is not installed
     ├── DivergenceError     (FloatingPointError)  a training run that turned NaN or infinite
     └── FileError           (OSError)             a file that cannot be read or written
@@ -54,7 +54,7 @@ class DeviceMemoryError(BackendError, MemoryError):
 
 
 class MissingEntryError(ChainruleError, KeyError, IndexError):
-    """A column, or an epoch, that a history does not have; the message lists those that it has."""
+    """A column, an epoch, a layer or an array by name, that is not there; the message says what is."""
 
     __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
@@ -103,6 +103,11 @@ def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationE
 def missing_column(got: object, known: Iterable[str]) -> MissingEntryError:
     """The error for a column that a history does not have, with the nearest one that it has."""
     return MissingEntryError(f"the history has no column {got!r}: {_listed(got, list(known))}")
+
+
+def missing_array(got: object, known: Iterable[str]) -> MissingEntryError:
+    """The error for an array that is in no table of arrays by name, with the nearest one that is."""
+    return MissingEntryError(f"there is no array {got!r}: {_listed(got, list(known))}")
 
 
 def _listed(got: object, names: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .._backend import Backend, dtype_name, follower, library_of, to_host
+from .._backend import Backend, dtype_name, follower, library_of, returned, to_host
 from .._backend._library import Library
 from .._base.errors import DataError, DeviceMemoryError, readable_size
 from .._base.typing import Array
@@ -173,12 +173,7 @@ class Predictor:
 
     def _as_given(self, predictions: Array, X: Any) -> Any:
         """``predictions`` in the shape of the targets, in the library and on the device of X."""
-        predictions = self._shaped(predictions)
-        owner = library_of(X)
-        if owner is self.backend.library and owner.device_of(X) == self.backend.device:
-            return predictions
-        host = self.backend.to_numpy(predictions)
-        return host if owner is None else owner.from_numpy(host, owner.device_of(X))
+        return returned(self.backend, self._shaped(predictions), X)
 
     def _shaped(self, predictions: Array) -> Array:
         one = self.flat and predictions.ndim == 2 and predictions.shape[-1] == 1

@@ -1,0 +1,332 @@
+"""What passes each layer in one pass forward and one back, by the lectures' names: z1, a1, delta1, dW1.
+
+z_l = a_(l-1) W_l + b_l                        a_l = g(z_l)
+delta_l = dC/dz_l = (delta_(l+1) W_(l+1)^T) * g'(z_l)
+dC/dW_l = a_(l-1)^T delta_l                    dC/db_l = the sum of delta_l over the examples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ._backend import Backend, returned
+from ._base.errors import DataError, MissingEntryError, require
+from ._base.options import whole_number
+from ._base.typing import Array
+from ._data.checks import check_inputs, prepare
+from ._data.streams import read_once, read_targets
+from ._kernels import backend as make_backend
+from ._layout import Pieces
+from ._model.named_arrays import NamedArrays, table
+from ._model.naming import Block, Name, blocks, parameter_names
+from ._model.schema import Schema
+from ._random import Key, member_key, single_key
+from .links import LINEAR, find_link
+from .losses import LossFunction, cost, find_loss
+from .network import Sequential, layer_name, without_link
+
+# So many layers are printed from either end of a network.
+_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class PartTrace:
+    """One of the network's layers, as ``summary()`` counts them.
+
+    Attributes:
+        number: counted from 1.
+        name: in words.
+        output: what comes out of it, ``(B, n)``.
+        output_gradient: dC/d output, ``(B, n)``; None without targets, and below the lowest layer that is trained.
+        gradients: dC/d of each parameter, by its name.
+    """
+
+    number: int
+    name: str
+    output: Array = field(repr=False)
+    output_gradient: Array | None = field(repr=False)
+    gradients: NamedArrays = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerTrace:
+    """One of the lectures' layers: weights, with the normalisation, activation and dropout that follow them.
+
+    Attributes:
+        number: counted from 1.
+        name: its parts in words.
+        x: its input, ``(B, n_in)``: ``a`` of the layer before.
+        z: x W + b, the pre-activations, ``(B, n_out)``.
+        a: what goes on to the next layer, ``(B, n_out)``; the last layer's is the prediction: where the loss has a link
+            (softmax, sigmoid), the link of z.
+        delta: dC/dz, ``(B, n_out)``; None without targets.
+        gradients: dC/dW as ``gradients["W"]``, dC/db as ``gradients["b"]``, and those of what follows the weights;
+            empty without targets.
+        parts: the network's own layers in it.
+    """
+
+    number: int
+    name: str
+    x: Array
+    z: Array
+    a: Array
+    delta: Array | None
+    gradients: NamedArrays
+    parts: tuple[PartTrace, ...]
+
+    def __repr__(self) -> str:
+        return table([(f"layer {self.number}: {self.name}", [*self._forward(first=True), *self._back()])])
+
+    def _forward(self, *, first: bool) -> Iterator[tuple[str, Array]]:
+        """The rows of the table forward: of the ``first`` layer x, z, what comes between, and a unless it is z."""
+        if first:
+            yield "x", self.x
+        for part in self.parts:
+            if part.output is self.z:
+                yield f"z{self.number}", self.z
+            elif part.output is not self.a:
+                yield part.name, part.output
+        if self.a is not self.z:
+            yield f"a{self.number}", self.a
+
+    def _back(self) -> Iterator[tuple[str, Array]]:
+        if self.delta is not None:
+            yield f"delta{self.number}", self.delta
+            for name, gradient in self.gradients.items():
+                yield f"d{name}{self.number}", gradient
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace:
+    """What ``trace`` saw; ``print`` it for a table like the lectures' worked example.
+
+    ``trace[2]`` is layer 2, ``trace["z2"]`` an array by its name, and ``arrays`` has all of them: x, z1, a1, z2, ...
+    forward, then delta2, dW2, db2, delta1, ... back. ``layers`` is a tuple of all layers.
+
+    ``cost`` is C, the mean over the examples, of shape ``()``; None without targets.
+    """
+
+    layers: tuple[LayerTrace, ...]
+    cost: Array | None = None
+
+    def __getitem__(self, key: int | str) -> Any:
+        """A layer by its number, from 1, or an array by its name. Raises MissingEntryError, a KeyError."""
+        if isinstance(key, str):
+            return self.arrays[key]
+        number = whole_number("a layer's number", key)
+        if not 1 <= number <= len(self.layers):
+            raise MissingEntryError(f"there is no layer {number}: the layers are counted from 1 to {len(self.layers)}.")
+        return self.layers[number - 1]
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @cached_property
+    def arrays(self) -> NamedArrays:
+        """All arrays by name, in the order in which they are computed."""
+        found = {"x": self.layers[0].x}
+        for layer in self.layers:
+            found |= {f"z{layer.number}": layer.z, f"a{layer.number}": layer.a}
+        for layer in reversed(self.layers):
+            found |= layer._back()
+        return NamedArrays(found)
+
+    def __repr__(self) -> str:
+        rows, layers = self.layers[0].x.shape[-2], self.layers
+        title = f"{rows:,} example{'s' if rows > 1 else ''} in rows, one training pass."
+        if len(layers) > 2 * _SHOWN:
+            title += f" Layers {_SHOWN + 1} to {len(layers) - _SHOWN} are not shown."
+            layers = (*layers[:_SHOWN], *layers[-_SHOWN:])
+        forward = [(f"layer {one.number}: {one.name}", one._forward(first=one.number == 1)) for one in layers]
+        back = [] if self.cost is None else [(f"layer {one.number}, back", one._back()) for one in reversed(layers)]
+        cost = [] if self.cost is None else [("", [("C", self.cost)])]
+        return table([(title, []), *forward, *cost, *back])
+
+
+class Trained(Protocol):
+    """A trained network: what is asked of a model that is traced."""
+
+    @property
+    def network(self) -> Sequential: ...
+    @property
+    def theta(self) -> Array: ...
+    @property
+    def buffers(self) -> Array: ...
+    @property
+    def loss(self) -> LossFunction: ...
+    @property
+    def backend(self) -> Backend: ...
+
+
+def trace(
+    network: Sequential | Trained,
+    X: Any,
+    y: Any = None,
+    *,
+    loss: str | LossFunction | None = None,
+    theta: Any = None,
+    seed: int = 0,
+    backend: str | Backend = "auto",
+) -> Trace:
+    """Each layer's input, z, a, delta = dC/dz and gradients dC/dW and dC/db, in one training pass forward and back.
+
+    A layer here is the lectures': weights with what follows them, counted from 1. C is the mean over the examples
+    without penalty, so 1/m is inside of delta, and dC/dW = x^T delta.
+
+    It is a training pass, not a prediction: batch normalisation takes the batch's mean and variance, and dropout drops,
+    by the mask of ``seed``. Both are rows of the table.
+
+    Args:
+        network: a network, or a trained model, which brings its own theta, loss, backend and preprocessing.
+        X: examples ``(B, n_in)``, or what a model was trained on.
+        y: class indices ``(B,)``, or numbers ``(B,)`` or ``(B, n_out)``; without it there is no way back.
+        loss: by name or object. Its link is fused into it: of softmax and cross-entropy delta is (a - y) / B.
+        theta: all parameters, ``(p,)``; by default the seed's initial weights, or the model's. ``(k, p)`` are k
+            networks, and every array then has k in front.
+        seed: of the weights and the masks.
+        backend: by default the library of X in float32; ``cr.backend("numpy", dtype="float64")`` shows more digits.
+
+    Returns:
+        A ``Trace``, its arrays in the library, and on the device, of X; NumPy's for lists and tables.
+
+    Raises:
+        DataError: X, y or theta do not fit the network.
+        ConfigurationError: y without a loss; a network that cannot be trained through.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(2, 2, bias=False), cr.Sigmoid(), cr.Dense(2, 1, bias=False))
+        >>> theta = [0.11, 0.21, 0.12, 0.08, 0.14, 0.15]  # W1 row by row, then W2
+        >>> float64 = cr.backend("numpy", dtype="float64")
+        >>> seen = cr.trace(network, [[2.0, 3.0]], [1.0], loss="squared_error", theta=theta, backend=float64)
+        >>> seen
+        1 example in rows, one training pass.
+        layer 1: Dense(2, 2, bias=False), Sigmoid
+        x       2  3
+        z1      0.58  0.66
+        a1      0.64106741  0.65926039
+        layer 2: Dense(2, 1, bias=False)
+        z2      0.1886385
+        C       0.32915375
+        layer 2, back
+        delta2  -0.8113615
+        dW2     -0.52013742
+                 -0.5348985
+        layer 1, back
+        delta1  -0.026137198  -0.027339166
+        dW1     -0.052274396  -0.054678332
+                -0.078411594  -0.082017498
+        >>> seen[1].gradients["W"] is seen["dW1"]
+        True
+    """
+    given, buffers = X, None
+    if not isinstance(network, Sequential):
+        require(
+            hasattr(network, "theta"), f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1])."
+        )
+        model = network
+        schema = getattr(model, "schema", Schema())
+        X, y = schema.inputs(X), None if y is None else schema.targets(y)
+        network, loss, buffers = model.network, model.loss if loss is None else loss, model.buffers
+        theta = model.theta if theta is None else theta
+        backend = model.backend if backend == "auto" else backend
+    seed = whole_number("seed", seed, least=0)
+    require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
+    found = None if loss is None else find_loss(loss)
+    found_backend = make_backend(backend, like=X).copying()  # what is handed out is nobody else's
+    with found_backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is shown as one
+        asked = _Question(found_backend, network, found, read_once(X), read_targets(y), seed)
+        theta = _theta(found_backend, network, theta, seed)
+        buffers = found_backend.asarray(network.initial_buffers() if buffers is None else buffers)
+        return _trace(asked, theta, buffers, given)
+
+
+class _Question(NamedTuple):
+    """Where what is traced, on which data."""
+
+    backend: Backend
+    network: Sequential
+    loss: LossFunction | None
+    X: Any
+    y: Any
+    seed: int
+
+
+def _trace(asked: _Question, theta: Array, buffers: Array, given: Any) -> Trace:
+    """The pass, whose arrays go back to the library of ``given``."""
+    backend, network, loss, X, y, seed = asked
+    network = network if loss is None else without_link(network, loss)
+    params, split = network.layout.split(backend, theta), network.buffer_layout.split(backend, buffers)
+    x = check_inputs(backend, X, network.n_in)
+    walk = network.walk_forward(backend, params, split, x, _key(backend, theta, seed))
+    outputs, residuals, _ = zip(*walk, strict=True)
+    value, back = None, {}
+    if y is not None and loss is not None:
+        n_in, n_out = network.n_in, network.n_out
+        batch = prepare(backend, X, y, n_in=n_in, n_out=n_out, loss=loss, training=False)
+        value, dz = backend.run(cost, loss, outputs[-1], batch.y, None)
+        back = {i: (dy, grads) for i, dy, grads in network.walk_backward(backend, params, residuals, dz)}
+    give = partial(returned, backend, given=given)
+    names = parameter_names(network)
+    parts = [_part(network, i, output, back.get(i), names[i], give) for i, output in enumerate(outputs)]
+    prediction = None
+    link = LINEAR if loss is None else find_link(loss)
+    if link is not LINEAR:
+        prediction = f"{link.name} of the loss", give(link.apply(backend, outputs[-1]))
+    return Trace(tuple(_layers(blocks(network), parts, give(x), prediction)), None if value is None else give(value))
+
+
+def _part(
+    network: Sequential, i: int, output: Array, back: tuple[Array, Pieces] | None, names: Sequence[Name], give: Any
+) -> PartTrace:
+    name = layer_name(network.layers[i])
+    if back is None:
+        return PartTrace(i + 1, name, give(output), None, NamedArrays({}))
+    dy, gradients = back
+    named = {name.short: give(gradient) for name, gradient in zip(names, gradients, strict=True)}
+    return PartTrace(i + 1, name, give(output), give(dy), NamedArrays(named))
+
+
+def _layers(
+    groups: Sequence[Block], parts: Sequence[PartTrace], x: Array, prediction: tuple[str, Array] | None
+) -> Iterator[LayerTrace]:
+    """The lectures' layers, made of the network's."""
+    for number, (group, weights) in enumerate(groups, 1):
+        mine = tuple(parts[i] for i in group)
+        last = prediction if number == len(groups) else None
+        names, a = [part.name for part in mine], mine[-1].output
+        if last is not None:
+            names, a = [*names, last[0]], last[1]
+        gradients = {name: gradient for part in mine for name, gradient in part.gradients.items()}
+        weighted = parts[weights]
+        yield LayerTrace(
+            number, ", ".join(names), x, weighted.output, a, weighted.output_gradient, NamedArrays(gradients), mine
+        )
+        x = a
+
+
+def _theta(backend: Backend, network: Sequential, given: Any, seed: int) -> Array:
+    theta = backend.asarray(network.initial_theta(seed) if given is None else given)
+    if theta.ndim not in (1, 2) or theta.shape[-1] != network.size:
+        raise DataError(
+            f"theta must have shape ({network.size},) for this network, or (k, {network.size}) for k networks, got "
+            f"{tuple(theta.shape)}."
+        )
+    return theta
+
+
+def _key(backend: Backend, theta: Array, seed: int) -> Key:
+    """The key of the pass; of k networks each has its own."""
+    if theta.ndim == 1:
+        return single_key(backend, seed)
+    words = np.asarray([member_key(seed, member) for member in range(theta.shape[0])])
+    k0, k1 = (backend.asarray(column.reshape(-1, 1, 1), backend.xp.int32) for column in words.T)
+    return Key(k0, k1)
