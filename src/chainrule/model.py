@@ -17,6 +17,8 @@ from ._data.labels import Label
 from ._kernels import backend as make_backend
 from ._model import serialization
 from ._model.description import read_fields, write_fields
+from ._model.named_arrays import NamedArrays
+from ._model.naming import named_buffers, named_parameters
 from ._model.numbers import Own, check_in_range, owned
 from ._model.predictor import Predictor
 from ._model.schema import Schema
@@ -165,6 +167,34 @@ class Model:
         Classes are then numbers from 0, and a standardised target stays standardised.
         """
         return replace(self, preprocessing=None, classes=(), feature_names=())
+
+    @property
+    def parameters(self) -> NamedArrays:
+        """W and b of each layer by name, W1, b1, W2, b2, ...: read-only, or copies, as ``theta``, of which they are
+        the pieces. Layers are counted as in ``cr.trace``; those of a normalisation are gamma1 and beta1.
+
+        Example:
+            >>> import dataclasses, numpy as np, chainrule as cr
+            >>> model = cr.fit(cr.mlp([2, 2, 1]), [[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0], loss="squared_error", epochs=1)
+            >>> model = dataclasses.replace(model, theta=np.arange(9.0))
+            >>> print(model.parameters)
+            W1  0  1
+                2  3
+            b1  4  5
+            W2  6
+                7
+            b2  8
+            >>> model.parameters["W2"].shape
+            (2, 1)
+        """
+        with self.backend.active():
+            return named_parameters(self.backend, self.network, self.theta)
+
+    @property
+    def running_statistics(self) -> NamedArrays:
+        """mean1, variance1, ... of each batch normalisation by name, as ``parameters``; empty where there is none."""
+        with self.backend.active():
+            return named_buffers(self.backend, self.network, self.buffers)
 
     @cached_property
     def schema(self) -> Schema:

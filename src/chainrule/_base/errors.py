@@ -111,8 +111,9 @@ def missing_array(got: object, known: Iterable[str]) -> MissingEntryError:
 
 
 def _listed(got: object, names: list[str]) -> str:
-    nearest = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    as_typed = {name.lower(): name for name in names}
+    nearest = difflib.get_close_matches(str(got).lower(), as_typed, n=1, cutoff=0.5)
+    hint = f"did you mean {as_typed[nearest[0]]!r}? " if nearest else ""
     return f"{hint}Known: {', '.join(names)}."
 
 
