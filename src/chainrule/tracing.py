@@ -28,7 +28,7 @@ from ._model.schema import Schema
 from ._random import Key, member_key, single_key
 from .links import LINEAR, find_link
 from .losses import LossFunction, cost, find_loss
-from .network import Sequential, layer_name, without_link
+from .network import Sequential, without_link
 
 # So many layers are printed from either end of a network.
 _SHOWN = 10
@@ -287,7 +287,7 @@ def _trace(asked: _Question, theta: Array, buffers: Array, given: Any) -> Trace:
 def _part(
     network: Sequential, i: int, output: Array, back: tuple[Array, Pieces] | None, names: Sequence[Name], give: Any
 ) -> PartTrace:
-    name = layer_name(network.layers[i])
+    name = str(network.layers[i])
     if back is None:
         return PartTrace(i + 1, name, give(output), None, NamedArrays({}))
     dy, gradients = back

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .._backend import Backend
-from .._base.naming import short_name
+from .._base.short_name import short_name
 from .._base.typing import Array
 from .._layout import Pieces
 from .._random import Key

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .._backend import Backend
-from .._base.naming import short_name
+from .._base.short_name import short_name
 from .._base.typing import Array, Shape
 from .._layout import Pieces
 from .._random import Key
