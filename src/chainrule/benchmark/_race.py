@@ -93,7 +93,8 @@ class Race:
             try:
                 fit(
                     mlp(self.widths), self.X, self.y, loss="softmax_cross_entropy", epochs=1 + _EPOCHS_A_ROUND,
-                    batch_size=self.batch_size, seed=self.seed, callbacks=[clock], backend=backend,
+                    batch_size=self.batch_size, seed=self.seed, callbacks=[clock], verbose=False,
+                    backend=backend,
                 )  # fmt: skip
             except InterruptedTraining:
                 raise

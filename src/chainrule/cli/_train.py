@@ -124,6 +124,7 @@ def train_table(data: str, options: TrainOptions, screen: Screen, *, quiet: bool
                 penalty=Penalty(l2=options.l2) if options.l2 else None,
                 clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
                 callbacks=callbacks,
+                verbose=False,
                 checkpoint=replace(checkpoint, folder=folder.checkpoints),
                 resume=options.resume,
                 backend=backend,

@@ -2,7 +2,6 @@
 
 from ._callbacks import CSVLogger as CSVLogger
 from ._callbacks import EarlyStopping as EarlyStopping
-from ._callbacks import ProgressBar as ProgressBar
 from ._callbacks import ReduceOnPlateau as ReduceOnPlateau
 from ._callbacks import check_callbacks as check_callbacks
 from ._checkpoint import Checkpoint as Checkpoint
@@ -15,6 +14,7 @@ from ._interrupt import deferred_interrupt as deferred_interrupt
 from ._lock import FolderLock as FolderLock
 from ._loop import Plan as Plan
 from ._loop import train as train
+from ._progress import ProgressBar as ProgressBar
 from ._run import Run as Run
 from ._run import Snapshot as Snapshot
 from ._step import Problem as Problem

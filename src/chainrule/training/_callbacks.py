@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from .._base.errors import ConfigurationError, FileError, MissingExtraError, require, warn
+from .._base.errors import ConfigurationError, FileError, require, warn
 from .._base.options import as_list, check_instance, real_number, whole_number
 from .._base.storage import absolute, write_whole
 from ..history import Record
@@ -201,67 +199,6 @@ class CSVLogger:
             self._failing = True
         else:
             self._failing = self._empty = False
-
-
-class ProgressBar:
-    """A bar with the epoch, the loss, the validation metric, epochs a second and the time left.
-
-    Needs rich: ``pip install 'chainrule[cli]'``. Raises MissingExtraError without it.
-    """
-
-    def __init__(self, console: Any = None) -> None:
-        try:
-            import rich.progress  # noqa: F401  # to say so before training, not in it
-        except ImportError as error:
-            raise MissingExtraError("a progress bar needs rich: pip install 'chainrule[cli]'.") from error
-        self._console = console
-
-    def on_train_begin(self, run: Run) -> None:
-        self._started = time.perf_counter()
-        self._progress: Any = None
-        self._try(lambda: self._start(run.epochs))
-
-    def on_epoch_end(self, run: Run, record: Record) -> None:
-        done = record["epoch"] - run.first_epoch + 1
-        metrics = [name for name in run.columns if name.startswith("val_") and name != "val_loss"]
-        shown = [f"{name} {record[name]:.4f}" for name in ["loss", *(metrics or run.columns[1:])]]
-        speed = done / (time.perf_counter() - self._started)
-        numbers = "  ".join([*shown, f"{speed:.1f} epochs/s"])
-        if self._progress is not None:
-            self._try(lambda: self._progress.update(self._task, completed=done, numbers=numbers))
-
-    def on_train_end(self, run: Run) -> None:
-        if self._progress is not None:
-            self._try(self._progress.stop)
-        del self._progress  # which holds a lock, and could not be copied or pickled
-
-    def _start(self, epochs: int) -> None:
-        import rich.progress as bar
-
-        self._progress = bar.Progress(
-            bar.TextColumn("epoch"),
-            bar.MofNCompleteColumn(),
-            bar.BarColumn(bar_width=16),
-            bar.TextColumn("{task.fields[numbers]}", markup=False),  # a metric may have any name
-            bar.TimeRemainingColumn(compact=True),
-            console=self._console,
-        )
-        self._progress.start()
-        self._task = self._progress.add_task("", total=epochs, numbers="")
-
-    def _try(self, show: Callable[[], None]) -> None:
-        """A bar that cannot be shown is left out: nobody reads it, its disk is full, no thread can be started.
-
-        rich answers a reader who has gone with SystemExit.
-        """
-        cannot = (OSError, ValueError, RuntimeError, SystemExit)
-        try:
-            show()
-        except cannot as error:
-            progress, self._progress = self._progress, None
-            with suppress(*cannot):
-                progress.stop()
-            warn(f"the progress bar cannot be shown: {error!r}. Training goes on.")
 
 
 _REMEDY = "Monitor 'val_loss', or validate on rows for which it can be computed"

@@ -32,6 +32,7 @@ from ._checkpoint import Checkpoint, as_checkpoint, identity_of
 from ._checkpoint_keeper import Keeper
 from ._examples import DEFAULT_BATCH, in_batches, parts_of, whole
 from ._loop import OnDivergence, Plan, train
+from ._progress import progress
 from ._run import Run
 from ._staging import OnDevice
 from ._step import Problem, State, fresh_state, initial_state
@@ -56,6 +57,7 @@ def fit(
     penalty: Penalty | None = None,
     clip: Clip | None = None,
     callbacks: Iterable[object] = (),
+    verbose: bool | str | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
     on_divergence: OnDivergence = "raise",
@@ -93,7 +95,9 @@ def fit(
         metrics: names, or functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient.
-        callbacks: see ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.ProgressBar``, ``cr.CSVLogger``.
+        callbacks: see ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``.
+        verbose: None, a bar in a terminal or notebook once the training has lasted a second; True, the bar where one
+            can be, else lines; ``"bar"`` or ``"lines"`` (one an epoch); False, nothing. See ``cr.ProgressBar``.
         checkpoint: a folder that keeps the whole state of the training after every epoch, or ``cr.Checkpoint``.
         resume: go on from the checkpoint, where there is one: bit for bit as if nothing had happened, on one machine,
             with the same versions and number of threads. A finished training gives its model back; with more epochs it
@@ -136,6 +140,7 @@ def fit(
     net, found_loss = _network_and_loss(network, loss)
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
     listeners, found_checkpoint = check_callbacks(callbacks), as_checkpoint(checkpoint)
+    watching = progress(verbose, listeners)
     _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and found_checkpoint is None)
 
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
@@ -184,11 +189,11 @@ def fit(
         plan = Plan(feed, given.order, measure, on_divergence)
         with closing(feed):
             if found_checkpoint is None:
-                train(run, plan, listeners)
+                train(run, plan, [*listeners, *watching])
             else:
                 identity = identity_of(run, net, given, validation_set, found_metrics, seed, shuffle, before)
                 with Keeper(found_checkpoint, run, listeners, identity, resume) as keeper:
-                    train(run, plan, [*listeners, keeper], keeper.on_break)
+                    train(run, plan, [*listeners, *watching, keeper], keeper.on_break)
         return run.model()
 
     with (
