@@ -12,7 +12,6 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.activations import Elementwise
-from chainrule.initializers import find_initializer
 
 TURNS = 9
 
@@ -28,11 +27,8 @@ class Own(cr.Layer):
         return self.n_out
 
     def parameters(self):
-        start = find_initializer("he_normal"), find_initializer("zeros")
-        return (
-            cr.Parameter("W", (self.n_in, self.n_out), start[0], decays=True),
-            cr.Parameter("b", (1, self.n_out), start[1], decays=False),
-        )
+        W = cr.Parameter("W", (self.n_in, self.n_out), "he_normal")
+        return W, cr.Parameter("b", (1, self.n_out), "zeros", decays=False)
 
     def apply(self, backend, params, buffers, x):
         return backend.xp.matmul(x, params[0]) + params[1]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.initializers import find_initializer
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(64, 6)).astype("f4"), rng.normal(size=(64, 2)).astype("f4")
@@ -28,7 +27,7 @@ class Own(cr.Layer):
         return self.n_out
 
     def parameters(self) -> tuple[cr.Parameter, ...]:
-        return (cr.Parameter("W", (self.n_in, self.n_out), find_initializer("glorot_uniform"), decays=True),)
+        return (cr.Parameter("W", (self.n_in, self.n_out)),)
 
     def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
         return backend.xp.matmul(x, params[0])
@@ -172,6 +171,40 @@ def test_what_a_class_lacks_is_named() -> None:
 
     with pytest.raises(cr.ConfigurationError, match="got a NoUpdate that has no init and no update: write"):
         cr.fit(cr.mlp([6, 2]), X, Y, loss="squared_error", optimizer=NoUpdate())  # type: ignore[arg-type]
+
+    class NoPlanned:
+        def rate(self, xp: Any, t: Any) -> Any:
+            return 0.1 / t
+
+    wanted = r"a schedule as learning_rate, got a NoPlanned that has no planned: write class NoPlanned\(cr.Schedule\)"
+    with pytest.raises(cr.ConfigurationError, match=wanted):
+        cr.SGD(NoPlanned())  # type: ignore[arg-type]
+
+    class NoRate(cr.Optimizer):
+        update = cr.SGD.update
+
+    with pytest.raises(cr.ConfigurationError, match="NoRate has none: write a field"):
+        cr.fit(cr.mlp([6, 2]), X, Y, loss="squared_error", optimizer=NoRate())
+
+
+def test_gradients_that_are_not_one_for_each_parameter_are_refused() -> None:
+    @dataclass(frozen=True)
+    class Forgets(Own):
+        def gradients(self, backend: Any, residual: Any, dy: Any) -> Any:
+            return ()
+
+    with pytest.raises(
+        cr.ConfigurationError, match=r"Forgets\(6, 2\): gradients must give one for each of \['W'\], got 0"
+    ):
+        cr.fit(cr.Sequential(Forgets(6, 2)), X, Y, loss="squared_error")
+
+
+def test_a_parameter_says_what_it_cannot_be() -> None:
+    for shape, words in {3: "must be a list", (0, 2): "whole number >= 1, got 0", (1.5,): "whole number"}.items():
+        with pytest.raises(cr.ConfigurationError, match=f"the shape of the parameter W.*{words}"):
+            cr.Parameter("W", shape)  # type: ignore[arg-type]
+    with pytest.raises(cr.ConfigurationError, match="unknown initializer 'he_norml': did you mean 'he_normal'"):
+        cr.Parameter("W", (2, 3), "he_norml")
 
 
 def test_an_own_layer_shows_its_numbers() -> None:

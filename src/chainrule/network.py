@@ -18,7 +18,7 @@ from ._base.typing import Array
 from ._layout import Layout, Pieces, join
 from ._random import Key, host_generator
 from .activations import Elementwise, find_activation
-from .initializers import Initializer
+from .initializers import Initializer, find_initializer
 from .layers import (
     Activate,
     BatchNorm,
@@ -186,6 +186,9 @@ class Sequential:
         for i in reversed(range(self.lowest_trained, len(self.layers))):
             layer = self.layers[i]
             gradients = layer.gradients(backend, residuals[i], dy)
+            if len(gradients) != len(params[i]):
+                names = [p.name for p in layer.parameters()]
+                raise ConfigurationError(f"{layer}: gradients must give one for each of {names}, got {len(gradients)}.")
             yield i, dy, gradients
             if i > self.lowest_trained:
                 dy = layer.pullback(backend, params[i], residuals[i], dy, gradients)
@@ -218,7 +221,7 @@ def _draw(parameter: Parameter, generator: np.random.Generator) -> np.ndarray:
     try:
         if size >= 2**48:
             raise MemoryError
-        drawn = parameter.initializer.draw(generator, parameter.shape)
+        drawn = find_initializer(parameter.initializer).draw(generator, parameter.shape)
     except MemoryError:
         need = f"{size * 8 / 2**30:.3g} GB" if size < 2**60 else "more memory than there is"
         raise ConfigurationError(
@@ -336,7 +339,11 @@ def _as_layer(given: str | Elementwise | Layer) -> Layer:
     """A layer as it is, and an activation as one."""
     if isinstance(given, str) and given in LAYERS:
         return LAYERS[given]
-    if isinstance(given, str | type) or not _is_meant_as_layer(given):
+    if isinstance(given, type):
+        raise ConfigurationError(
+            f"expected a layer or an activation, got the class {given.__name__}: write an object, {given.__name__}()."
+        )
+    if isinstance(given, str) or not _is_meant_as_layer(given):
         return Activate(find_activation(cast("str | Elementwise", given)))
     if Layer not in type(given).__mro__:
         lacking = [f"no {method}, " for method in _OWN_METHODS if not hasattr(given, method)]

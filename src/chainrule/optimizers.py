@@ -417,7 +417,12 @@ def find_optimizer(optimizer: str | Optimizer) -> Optimizer:
         expected="an optimizer, with learning_rate, init and update",
         write="a name like 'adam', an object like cr.Adam(1e-3), or your own, of a class Mine(cr.Optimizer)",
     )
-    return found() if isinstance(optimizer, str) else found
+    made = found() if isinstance(optimizer, str) else found
+    require(
+        made.learning_rate is not None,
+        f"an optimizer has a learning_rate, {type(made).__name__} has none: write a field, learning_rate: float = 0.1.",
+    )
+    return made
 
 
 def planned(optimizer: AnyOptimizer, steps: int) -> AnyOptimizer:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from ._base.errors import ConfigurationError, require
-from ._base.options import check_numbers, real_number
+from ._base.options import check_instance, check_numbers, real_number
 from ._base.typing import Array, Namespace
 
 
@@ -178,10 +178,9 @@ def as_schedule(rate: float | Schedule) -> Schedule:
     """A number as a constant schedule; a schedule as it is."""
     if isinstance(rate, Schedule) and not isinstance(rate, type):
         return rate
-    if isinstance(rate, type):
-        raise ConfigurationError(
-            f"learning_rate must be a schedule, got the class {rate.__name__}: write an object, {rate.__name__}(...)."
-        )
+    if isinstance(rate, type) or hasattr(rate, "rate"):
+        write = f"class {type(rate).__name__}(cr.Schedule)"
+        check_instance(rate, Schedule, expected="a number or a schedule as learning_rate", write=write)
     return ConstantRate(real_number("learning_rate", rate))
 
 

@@ -74,12 +74,13 @@ def initial_theta(network: Sequential, random_state: np.random.RandomState, weig
     """
     if weight_init is not None:
         return network.initial_theta(int(random_state.randint(2**31 - 1)))
-    pieces, factor = [], 6.0
+    pieces, factor, known = [], 6.0, matrices(network)
     for i, layer in enumerate(network.layers):
         parameters = layer.parameters()
-        if i not in matrices(network) or parameters[0].initializer != _GLOROT:
-            seed = random_state.randint(2**31 - 1) if i in network.weighted else 0  # of a layer of the user's own
-            pieces += [p.initializer.draw(np.random.default_rng(seed), p.shape) for p in parameters]
+        if i not in known or find_initializer(parameters[0].initializer) != _GLOROT:
+            weighted = any(p.decays for p in parameters)  # a layer of the user's own
+            drawn_by = np.random.default_rng(random_state.randint(2**31 - 1) if weighted else 0)
+            pieces += [find_initializer(p.initializer).draw(drawn_by, p.shape) for p in parameters]
             continue
         factor = _factor(network.layers[i + 1 :], factor)
         bound = math.sqrt(factor / sum(parameters[0].shape))

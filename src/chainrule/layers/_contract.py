@@ -20,23 +20,45 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .._backend import Backend
+from .._base.options import as_list, whole_number
 from .._base.short_name import short_name
 from .._base.typing import Array, Shape
 from .._layout import Pieces
 from .._random import Key
-from ..initializers import Initializer
+from ..initializers import Initializer, find_initializer
 
 Residual = Any  # whatever a layer needs back; only that layer looks inside
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A trained array: its name, its shape, how it starts, and whether penalties and weight decay apply to it."""
+    """A trained array: its name, its shape, how it starts, and whether penalties and weight decay apply to it.
+
+    Args:
+        name: ``"W"``, one of the names of its layer.
+        shape: ``(n_in, n_out)`` of a matrix, ``(1, n)`` of a vector.
+        initializer: what draws it, by name or object.
+        decays: True for weights; False for biases, scales and shifts.
+
+    Raises:
+        ConfigurationError: an unknown initializer, or a shape that is no tuple of whole numbers >= 1.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.Parameter("b", (1, 3), "zeros", decays=False)
+        Parameter(name='b', shape=(1, 3), initializer='zeros', decays=False)
+    """
 
     name: str
     shape: Shape
-    initializer: Initializer
-    decays: bool
+    initializer: Initializer | str = "glorot_uniform"
+    decays: bool = True
+
+    def __post_init__(self) -> None:
+        given = as_list(self.shape, name=f"the shape of the parameter {self.name}", example="3, 2")
+        whole = [whole_number(f"the shape of the parameter {self.name}: each", n, least=1) for n in given]
+        object.__setattr__(self, "shape", tuple(whole))
+        find_initializer(self.initializer)
 
 
 @dataclass(frozen=True)

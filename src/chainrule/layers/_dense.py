@@ -52,8 +52,8 @@ class Dense(Layer):
         return self.n_out
 
     def parameters(self) -> tuple[Parameter, ...]:
-        W = Parameter("W", (self.n_in, self.n_out), find_initializer(self.weight_init), decays=True)
-        b = Parameter("b", (1, self.n_out), find_initializer(self.bias_init), decays=False)
+        W = Parameter("W", (self.n_in, self.n_out), self.weight_init)
+        b = Parameter("b", (1, self.n_out), self.bias_init, decays=False)
         return (W, b) if self.bias else (W,)
 
     def apply(self, backend: Backend, params: Pieces, buffers: Pieces, x: Array) -> Array:
