@@ -68,7 +68,7 @@ so), `predict` takes the arrays of any library under array API dispatch too, and
 **What follows X.** Training runs in the library and on the device of X, in float32 where X is float32 and else in
 float64. Predictions come in the library and on the device of X. y and the weights may be arrays of
 any library. Labels that are text come back as NumPy arrays. Where JAX has no float64, which has to be enabled, float32
-is used and a warning says so. `backend=`, `device=` and `dtype=` overrule X, so that data on the host trains on a GPU:
+is used and a warning says so. `backend=` and `dtype=` overrule X, so that data on the host trains on a GPU:
 
 ```python
 clf = MLPClassifier(hidden_layer_sizes=(512, 512), backend="cupy", dtype="float32").fit(X, y)  # X is NumPy's
@@ -161,7 +161,7 @@ REQUESTS = (
     ),
     ("hidden features #8291", "clf.transform(X, layer=-1)", "`set_output` and names of features too"),
     ("a check of the gradients", "clf.check_gradients(X[:20], y[:20])", "against central differences"),
-    ("another device", 'clf.to("numpy")', 'or `"cupy"`, `"torch"`, `"jax"`, a device, a dtype'),
+    ("another device", 'clf.to("numpy")', 'or `"cupy"`, `"jax"`, `"torch:cuda"`, a dtype'),
     (
         "sparse X on any backend",
         'MLPClassifier(backend="torch").fit(X_sparse, y)',

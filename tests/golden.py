@@ -50,7 +50,8 @@ def initial(name: str, seed: int, backend: str, dtype: str = "float32") -> list[
     """The weights that a training run starts from, in float.hex, which has every bit."""
     start = Start()
     with suppress(StartedError):
-        cr.fit(NETWORKS[name], X, Y, loss="squared_error", seed=seed, backend=backend, dtype=dtype, callbacks=[start])
+        on = cr.backend(backend, dtype=dtype)
+        cr.fit(NETWORKS[name], X, Y, loss="squared_error", seed=seed, backend=on, callbacks=[start])
     return [float(x).hex() for x in start.theta]
 
 
@@ -63,9 +64,8 @@ def orders(seed: int, backend: str) -> list[int]:
         return 0.5 * (z - y) ** 2, 0.0 * z
 
     network, targets = cr.Sequential(cr.Dense(4, 1)), np.arange(ROWS)
-    cr.fit(
-        network, X, targets, loss=cr.Loss(watched), seed=seed, epochs=2, batch_size=4, backend=backend, compile=False
-    )
+    on = cr.backend(backend, compile=False)
+    cr.fit(network, X, targets, loss=cr.Loss(watched), seed=seed, epochs=2, batch_size=4, backend=on)
     return seen
 
 
@@ -80,7 +80,8 @@ def masks(seed: int, backend: str) -> str:
     look = cr.Activation(watched, lambda xp, z: z * 0.0)
     network = cr.Sequential(cr.Dropout(0.375), look, cr.Dense(37, 2), cr.Dropout(0.5), cr.Dense(2, 1))
     ones, zeros = np.ones((ROWS, 37)), np.zeros(ROWS)
-    options: dict[str, Any] = {"epochs": 1, "batch_size": 6, "shuffle": False, "backend": backend, "compile": False}
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 6, "shuffle": False}
+    options["backend"] = cr.backend(backend, compile=False)
     cr.fit(network, ones, zeros, loss="squared_error", seed=seed, **options)
     return np.packbits(np.concatenate(bits)).tobytes().hex()
 
@@ -99,7 +100,8 @@ def stepped(backend: str = "numpy", dtype: str = "float64", steps: int = 1) -> d
     found = {}
     for name, network in NETWORKS.items():
         for optimizer in (cr.SGD(0.1), cr.Adam(0.01)):
-            options: dict[str, Any] = {"optimizer": optimizer, "epochs": steps, "backend": backend, "dtype": dtype}
+            on = cr.backend(backend, dtype=dtype)
+            options: dict[str, Any] = {"optimizer": optimizer, "epochs": steps, "backend": on}
             model = cr.fit(network, X, Y, loss="squared_error", seed=SEEDS[1], **options)
             found[f"{name}, {type(optimizer).__name__}"] = [float(x) for x in to_host(model.theta)]
     return found

@@ -12,6 +12,8 @@ from conftest import Platform, find_library
 
 import chainrule as cr
 
+DOUBLE = cr.backend("numpy", dtype="float64")
+
 
 def put(array: np.ndarray, value: Any, *rows: int) -> np.ndarray:
     """``array`` with ``value`` in these rows."""
@@ -172,7 +174,7 @@ def test_weights_of_any_size_that_is_taken_give_the_same_model() -> None:
         assert model.theta.tolist() == want.theta.tolist()
         assert model.history["loss"] == want.history["loss"]
         assert model.evaluate(X, Y, scale * weight) == want.evaluate(X, Y, weight)
-    double = fit(sample_weight=1e25 * weight, dtype="float64", **usual)
+    double = fit(sample_weight=1e25 * weight, backend=DOUBLE, **usual)
     assert double.history["loss"] == pytest.approx(want.history["loss"])
 
 
@@ -194,8 +196,8 @@ def test_targets_too_large_to_be_squared_are_named(id: str, loss: str, open_plat
 def test_targets_too_large_beside_their_weights_or_for_float64_are_named() -> None:
     weighted = r"the targets reach .*e\+12, too large to add up their weighted squares in float32: scale y, or use"
     check(Case(lambda: fit(y=1e12 * Y, sample_weight=np.full(20, 1e16)), cr.DataError, weighted))
-    check(Case(lambda: fit(y=1e160 * Y, dtype="float64"), cr.DataError, r"their squares in float64: scale y\.$"))
-    assert np.isfinite(fit(y=1e30 * Y, dtype="float64").history["loss"][0])  # as told
+    check(Case(lambda: fit(y=1e160 * Y, backend=DOUBLE), cr.DataError, r"their squares in float64: scale y\.$"))
+    assert np.isfinite(fit(y=1e30 * Y, backend=DOUBLE).history["loss"][0])  # as told
 
 
 @pytest.mark.parametrize("id", ["torch", "jax-jit", "strictest-float32"])

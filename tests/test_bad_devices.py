@@ -20,26 +20,32 @@ from chainrule._backend import LIBRARIES
 def test_a_device_that_does_not_exist_is_answered_with_those_that_do(library: str, device: Any) -> None:
     find_library(library, {"array-api-strict": "array_api_strict"}.get(library))
     says = rf"has no device {device!r} on this machine; it has .*cpu"
-    check(Case(lambda: fit(backend=library, device=device), cr.BackendError, f"(?i){says}"))
+    check(Case(lambda: cr.backend(library, device=device), cr.BackendError, f"(?i){says}"))
 
 
 @pytest.mark.parametrize("device", ["meta", "xpu", "cuda:99"])
 def test_a_device_of_torch_without_memory_here_is_refused(device: str) -> None:
     find_library("torch")
     says = rf"PyTorch has no device '{device}' on this machine; it has .*cpu"
-    check(Case(lambda: fit(backend="torch", device=device), cr.BackendError, says))
+    check(Case(lambda: fit(backend=f"torch:{device}"), cr.BackendError, says))
 
 
 def test_jax_without_x64_says_how_to_get_it() -> None:
     says = r"jax on .* has no float64: call jax\.config\.update\('jax_enable_x64', True\) before any array is made"
     with find_library("jax").enable_x64(False):
-        check(Case(lambda: fit(backend="jax", dtype="float64"), cr.DTypeError, says))
+        check(Case(lambda: cr.backend("jax", dtype="float64"), cr.DTypeError, says))
 
 
 def test_a_device_without_float64_says_so() -> None:
     find_library("array-api-strict", "array_api_strict")
-    options = {"backend": "array-api-strict", "device": "no_float64", "dtype": "float64"}
-    check(Case(lambda: fit(**options), cr.DTypeError, r"has no float64: use dtype='float32' or another device"))
+    name = "array-api-strict:no_float64"
+    check(
+        Case(
+            lambda: cr.backend(name, dtype="float64"),
+            cr.DTypeError,
+            r"has no float64: use dtype='float32' or another device",
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ OPTIONS = {
         lambda: fit(metrics=[type("mse", (), {"__call__": None})()]), cr.ConfigurationError, r"'mse'.*: rename"
     ),
     "dtype unknown": Case(
-        lambda: fit(dtype="float16"), cr.DTypeError, r"must be 'float32' or 'float64', got 'float16'"
+        lambda: cr.backend("numpy", dtype="float16"), cr.DTypeError, r"must be 'float32' or 'float64', got 'float16'"
     ),
     "softmax over one output": Case(
         lambda: classify(outputs=1), cr.ConfigurationError, r"one output is always 1: .*loss='sigmoid_cross_entropy'"
@@ -211,14 +211,15 @@ def test_a_number_that_float32_cannot_hold_is_refused(library: str, options: dic
 
 
 def test_what_float64_holds_is_taken_there() -> None:
-    free = fit(dtype="float64")
-    assert fit(dtype="float64", clip=cr.ClipNorm(1e39)) == free
-    assert fit(dtype="float64", clip=cr.ClipNorm(1e300)) == free
-    assert fit(dtype="float64", optimizer=cr.Adam(epsilon=1e-44)) != free
+    wide = cr.backend("numpy", dtype="float64")
+    free = fit(backend=wide)
+    assert fit(backend=wide, clip=cr.ClipNorm(1e39)) == free
+    assert fit(backend=wide, clip=cr.ClipNorm(1e300)) == free
+    assert fit(backend=wide, optimizer=cr.Adam(epsilon=1e-44)) != free
     says = (
         r"epsilon must be 0 or of a size from 2\.23e-308 to 1\.8e\+308 in float64, got 1e-310: give another number\.$"
     )
-    check(number(lambda: fit(dtype="float64", optimizer=cr.Adam(epsilon=1e-310)), says))
+    check(number(lambda: fit(backend=wide, optimizer=cr.Adam(epsilon=1e-310)), says))
 
 
 def test_an_infinite_number_is_no_number_that_is_too_large() -> None:

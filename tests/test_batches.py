@@ -106,13 +106,13 @@ def test_a_training_over_batches_resumes_within_an_epoch(loader: type[Loader], t
     want = fit_batches(loader())
     with pytest.raises(KeyboardInterrupt):
         fit_batches(loader(), callbacks=[Dies()], checkpoint=cr.Checkpoint(tmp_path, every="0 s"))
-    got = fit_batches(loader(), checkpoint=tmp_path, resume=True)
+    got = fit_batches(loader(), checkpoint=cr.Checkpoint(tmp_path, resume=True))
     assert same(got, want)
     assert got.history["learning_rate"] == want.history["learning_rate"]
     with pytest.raises(cr.ConfigurationError, match="batch_size was 32, now 30"):
-        fit_batches([(X[:30], Y[:30])], checkpoint=tmp_path, resume=True)
+        fit_batches([(X[:30], Y[:30])], checkpoint=cr.Checkpoint(tmp_path, resume=True))
     backwards = list(loader())[-2::-1]  # a loader that shuffles gives another first batch each time
-    assert len(fit_batches(backwards, checkpoint=tmp_path, resume=True, epochs=4).history) == 4
+    assert len(fit_batches(backwards, checkpoint=cr.Checkpoint(tmp_path, resume=True), epochs=4).history) == 4
 
 
 def test_a_divergence_in_batches_is_found() -> None:

@@ -52,10 +52,10 @@ def test_a_callback_may_put_any_arrays_into_the_state(change: Any, library: str)
     """In place, recorded or with donated memory, each step finds the numbers that the callback left."""
     find_library(library, library.replace("-", "_"))
     thetas = []
-    for backend, compile in ((library, None), ("numpy", False)):
+    for backend in (library, cr.backend("numpy", compile=False)):
         callback = Rebinds(change)
         options: dict[str, Any] = {"optimizer": cr.Momentum(0.01), "clip": cr.ClipNorm(0.1), "batch_size": 5}
-        model = fit(callback, backend=backend, compile=compile, **options)
+        model = fit(callback, backend=backend, **options)
         thetas.append([np.asarray(model.theta), *map(np.asarray, callback.kept)])
     for got, want in zip(*thetas, strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
@@ -73,8 +73,9 @@ def test_what_a_callback_put_into_the_state_is_not_overwritten() -> None:
     net = cr.Sequential(cr.Dense(1, 1))
     for compile in (False, True):
         kept.clear()
-        options: dict[str, Any] = {"loss": "squared_error", "optimizer": cr.SGD(0.5), "epochs": 3, "compile": compile}
-        model = cr.fit(net, [[1.0], [1.0]], [0.0, 0.0], callbacks=[Gives()], **options)
+        options: dict[str, Any] = {"loss": "squared_error", "optimizer": cr.SGD(0.5), "epochs": 3}
+        on = cr.backend("numpy", compile=compile)
+        model = cr.fit(net, [[1.0], [1.0]], [0.0, 0.0], callbacks=[Gives()], backend=on, **options)
         assert [array.tolist() for array in kept] == [[3.0, 3.0]] * 3
         assert model.theta.tolist() == [3.0, 3.0]
 

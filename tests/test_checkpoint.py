@@ -84,8 +84,8 @@ def train(folder: Path | None, *more: object, resume: bool = False, every: int |
         "validation": (X[:30], Y[:30]),
     }
     callbacks = [cr.EarlyStopping("val_loss", patience=6), cr.ReduceOnPlateau("val_loss", patience=1), *more]
-    checkpoint = None if folder is None else cr.Checkpoint(folder, every=every, keep=2)
-    return cr.fit(NETWORK, X, Y, callbacks=callbacks, checkpoint=checkpoint, resume=resume, **{**usual, **settings})
+    checkpoint = None if folder is None else cr.Checkpoint(folder, every=every, keep=2, resume=resume)
+    return cr.fit(NETWORK, X, Y, callbacks=callbacks, checkpoint=checkpoint, **{**usual, **settings})
 
 
 def records(model: cr.Model) -> list[dict[str, float]]:
@@ -141,7 +141,7 @@ def test_more_epochs_go_on_from_the_last(tmp_path: Path) -> None:
     net, y = cr.mlp([5, 6, 1], dropout=0.2), X[:, 0]
     want = cr.fit(net, X, y, epochs=9, **settings)
     cr.fit(net, X, y, epochs=4, checkpoint=tmp_path, **settings)
-    assert_same(cr.fit(net, X, y, epochs=9, checkpoint=tmp_path, resume=True, **settings), want)
+    assert_same(cr.fit(net, X, y, epochs=9, checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings), want)
 
 
 def test_where_there_is_nothing_it_starts_afresh(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_a_model_is_trained_further_with_checkpoints(tmp_path: Path) -> None:
     want = cr.fit(model, X, Y, **settings)
     with pytest.raises(DiedError):
         cr.fit(model, X, Y, checkpoint=tmp_path, callbacks=[Dies(len(model.history) + 3, 2)], **settings)
-    assert_same(cr.fit(model, X, Y, checkpoint=tmp_path, resume=True, **settings), want)
+    assert_same(cr.fit(model, X, Y, checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings), want)
     with pytest.raises(cr.ConfigurationError, match="start is not the same"):
-        cr.fit(want, X, Y, checkpoint=tmp_path, resume=True, **settings)
+        cr.fit(want, X, Y, checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings)
 
 
 def test_parts_of_your_own_are_resumed_too(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_parts_of_your_own_are_resumed_too(tmp_path: Path) -> None:
     want = cr.fit(net, X, X[:, 0], **settings)
     with pytest.raises(DiedError):
         cr.fit(net, X, X[:, 0], checkpoint=tmp_path, callbacks=[Dies(3, 3)], **settings)
-    assert_same(cr.fit(net, X, X[:, 0], checkpoint=tmp_path, resume=True, **settings), want)
+    assert_same(cr.fit(net, X, X[:, 0], checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings), want)
     with pytest.raises(cr.ModelFileError):
         cr.load(tmp_path / "best.safetensors")
 
@@ -198,7 +198,7 @@ def test_divergence_after_resuming_names_the_step_that_it_would_have(tmp_path: P
         cr.fit(net, X, y, checkpoint=cr.Checkpoint(tmp_path, every="0 s"), callbacks=[Dies(whole.value.epoch, before)],
                **settings)  # fmt: skip
     with pytest.raises(cr.DivergenceError) as resumed:
-        cr.fit(net, X, y, checkpoint=tmp_path, resume=True, **settings)
+        cr.fit(net, X, y, checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings)
     assert str(resumed.value) == str(whole.value)
 
 
@@ -261,7 +261,7 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "penalty": ({"penalty": cr.Penalty(l2=0.1)}, "penalty was None, now"),
     "clip": ({"clip": cr.ClipNorm(1.0)}, "clip was None, now"),
     "order": ({"shuffle": False}, "shuffle was True, now False"),
-    "dtype": ({"dtype": "float64"}, "dtype was 'float32', now 'float64'"),
+    "dtype": ({"backend": cr.backend("numpy", dtype="float64")}, "dtype was 'float32', now 'float64'"),
     "validation": ({"validation": (X[:29], Y[:29])}, "validation is not the same"),
     "weights": ({"sample_weight": np.ones(70)}, "data is not the same"),
     "loss": ({"loss": cr.SoftmaxCrossEntropy(0.1)}, "loss was"),
@@ -278,23 +278,24 @@ def test_another_training_is_refused_by_what_differs(what: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("library", "dtype", "seed", "says"),
     [
-        ({"backend": "torch"}, "backend was 'numpy', now 'torch'"),
-        ({"backend": "jax"}, "backend was 'numpy', now 'jax'"),
-        ({"dtype": "float64"}, "dtype was 'float32', now 'float64'"),
+        ("torch", "float32", 3, "backend was 'numpy', now 'torch'"),
+        ("jax", "float32", 3, "backend was 'numpy', now 'jax'"),
+        ("numpy", "float64", 3, "dtype was 'float32', now 'float64'"),
         (
-            {"backend": "torch", "dtype": "float64", "seed": 4},
+            "torch", "float64", 4,
             "seed was 3, now 4; backend was 'numpy', now 'torch'; dtype was 'float32', now 'float64'",
         ),
     ],
-)
-def test_another_backend_or_dtype_is_all_that_is_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
-    for name in {changes.get("backend", "numpy")} - {"numpy"}:
-        find_library(name)
+)  # fmt: skip
+def test_another_backend_or_dtype_is_all_that_is_named(
+    library: str, dtype: str, seed: int, says: str, tmp_path: Path
+) -> None:
+    find_library(library)
     train(tmp_path, epochs=2, backend="numpy")
     with pytest.raises(cr.ConfigurationError, match=rf"^the checkpoint is another training run's: {says}\. Give"):
-        train(tmp_path, epochs=2, resume=True, **{"backend": "numpy", **changes})
+        train(tmp_path, epochs=2, resume=True, seed=seed, backend=cr.backend(library, dtype=dtype))
 
 
 @pytest.mark.parametrize("schedule", [cr.CosineDecay(0.05), cr.OneCycle(0.05)], ids=lambda each: type(each).__name__)
@@ -324,14 +325,15 @@ def test_a_schedule_of_ones_own_that_is_planned_for_another_length_is_refused(tm
 
 
 def test_other_data_and_another_network_are_refused(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 2, "checkpoint": tmp_path}
+    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 2}
+    settings["checkpoint"] = cr.Checkpoint(tmp_path, resume=True)
     cr.fit(cr.mlp([5, 4, 1]), X, X[:, 0], **settings)
     moved = X.copy()
     moved[33, 2] += 1e-3
     with pytest.raises(cr.ConfigurationError, match="data is not the same"):
-        cr.fit(cr.mlp([5, 4, 1]), moved, X[:, 0], resume=True, **settings)
+        cr.fit(cr.mlp([5, 4, 1]), moved, X[:, 0], **settings)
     with pytest.raises(cr.ConfigurationError, match="network is not the same"):
-        cr.fit(cr.mlp([5, 3, 1]), X, X[:, 0], resume=True, **settings)
+        cr.fit(cr.mlp([5, 3, 1]), X, X[:, 0], **settings)
 
 
 def test_a_callback_whose_state_was_kept_must_be_there_again(tmp_path: Path) -> None:
@@ -344,14 +346,13 @@ def test_a_callback_whose_state_was_kept_must_be_there_again(tmp_path: Path) -> 
     }
     settings |= {"batch_size": 16, "seed": 3, "validation": (X[:30], Y[:30])}
     with pytest.raises(cr.ConfigurationError, match="had the callbacks EarlyStopping, ReduceOnPlateau"):
-        cr.fit(NETWORK, X, Y, checkpoint=tmp_path, resume=True, **settings)
+        cr.fit(NETWORK, X, Y, checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings)
 
 
-def test_resume_needs_a_checkpoint_and_checkpoints_need_resume(tmp_path: Path) -> None:
-    with pytest.raises(cr.ConfigurationError, match="say where, checkpoint="):
-        train(None, resume=True)
+def test_checkpoints_that_are_there_need_resume(tmp_path: Path) -> None:
     train(tmp_path, epochs=2)
-    with pytest.raises(cr.ConfigurationError, match="has the checkpoints of a training run: go on with resume=True"):
+    says = r"has the checkpoints of a training run: go on with cr\.Checkpoint\(folder, resume=True\) if"
+    with pytest.raises(cr.ConfigurationError, match=says):
         train(tmp_path, epochs=2)
 
 
@@ -507,8 +508,7 @@ def endless(folder: Path | None, steps: int | None = None) -> np.ndarray:
             epochs=10**6,
             batch_size=16,
             callbacks=[Ends()],
-            checkpoint=None if folder is None else cr.Checkpoint(folder, every="0 s", keep=2),
-            resume=folder is not None,
+            checkpoint=None if folder is None else cr.Checkpoint(folder, every="0 s", keep=2, resume=True),
             backend="numpy",
         )
     return theta[0]
@@ -548,8 +548,7 @@ def test_what_a_training_recovers_to_outlives_it(
             batch_size=14,
             on_divergence="recover",
             callbacks=[Faster(), *more],
-            checkpoint=folder,
-            resume=resume,
+            checkpoint=None if folder is None else cr.Checkpoint(folder, resume=resume),
             backend=open_platform(library).backend,
         )
 

@@ -378,10 +378,7 @@ def test_a_training_with_kernels_goes_as_one_without(dtype: str, open_platform: 
     network = cr.mlp([5, 9, 8, 3], activation=["relu", "gelu"], dropout=0.2)
     for rule in (cr.AdamW(), cr.Momentum()):
         plain, fused = (
-            cr.fit(
-                network, X, y, optimizer=rule, backend="cupy", device=on.device_name, dtype=dtype, compile=c, **options
-            )
-            for c in (False, True)
+            cr.fit(network, X, y, optimizer=rule, backend=cr.backend(on, compile=c), **options) for c in (False, True)
         )
         assert fused.backend.info["kernels"]["cost"] == "cupy"
         assert plain.backend.info["kernels"] == {}

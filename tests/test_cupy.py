@@ -51,13 +51,13 @@ def network() -> cr.Sequential:
     )
 
 
-def trained(X: Any = X, y: Any = Y, **changed: Any) -> cr.Model:
+def trained(X: Any = X, y: Any = Y, *, backend: str = "auto", dtype: str = "float64", **changed: Any) -> cr.Model:
     """A training run in which most parts take part."""
     usual: dict[str, Any] = {
-        "loss": "softmax_cross_entropy", "epochs": 3, "batch_size": 64, "dtype": "float64", "clip": cr.ClipNorm(1.0),
+        "loss": "softmax_cross_entropy", "epochs": 3, "batch_size": 64, "clip": cr.ClipNorm(1.0),
         "penalty": cr.Penalty(l1=1e-3), "optimizer": cr.Adam(cr.CosineDecay(0.01, warmup=3)),
     }  # fmt: skip
-    return cr.fit(network(), X, y, **usual | changed)
+    return cr.fit(network(), X, y, backend=cr.backend(backend, dtype=dtype, like=X), **usual | changed)
 
 
 def leave(cupy: Any, size: int) -> None:
@@ -85,7 +85,7 @@ class Counted:
 
 def test_a_training_on_device_1_is_the_one_on_numpy_and_leaves_the_current_device_alone(cupy: Any) -> None:
     settings: dict[str, Any] = {"sample_weight": WEIGHT, "validation": (X[:50], Y[:50])}
-    theirs = trained(backend="cupy", device=1, **settings)
+    theirs = trained(backend="cupy:1", **settings)
     ours = trained(backend="numpy", **settings)
     assert theirs.backend.device_name == "cuda:1" == f"cuda:{theirs.theta.device.id}"
     assert cupy.cuda.Device().id == 0
@@ -94,7 +94,7 @@ def test_a_training_on_device_1_is_the_one_on_numpy_and_leaves_the_current_devic
 
 
 def test_everything_that_is_asked_of_a_model_on_device_1_happens_there(cupy: Any, tmp_path: Path) -> None:
-    model = trained(backend="cupy", device=1)
+    model = trained(backend="cupy:1")
     twin = model.to("numpy")
     np.testing.assert_array_equal(model.predict(X.tolist()), twin.predict(X))
     np.testing.assert_allclose(model.predict_proba(X), twin.predict_proba(X), atol=1e-12)
@@ -102,7 +102,7 @@ def test_everything_that_is_asked_of_a_model_on_device_1_happens_there(cupy: Any
     assert [r.verdict for r in diagnose(model, X, Y).rows] == [r.verdict for r in diagnose(twin, X, Y).rows]
     assert check_gradients(model.network, on(cupy, 1, X[:5]), on(cupy, 1, Y[:5]), loss=model.loss).passed
     model.save(tmp_path / "model.safetensors")
-    for other in (cr.load(tmp_path / "model.safetensors", backend="cupy", device=1), twin.to("cupy", device=1)):
+    for other in (cr.load(tmp_path / "model.safetensors", backend="cupy:1"), twin.to("cupy:1")):
         assert (other.theta.device.id, other.buffers.device.id) == (1, 1)
         assert other == model
         np.testing.assert_array_equal(other.predict(X), twin.predict(X))
@@ -120,8 +120,8 @@ def test_without_a_device_the_current_one_is_taken(cupy: Any) -> None:
 
 def test_batches_are_prepared_on_the_device_by_the_thread_that_reads_ahead(cupy: Any) -> None:
     batches = [(X[i : i + 64], Y[i : i + 64]) for i in range(0, 256, 64)]
-    whole = trained(X[:256], Y[:256], backend="cupy", device=1, shuffle=False)
-    assert trained(batches, None, batch_size=None, backend="cupy", device=1) == whole
+    whole = trained(X[:256], Y[:256], backend="cupy:1", shuffle=False)
+    assert trained(batches, None, batch_size=None, backend="cupy:1") == whole
 
 
 @pytest.mark.parametrize("where", ["host", "device"])
@@ -136,7 +136,7 @@ def test_a_buffer_that_is_filled_anew_trains_and_predicts_on_its_rows(cupy: Any,
                 x[...], y[...] = place(X[i : i + 64]), place(Y[i : i + 64])
             yield x, y
 
-    settings: dict[str, Any] = {"backend": "cupy", "device": 1, "optimizer": cr.Adam(0.01)}
+    settings: dict[str, Any] = {"backend": "cupy:1", "optimizer": cr.Adam(0.01)}
     whole = trained(X[:256], Y[:256], shuffle=False, **settings)
     model = trained(batches, None, batch_size=None, **settings)
     assert model == whole
@@ -160,12 +160,12 @@ def test_a_model_answers_on_the_device_of_the_question_and_validates_on_its_own(
     answers = model.predict(on(cupy, 0, X))
     assert answers.device.id == 0
     np.testing.assert_array_equal(answers.get(), model.predict(X))
-    moved = cr.fit(model, on(cupy, 0, X), on(cupy, 0, Y), epochs=1, device=0)
+    moved = cr.fit(model, on(cupy, 0, X), on(cupy, 0, Y), epochs=1, backend="cupy:0")
     assert moved.theta.device.id == 0
 
 
 def test_an_array_with_gaps_is_brought_over_from_the_other_device(cupy: Any) -> None:
-    model = trained(backend="cupy", device=1)
+    model = trained(backend="cupy:1")
     with cupy.cuda.Device(0):
         every_second = cupy.asarray(np.repeat(X, 2, axis=1))[:, ::2]
         answers = model.predict(every_second)
@@ -189,7 +189,7 @@ def test_the_host_waits_once_an_epoch(cupy: Any, loss: str, y: np.ndarray) -> No
     """With validation, metrics and weights, and with a clipped gradient, rate and activation."""
     counted = Counted(cupy)
     settings = {"validation": (X[:50], y[:50]), "sample_weight": WEIGHT, "epochs": 4, "callbacks": [counted]}
-    trained(y=y, loss=loss, backend="cupy", device=1, **settings)
+    trained(y=y, loss=loss, backend="cupy:1", **settings)
     assert counted.epochs[1:] == [1, 1, 1]
 
 
@@ -234,7 +234,7 @@ def test_free_is_what_the_pool_keeps_for_reuse_too_but_no_more_than_its_limit(cu
 def test_a_batch_that_does_not_fit_is_an_error_that_says_which_would(cupy: Any) -> None:
     wide, rows = cr.mlp([6, 2000, 2]), np.tile(X, (20, 1))
     leave(cupy, 60_000_000)
-    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 1, "backend": "cupy", "device": 1}
+    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 1, "backend": "cupy:1"}
     with pytest.raises(
         cr.DeviceMemoryError, match=r"cuda:1 ran out of memory: .* batch_size=6000, and 60 MB were"
     ) as caught:
@@ -249,11 +249,11 @@ def test_a_batch_that_does_not_fit_is_an_error_that_says_which_would(cupy: Any) 
 def test_a_network_that_does_not_fit_is_an_error(cupy: Any) -> None:
     leave(cupy, 3_000_000)
     with pytest.raises(cr.DeviceMemoryError, match="free some, or train a smaller network"):
-        cr.fit(cr.mlp([6, 500, 500, 2]), X[:10], X[:10, :2], loss="squared_error", backend="cupy", device=1)
+        cr.fit(cr.mlp([6, 500, 500, 2]), X[:10], X[:10, :2], loss="squared_error", backend="cupy:1")
 
 
 def test_predictions_that_do_not_fit_are_an_error_that_says_how_many_would(cupy: Any) -> None:
-    model = trained(backend="cupy", device=1, dtype="float32")
+    model = trained(backend="cupy:1", dtype="float32")
     x = on(cupy, 1, np.tile(X, (200, 1)).astype(np.float32))
     leave(cupy, 700_000)
     with pytest.raises(cr.DeviceMemoryError, match=r"60,000 rows take up to about .* ask for at most about") as caught:
@@ -272,7 +272,7 @@ def held(cupy: Any, **settings: Any) -> cr.Model:
     """A training run of an X that does not fit on the device."""
     leave(cupy, 400_000)
     with pytest.warns(UserWarning, match=r"X takes 475 kB and cuda:1 has 400 kB free: it stays on the host"):
-        return trained(LONG, np.tile(Y, 33), backend="cupy", device=1, **settings)
+        return trained(LONG, np.tile(Y, 33), backend="cupy:1", **settings)
 
 
 def test_an_x_without_room_stays_on_the_host_to_the_same_result_bit_for_bit(
@@ -295,11 +295,11 @@ def test_an_x_without_room_is_checked_like_any_other(cupy: Any) -> None:
     bad[7, 3] = np.nan
     leave(cupy, 400_000)
     with pytest.warns(UserWarning, match="host"), pytest.raises(cr.DataError, match=r"in 1 of 9900 rows \(7\)"):
-        trained(bad, np.tile(Y, 33), backend="cupy", device=1)
+        trained(bad, np.tile(Y, 33), backend="cupy:1")
 
 
 def test_predictions_of_an_x_without_room_are_made_a_window_at_a_time(cupy: Any, monkeypatch: Any) -> None:
-    model = trained(backend="cupy", device=1)
+    model = trained(backend="cupy:1")
     monkeypatch.setattr("chainrule._data.streams._windows.WINDOW_BYTES", 8 * LONG.shape[1] * 100)
     leave(cupy, 400_000)
     np.testing.assert_array_equal(model.predict(LONG), model.to("numpy").predict(LONG))
@@ -489,7 +489,7 @@ def test_an_estimator_trains_and_answers_on_device_1(solver: str, cupy: Any) -> 
         "random_state": 0,
         "tol": 1e-3,
     }
-    theirs = cr.MLPClassifier(backend="cupy", device=1, **settings).fit(X, Y)
+    theirs = cr.MLPClassifier(backend="cupy:1", **settings).fit(X, Y)
     ours = cr.MLPClassifier(**settings).fit(X, Y)
     for got, want in zip((*theirs.coefs_, *theirs.intercepts_), (*ours.coefs_, *ours.intercepts_), strict=True):
         assert got.device.id == 1
@@ -504,7 +504,7 @@ def test_an_estimator_trains_and_answers_on_device_1(solver: str, cupy: Any) -> 
 def test_an_estimator_resumes_and_stops_early_on_device_1(cupy: Any) -> None:
     found = []
     usual = {"hidden_layer_sizes": (8,), "early_stopping": True, "random_state": 0, "max_iter": 5, "dropout": 0.2}
-    for settings in ({"backend": "cupy", "device": 1}, {}):
+    for settings in ({"backend": "cupy:1"}, {}):
         clf = cr.MLPClassifier(**usual | settings)
         for _ in range(3):
             clf.partial_fit(X, Y, classes=[0, 1])
@@ -515,7 +515,7 @@ def test_an_estimator_resumes_and_stops_early_on_device_1(cupy: Any) -> None:
 def test_batches_from_the_host_do_not_wait_for_the_device(cupy: Any) -> None:
     parts = [(X[i : i + 60], Y[i : i + 60], WEIGHT[i : i + 60]) for i in range(0, 300, 60)]
     seen = Counted(cupy)
-    model = trained(parts, None, batch_size=None, backend="cupy", device=1, callbacks=[seen])
+    model = trained(parts, None, batch_size=None, backend="cupy:1", callbacks=[seen])
     assert seen.epochs[1:] == [1, 1]
     same = trained(parts, None, batch_size=None, backend="numpy")
     np.testing.assert_allclose(model.theta.get(), same.theta, rtol=0, atol=1e-9)

@@ -71,7 +71,7 @@ def test_x_is_never_copied_through_the_host(library: Platform, monkeypatch: pyte
 
 def test_numpy_in_and_numpy_out_where_another_backend_trains(library: Platform) -> None:
     on = library.backend
-    est = cr.MLPClassifier(max_iter=2, random_state=0, backend=on.name, device=on.device_name, dtype=library.spec.dtype)
+    est = cr.MLPClassifier(max_iter=2, random_state=0, backend=on)
     est.fit(DIGITS, DIGIT)
     assert library_of(est.coefs_[0]) is on.library
     for answer in (est.predict(DIGITS), est.predict_proba(DIGITS), est.transform(DIGITS)):
@@ -82,13 +82,13 @@ def test_a_fitted_estimator_moves(library: Platform) -> None:
     on = library.backend
     est = cr.MLPClassifier(max_iter=3, random_state=0).fit(DIGITS, DIGIT)
     before = est.predict_proba(DIGITS)
-    assert est.to(on.name, on.device_name, library.spec.dtype) is est
+    assert est.to(f"{on.name}:{on.device_name}", dtype=library.spec.dtype) is est
     assert library_of(est.coefs_[0]) is on.library
     atol = 1e-5 if library.spec.dtype == "float32" else 1e-12
     np.testing.assert_allclose(est.predict_proba(DIGITS), before, rtol=0, atol=atol)
     est.to("numpy", dtype="float64")
     np.testing.assert_allclose(est.predict_proba(DIGITS), before, rtol=0, atol=atol)
-    est.set_params(backend=on.name, device=on.device_name, dtype=library.spec.dtype).partial_fit(DIGITS, DIGIT)
+    est.set_params(backend=f"{on.name}:{on.device_name}", dtype=library.spec.dtype).partial_fit(DIGITS, DIGIT)
     assert library_of(est.coefs_[0]) is on.library
 
 
@@ -103,7 +103,7 @@ def test_where_there_is_no_float64_float32_is_used_and_a_warning_says_so(
     open_platform: Callable[..., Platform],
 ) -> None:
     device = open_platform("no-float64").backend.device_name
-    est = cr.MLPRegressor(max_iter=1, backend="array-api-strict", device=device)
+    est = cr.MLPRegressor(max_iter=1, backend=f"array-api-strict:{device}")
     with pytest.warns(UserWarning, match="float32 is used"):
         est.fit(NUMBERS, NUMBER)
     assert "float32" in str(est.coefs_[0].dtype)

@@ -102,7 +102,7 @@ def test_training_runs_where_it_is_told_and_answers_where_it_is_asked(
     platform = open_platform(id)
     X32, library = X.astype(np.float32), platform.backend.library
     want = regressor().fit(X32, NUMBERS)
-    told = regressor(backend=platform.spec.library, device=platform.spec.device).fit(X32, NUMBERS)
+    told = regressor(backend=platform.backend).fit(X32, NUMBERS)
     assert library.owns(told.coefs_[0])
     assert isinstance(told.predict(X32), np.ndarray)
     follows = regressor().fit(platform.array(X32), NUMBERS)

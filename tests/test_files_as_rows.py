@@ -76,7 +76,7 @@ def test_a_checkpoint_tells_a_file_by_what_a_memory_map_of_it_is_told_by(tmp_pat
     np.save(tmp_path / "X.npy", X)
     fit(tmp_path / "X.npy", epochs=1, checkpoint=tmp_path / "run")
     for number, given in enumerate((np.load(tmp_path / "X.npy", mmap_mode="r"), X, tmp_path / "X.npy"), 2):
-        model = fit(given, epochs=number, checkpoint=tmp_path / "run", resume=True)
+        model = fit(given, epochs=number, checkpoint=cr.Checkpoint(tmp_path / "run", resume=True))
         assert len(model.history) == number
 
 

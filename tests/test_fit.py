@@ -28,9 +28,12 @@ def moons(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return points + 0.1 * RNG.normal(size=points.shape), side
 
 
+EXACT = cr.backend("numpy", dtype="float64")
+
+
 def full_batch(network: cr.Sequential, X: Any, y: Any, **options: Any) -> cr.Model:
     """Plain gradient descent in float64: the cases in which what must come out can be computed."""
-    usual = {"loss": "squared_error", "optimizer": cr.SGD(0.5), "batch_size": len(X), "dtype": "float64", "epochs": 5}
+    usual = {"loss": "squared_error", "optimizer": cr.SGD(0.5), "batch_size": len(X), "backend": EXACT, "epochs": 5}
     return cr.fit(network, X, y, **{**usual, **options})
 
 
@@ -155,7 +158,7 @@ def test_one_synchronisation_an_epoch_whatever_the_number_of_steps(
 def test_float64_reaches_the_weights_and_the_predictions() -> None:
     model = full_batch(linear(), X, Y)
     assert (model.theta.dtype, model.predict(X).dtype) == (np.float64, np.float64)
-    rough = full_batch(linear(), X, Y, dtype=None)
+    rough = full_batch(linear(), X, Y, backend="numpy")
     assert rough.theta.dtype == np.float32
     np.testing.assert_allclose(rough.theta, model.theta, rtol=1e-4)
 
@@ -179,7 +182,8 @@ def test_jax_gives_the_same_numbers_uncompiled(open_platform: Callable[..., Plat
     platform = open_platform("jax-jit")
     data = platform.array(X), platform.array(Y)
     compiled = cr.fit(linear(), *data, batch_size=40, **FEW_OPERATIONS)
-    eager = cr.fit(linear(), *data, batch_size=40, compile=False, **FEW_OPERATIONS)
+    uncompiled = cr.backend(like=data[0], compile=False)
+    eager = cr.fit(linear(), *data, batch_size=40, backend=uncompiled, **FEW_OPERATIONS)
     assert compiled.backend.info["compiled"]
     assert not eager.backend.info["compiled"]
     np.testing.assert_allclose(eager.history["loss"], compiled.history["loss"], rtol=1e-6)
@@ -199,10 +203,10 @@ def test_a_failed_torch_compilation_changes_nothing_and_says_so_once(
         raise dynamo.TorchDynamoException("no C++ compiler was found\nand forty lines more")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
-    options = {"loss": "huber", "epochs": 3, "batch_size": batch_size, "backend": "torch"}
+    net, options = cr.mlp([3, 4, 2], dropout=0.5), {"loss": "huber", "epochs": 3, "batch_size": batch_size}
     with pytest.warns(RuntimeWarning) as seen:
-        got = cr.fit(cr.mlp([3, 4, 2], dropout=0.5), X, Y, compile=True, **options)
-    assert got == cr.fit(cr.mlp([3, 4, 2], dropout=0.5), X, Y, **options)
+        got = cr.fit(net, X, Y, backend=cr.backend("torch", compile=True), **options)
+    assert got == cr.fit(net, X, Y, backend="torch", **options)
     assert [str(w.message) for w in seen] == [
         "torch.compile failed, the step runs uncompiled: no C++ compiler was found"
     ]
@@ -269,9 +273,10 @@ def test_a_model_moves_to_another_library_to_be_trained_further(open_platform: C
 
 def test_a_model_trained_further_keeps_its_library_and_dtype_whatever_else_is_asked_for() -> None:
     find_library("torch")
-    model = cr.fit(linear(), X, Y, loss="huber", epochs=1, backend="torch", dtype="float64")
-    further = cr.fit(model, X, Y, epochs=1, compile=False)
-    assert (further.backend.info["name"], further.backend.info["dtype"]) == ("torch", "float64")
+    model = cr.fit(linear(), X, Y, loss="huber", epochs=1, backend=cr.backend("torch", dtype="float64"))
+    for backend in ("auto", "torch", "torch:cpu"):
+        assert cr.fit(model, X, Y, epochs=1, backend=backend).backend == model.backend
+    assert cr.fit(model, X, Y, epochs=1, backend="numpy").backend == cr.backend("numpy")
 
 
 # ------------------------------------------------------------------------------------------------ rows and weights
@@ -463,7 +468,7 @@ def test_an_optimizer_of_your_own_needs_three_names_and_no_more() -> None:
             return theta - eta * g, moments
 
     ours = full_batch(linear(), X, Y, optimizer=Halfway())  # a part of one's own: not compiled
-    assert ours.theta.tolist() == full_batch(linear(), X, Y, compile=False).theta.tolist()
+    assert ours.theta.tolist() == full_batch(linear(), X, Y, backend=cr.backend(EXACT, compile=False)).theta.tolist()
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax", "array-api-strict"])

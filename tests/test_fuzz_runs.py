@@ -47,7 +47,7 @@ def test_a_mistake_is_answered_in_a_sentence(name: str) -> None:
 
 def test_a_loaded_history_has_its_columns_in_order(tmp_path: Path) -> None:
     call = runs.plain_call()
-    model = cr.fit(call.network, call.X, call.y, validation=(call.X, call.y), **call.options)
+    model = cr.fit(call.network, call.X, call.y, validation=(call.X, call.y), **call.arguments())
     model.save(tmp_path / "model.safetensors")
     assert cr.load(tmp_path / "model.safetensors").history.to_csv() == model.history.to_csv()
 
@@ -59,8 +59,8 @@ def test_the_plain_call_is_right() -> None:
 def test_what_is_wrong_is_found() -> None:
     """The judge itself: a model whose numbers were changed after the training, and an error in no sentence."""
     call = runs.plain_call()
-    model = cr.fit(call.network, call.X, call.y, **call.options)
-    other = cr.fit(call.network, call.X, call.y, **{**call.options, "seed": 1})
+    model = cr.fit(call.network, call.X, call.y, **call.arguments())
+    other = cr.fit(call.network, call.X, call.y, **{**call.arguments(), "seed": 1})
     object.__setattr__(model, "predict", other.predict)
     with pytest.raises(runs.Defect, match="plain forward pass"):
         runs.check_answers(call, model)

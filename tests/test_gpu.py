@@ -59,12 +59,21 @@ def network() -> cr.Sequential:
     )
 
 
-def trained(X: Any = X, y: Any = Y, **changed: Any) -> cr.Model:
+def trained(
+    X: Any = X,
+    y: Any = Y,
+    *,
+    backend: str = "cupy",
+    dtype: str = "float64",
+    compile: bool | None = None,
+    **changed: Any,
+) -> cr.Model:
     usual: dict[str, Any] = {
-        "loss": "softmax_cross_entropy", "epochs": 3, "batch_size": 256, "clip": cr.ClipNorm(1.0), "backend": "cupy",
-        "penalty": cr.Penalty(l1=1e-4), "optimizer": cr.Adam(cr.CosineDecay(0.01, warmup=3)), "dtype": "float64",
+        "loss": "softmax_cross_entropy", "epochs": 3, "batch_size": 256, "clip": cr.ClipNorm(1.0),
+        "penalty": cr.Penalty(l1=1e-4), "optimizer": cr.Adam(cr.CosineDecay(0.01, warmup=3)),
     }  # fmt: skip
-    return cr.fit(network(), X, y, **usual | changed)
+    on = cr.backend(backend, dtype=dtype, compile=compile)
+    return cr.fit(network(), X, y, backend=on, **usual | changed)
 
 
 def test_a_training_is_the_one_on_numpy(gpu: Backend) -> None:
@@ -163,10 +172,10 @@ def test_device_1_does_all_of_the_work(cupy: Any) -> None:
     if cupy.cuda.runtime.getDeviceCount() < 2:
         pytest.skip("needs two GPUs")
     before = cupy.get_default_memory_pool().total_bytes()
-    model = trained(device=1, validation=(X[:100], Y[:100]))
+    model = trained(backend="cupy:1", validation=(X[:100], Y[:100]))
     assert (model.theta.device.id, model.backend.device_name) == (1, "cuda:1")
-    assert model == trained(device=0)
-    assert model.evaluate(X, Y)["accuracy"] == trained(device=0).evaluate(X, Y)["accuracy"]
+    assert model == trained(backend="cupy:0")
+    assert model.evaluate(X, Y)["accuracy"] == trained(backend="cupy:0").evaluate(X, Y)["accuracy"]
     assert cupy.cuda.Device().id == 0
     del model
     assert cupy.get_default_memory_pool().total_bytes() <= before + 2**22

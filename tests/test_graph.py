@@ -34,12 +34,18 @@ def cupy() -> Iterator[Any]:
         yield module
 
 
-def fit(compile: bool, network: cr.Sequential | None = None, x: Any = X, y: Any = Y, **changed: Any) -> cr.Model:
-    usual: dict[str, Any] = {
-        "loss": "softmax_cross_entropy", "epochs": 4, "batch_size": 16, "dtype": "float64", "backend": "cupy",
-        "device": 1,
-    }  # fmt: skip
-    return cr.fit(network or cr.mlp([6, 8, 2], dropout=0.2), x, y, compile=compile, **usual | changed)
+def fit(
+    compile: bool,
+    network: cr.Sequential | None = None,
+    x: Any = X,
+    y: Any = Y,
+    *,
+    dtype: str = "float64",
+    **changed: Any,
+) -> cr.Model:
+    usual: dict[str, Any] = {"loss": "softmax_cross_entropy", "epochs": 4, "batch_size": 16}
+    on = cr.backend("cupy:1", dtype=dtype, compile=compile)
+    return cr.fit(network or cr.mlp([6, 8, 2], dropout=0.2), x, y, backend=on, **usual | changed)
 
 
 def same(got: cr.Model, want: cr.Model) -> None:

@@ -469,7 +469,7 @@ def test_another_part_of_ones_own_is_refused_and_the_same_goes_on(what: str, tmp
     def train(by: float, epochs: int) -> cr.Model:
         usual: dict[str, Any] = {"network": cr.mlp([3, 4, 1]), "loss": "squared_error", "epochs": epochs}
         given = {**usual, **OWN[what](by)}
-        return cr.fit(given.pop("network"), X, Y, checkpoint=tmp_path, resume=True, **given)
+        return cr.fit(given.pop("network"), X, Y, checkpoint=cr.Checkpoint(tmp_path, resume=True), **given)
 
     train(0.5, 2)
     with pytest.raises(cr.ConfigurationError, match=f"another training run's: {what.split()[0]} is not the same"):

@@ -37,9 +37,9 @@ class DiedError(BaseException):
 
 def train(folder: Path | None, epochs: int = 8, *, resume: bool = True, **settings: Any) -> cr.Model:
     usual: dict[str, Any] = {"loss": "squared_error", "optimizer": cr.Adam(0.05), "batch_size": 16, "validation": HELD}
-    checkpoint = None if folder is None else cr.Checkpoint(folder, **settings.pop("kept", {}))
+    kept = settings.pop("kept", {})
     if folder is not None:
-        usual |= {"checkpoint": checkpoint, "resume": resume}
+        usual["checkpoint"] = cr.Checkpoint(folder, resume=resume, **kept)
     return cr.fit(cr.mlp([5, 8, 1]), X, Y, epochs=epochs, **usual | settings)
 
 
@@ -258,9 +258,9 @@ def test_a_best_model_of_somebody_else_is_refused_and_stays(trained: bool, resum
         cr.ChainruleError,
         match=r"best.safetensors is not this training's: move it"
         if resume
-        else r"has the checkpoints of a training run: go on with resume=True if it is this one"
+        else r"has the checkpoints of a training run: go on with cr.Checkpoint\(folder, resume=True\) if it is this one"
         if trained
-        else r"has the best model \(best.safetensors\) of a training run: go on with resume=True if it is this one",
+        else r"has the best model \(best.safetensors\) of a training run: go on with cr.Checkpoint\(",
     ):
         train(tmp_path, 3, resume=resume)
     assert look(tmp_path / "best.safetensors") == before
@@ -358,7 +358,7 @@ def test_a_lock_that_is_no_file_is_refused(stranger: str, tmp_path: Path) -> Non
         train(tmp_path)
 
 
-@pytest.mark.parametrize("given", [str, Path, cr.Checkpoint], ids=["text", "path", "Checkpoint"])
+@pytest.mark.parametrize("given", [str, Path], ids=["text", "path"])
 def test_a_relative_folder_is_the_same_after_the_process_has_moved(
     given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,9 +370,9 @@ def test_a_relative_folder_is_the_same_after_the_process_has_moved(
 
     for epochs in (2, 4):
         monkeypatch.chdir(tmp_path)
-        checkpoint, log = given("runs"), cr.CSVLogger("log.csv")
+        checkpoint, log = cr.Checkpoint(given("runs"), resume=True), cr.CSVLogger("log.csv")
         usual: dict[str, Any] = {"loss": "squared_error", "epochs": epochs, "callbacks": [Moves(), log]}
-        model = cr.fit(cr.mlp([5, 8, 1]), X, Y, checkpoint=checkpoint, resume=True, **usual)
+        model = cr.fit(cr.mlp([5, 8, 1]), X, Y, checkpoint=checkpoint, **usual)
         assert [path.name for path in (tmp_path / "other").iterdir()] == []
         assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
             "best.safetensors",

@@ -442,10 +442,11 @@ def test_arrays_that_can_be_written_are_not() -> None:
 @pytest.mark.parametrize("form", ["Fortran order", "negative strides", "swapped bytes", "gaps", "a memory map"])
 def test_other_libraries_take_numpys_arrays_of_every_form(form: str, backend: str) -> None:
     find_library(backend)
-    model = cr.fit(cr.mlp([3, 5, 1]), WHOLE, TARGET, loss="squared_error", epochs=1, backend=backend, compile=False)
+    on = cr.backend(backend, compile=False)
+    model = cr.fit(cr.mlp([3, 5, 1]), WHOLE, TARGET, loss="squared_error", epochs=1, backend=on)
     made = protected(FORMS[form](WHOLE.astype(np.float64)))
     np.testing.assert_allclose(model.predict(made), model.predict(WHOLE), rtol=1e-6, atol=1e-6)
-    got = cr.fit(cr.mlp([3, 5, 1]), made, TARGET, loss="squared_error", epochs=1, backend=backend, compile=False)
+    got = cr.fit(cr.mlp([3, 5, 1]), made, TARGET, loss="squared_error", epochs=1, backend=on)
     assert got == model
 
 

@@ -457,7 +457,8 @@ def test_jax_trains_where_its_default_device_is() -> None:
 
 
 def test_a_dtype_that_cannot_hold_the_numbers_is_refused(tmp_path: Path) -> None:
-    model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [0.0, 1.0], loss="squared_error", dtype="float64", epochs=1)
+    wide = cr.backend("numpy", dtype="float64")
+    model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [0.0, 1.0], loss="squared_error", backend=wide, epochs=1)
     large = replace(model, theta=model.theta + 1e300)
     steep = replace(model, network=cr.Sequential(cr.Dense(1, 1), cr.LeakyReLU(1e300)))
     large.save(tmp_path / "large.safetensors")

@@ -57,7 +57,8 @@ def of(first: Any, last: Any) -> dict[str, cr.Sequential]:
 def test_it_trains_as_the_librarys_own_does(where: str) -> None:
     ours, theirs = of(dense, dense)[where], of(Own, Own)[where]
     assert (theirs.n_in, theirs.n_out, theirs.size) == (ours.n_in, ours.n_out, ours.size)
-    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 3, "batch_size": 16, "compile": False}
+    settings: dict[str, Any] = {"loss": "squared_error", "epochs": 3, "batch_size": 16}
+    settings["backend"] = cr.backend("numpy", compile=False)
     want, got = (cr.fit(net, X, Y, **settings) for net in (ours, theirs))
     np.testing.assert_allclose(got.theta, want.theta, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(got.predict(X), want.predict(X), rtol=1e-5, atol=1e-6)

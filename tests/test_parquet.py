@@ -123,10 +123,14 @@ def test_columns_of_one_type_are_read_as_they_are(dtype: str, tmp_path: Path, mo
 def test_a_training_over_parquet_resumes_and_tells_other_files(folder: Path, tmp_path: Path) -> None:
     rows = cr.Parquet(folder, drop="y")
     fit(rows, epochs=2, checkpoint=tmp_path / "run")
-    again = fit(cr.Parquet(folder, drop="y"), epochs=3, checkpoint=tmp_path / "run", resume=True)
+    again = fit(cr.Parquet(folder, drop="y"), epochs=3, checkpoint=cr.Checkpoint(tmp_path / "run", resume=True))
     assert same(again, fit(rows, epochs=3))
     with pytest.raises(cr.ConfigurationError, match="data is not the same"):
-        fit(cr.Parquet(folder, ["b", "a", "pair", "c", "d"]), epochs=3, checkpoint=tmp_path / "run", resume=True)
+        fit(
+            cr.Parquet(folder, ["b", "a", "pair", "c", "d"]),
+            epochs=3,
+            checkpoint=cr.Checkpoint(tmp_path / "run", resume=True),
+        )
 
 
 def test_what_is_wrong_with_parquet_is_said(folder: Path, tmp_path: Path) -> None:

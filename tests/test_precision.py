@@ -177,9 +177,13 @@ def test_a_product_errs_by_its_own_precision(operation: Callable[..., Any], back
 # -------------------------------------------------------------------------------------------------------------- fits
 
 
+def on_device_1(**changed: Any) -> Backend:
+    return cr.backend("cupy:1", **{"compile": True} | changed)
+
+
 def fit(network: cr.Sequential | cr.Model | None = None, **changed: Any) -> cr.Model:
     usual: dict[str, Any] = {
-        "loss": "softmax_cross_entropy", "epochs": 4, "batch_size": 16, "backend": "cupy", "device": 1, "compile": True,
+        "loss": "softmax_cross_entropy", "epochs": 4, "batch_size": 16, "backend": on_device_1(),
         "optimizer": cr.SGD(0.1),
     }  # fmt: skip
     return cr.fit(network or cr.mlp([6, 16, 8, 2], activation="tanh"), X, Y, **usual | changed)
@@ -203,8 +207,8 @@ def in_bf16(operation: Callable[..., Any]) -> Callable[..., Any]:
 def test_a_fit_in_bf16_is_the_one_whose_products_numpy_rounds(cupy: Any) -> None:
     emulated = MappingProxyType({operation: in_bf16(operation) for operation in CASES})
     on = replace(cr.backend("numpy", compile=False), providers=emulated)
-    got = fit(precision="bf16")
-    want = fit(backend=on, device=None, compile=None)
+    got = fit(backend=on_device_1(precision="bf16"))
+    want = fit(backend=on)
     assert distance(got, want) < 1e-6
     assert distance(fit(), want) > 1e-4
 
@@ -212,7 +216,7 @@ def test_a_fit_in_bf16_is_the_one_whose_products_numpy_rounds(cupy: Any) -> None
 @each_low
 def test_a_fit_differs_from_float32_by_the_precisions_own_error(precision: str, cupy: Any) -> None:
     """The gradient errs by some roundings; so does the way that it leads."""
-    got, exact = fit(precision=precision), fit()
+    got, exact = fit(backend=on_device_1(precision=precision)), fit()
     u = ROUNDING[precision]
     assert u / 10 < distance(got, exact) < 2 * u
     np.testing.assert_allclose(got.history["loss"], exact.history["loss"], rtol=u)
@@ -225,22 +229,26 @@ def test_a_fit_differs_from_float32_by_the_precisions_own_error(precision: str, 
 def test_a_captured_step_is_the_step(precision: str, backend: Callable[[str], Backend]) -> None:
     """Bit for bit: what is rounded in a capture is rounded anew at each launch."""
     network = cr.mlp([6, 16, 2], normalization="batch", dropout=0.2)
-    settings: dict[str, Any] = {"device": None, "compile": None, "optimizer": "adamw"}
     graph, steps = (
-        fit(network, backend=replace(backend(precision), compiled=compiled), **settings) for compiled in (True, False)
+        fit(network, backend=replace(backend(precision), compiled=compiled), optimizer="adamw")
+        for compiled in (True, False)
     )
     np.testing.assert_array_equal(host(graph), host(steps))
 
 
 def test_a_model_that_is_trained_further_keeps_its_precision_unless_told(cupy: Any) -> None:
-    model = fit(precision="bf16", epochs=1)
-    settings: dict[str, Any] = {"loss": None, "epochs": 1, "backend": "auto", "device": None}
-    kept, exact = fit(model, compile=None, **settings), fit(model, compile=None, precision="float32", **settings)
-    assert (kept.backend.precision, exact.backend.precision) == ("bf16", "float32")
+    model = fit(backend=on_device_1(precision="bf16"), epochs=1)
+
+    def further(backend: str | Backend = "auto") -> cr.Model:
+        return fit(model, loss=None, epochs=1, backend=backend)
+
+    kept, exact = further(), further(cr.backend(model.backend, precision="float32"))
+    assert kept.backend == model.backend == further("cupy").backend == further("cupy:1").backend
+    assert exact.backend == on_device_1()
     assert np.any(host(kept) != host(exact))
     with pytest.raises(cr.ConfigurationError, match=r"precision='bf16' needs .*compile=True.* got .*compile=False"):
-        fit(model, **settings | {"compile": False})
-    assert fit(model, **settings | {"backend": "numpy", "compile": None}).backend.precision == "float32"
+        further(cr.backend(model.backend, compile=False))
+    assert further("numpy").backend.precision == "float32"
 
 
 # --------------------------------------------------------------------------------------------- what is said and refused
@@ -273,8 +281,6 @@ def test_where_it_cannot_be_one_sentence_says_what_it_needs(name: str, precision
     with pytest.raises(cr.ConfigurationError) as caught:
         cr.backend(**call)
     assert str(caught.value).startswith(needs + got)
-    with pytest.raises(cr.ConfigurationError, match=f"^{needs}"):
-        fit(backend=call.pop("name"), device=None, **call)
     assert cr.backend(**{"name": "cupy"} | changed, precision="float32").precision == "float32"
 
 
@@ -285,11 +291,8 @@ def test_an_unknown_precision_is_refused_everywhere(given: Any, backend: Callabl
             cr.backend(name, precision=given)
 
 
-def test_a_backend_has_its_precision_already(backend: Callable[[str], Backend]) -> None:
-    on = backend("tf32")
-    assert cr.backend(on, precision="tf32") is on
-    with pytest.raises(cr.ConfigurationError, match=r"multiplies in tf32, got precision='bf16': leave it out"):
-        cr.backend(on, precision="bf16")
+def test_a_backend_takes_another_precision_and_keeps_the_rest(backend: Callable[[str], Backend]) -> None:
+    assert cr.backend(backend("tf32"), precision="bf16") == backend("bf16")
 
 
 @each_low
@@ -305,7 +308,7 @@ def test_a_product_that_the_library_lacks_is_an_error_and_never_float32(
             product(on, layers.affine, (x, W))
         assert _cupy_products.affine(backend("float32"), *map(on.asarray, (x, W))) is NotImplemented
         with pytest.raises(cr.BackendError, match=precision):
-            fit(network, precision=precision)
+            fit(network, backend=on_device_1(precision=precision))
     finally:
         tells.stand_in_lacks(0)
 
@@ -324,8 +327,10 @@ def test_another_dtype_than_the_backends_is_refused(backend: Callable[[str], Bac
 
 def test_a_checkpoint_and_a_pickle_know_the_precision(cupy: Any, tmp_path: Path) -> None:
     x, y = RNG.normal(size=(40, 6)), RNG.integers(0, 2, 40)
-    settings: dict[str, Any] = {"loss": "softmax_cross_entropy", "backend": "cupy", "compile": True, "epochs": 1}
-    model = cr.fit(cr.mlp([6, 4, 2]), x, y, precision="bf16", checkpoint=tmp_path, **settings)
+    settings: dict[str, Any] = {"loss": "softmax_cross_entropy", "epochs": 1}
+    bf16 = on_device_1(precision="bf16")
+    model = cr.fit(cr.mlp([6, 4, 2]), x, y, backend=bf16, checkpoint=tmp_path, **settings)
     assert pickle.loads(pickle.dumps(model)).backend == model.backend
+    tf32, checkpoint = cr.backend(bf16, precision="tf32"), cr.Checkpoint(tmp_path, resume=True)
     with pytest.raises(cr.ConfigurationError, match="precision was 'bf16', now 'tf32'"):
-        cr.fit(cr.mlp([6, 4, 2]), x, y, precision="tf32", checkpoint=tmp_path, resume=True, **settings)
+        cr.fit(cr.mlp([6, 4, 2]), x, y, backend=tf32, checkpoint=checkpoint, **settings)

@@ -346,7 +346,7 @@ def test_a_wait_that_was_broken_off_is_gone_on_with(at: int, tmp_path: Path) -> 
         model = fit(batches, checkpoint=tmp_path)
     goes_on.set()
     assert len(model.history) == at // 10
-    assert same(fit(plain, checkpoint=tmp_path, resume=True))
+    assert same(fit(plain, checkpoint=cr.Checkpoint(tmp_path, resume=True)))
 
 
 SIGNALLED = """

@@ -186,7 +186,7 @@ def test_a_training_over_refilled_buffers_resumes_within_an_epoch(tmp_path: Path
     source = SOURCES["one buffer"]
     with pytest.raises(KeyboardInterrupt):
         fit(source, checkpoint=cr.Checkpoint(tmp_path, every="0 s"), callbacks=[Dies()])
-    assert same(fit(source, checkpoint=tmp_path, resume=True), trained_on_plain_batches("numpy"))
+    assert same(fit(source, checkpoint=cr.Checkpoint(tmp_path, resume=True)), trained_on_plain_batches("numpy"))
 
 
 def test_a_divergence_in_refilled_buffers_is_found_where_it_was() -> None:

@@ -307,7 +307,7 @@ def test_another_activation_of_ones_own_is_refused_and_the_same_is_taken(
 ) -> None:
     def fit(factor: float, epochs: int) -> cr.Model:
         net = cr.mlp([4, 4, 1], activation=make(factor))
-        return cr.fit(net, X, Y, loss="squared_error", epochs=epochs, checkpoint=tmp_path, resume=True)
+        return cr.fit(net, X, Y, loss="squared_error", epochs=epochs, checkpoint=cr.Checkpoint(tmp_path, resume=True))
 
     fit(1.0, 1)
     assert len(fit(1.0, 2).history) == 2
@@ -332,15 +332,15 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "folder", "dangling", "loop", "another model"])
 def test_a_damaged_newest_checkpoint_costs_nothing_and_stays(how: str, tmp_path: Path) -> None:
-    keep = {"checkpoint": cr.Checkpoint(tmp_path, keep=3)}
-    trained(epochs=3, **keep)
+    checkpoint = cr.Checkpoint(tmp_path, keep=3, resume=True)
+    trained(epochs=3, checkpoint=checkpoint)
     newest = tmp_path / "epoch-000003.safetensors"
     damage(newest, how)
     with pytest.warns(UserWarning, match="An older checkpoint is tried"):
-        model = trained(epochs=5, resume=True, **keep)
+        model = trained(epochs=5, checkpoint=checkpoint)
     assert same(model, trained(epochs=5))
     assert os.path.lexists(newest)
-    assert same(trained(epochs=6, resume=True, checkpoint=tmp_path), trained(epochs=6))
+    assert same(trained(epochs=6, checkpoint=cr.Checkpoint(tmp_path, resume=True)), trained(epochs=6))
 
 
 def test_hard_links_to_checkpoints_keep_what_they_had(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_hard_links_to_checkpoints_keep_what_they_had(tmp_path: Path) -> None:
     for name, path in kept.items():
         os.link(path, tmp_path / name)
     before = {name: (tmp_path / name).read_bytes() for name in kept}
-    trained(epochs=4, checkpoint=folder, resume=True)
+    trained(epochs=4, checkpoint=cr.Checkpoint(folder, resume=True))
     assert {name: (tmp_path / name).read_bytes() for name in kept} == before
 
 
@@ -361,7 +361,7 @@ def test_a_strangers_best_model_behind_a_link_is_left_alone(tmp_path: Path) -> N
     before = precious.read_bytes()
     (folder / "best.safetensors").symlink_to(precious)
     with pytest.raises(cr.FileError, match="not this training's"):
-        trained(checkpoint=folder, resume=True)
+        trained(checkpoint=cr.Checkpoint(folder, resume=True))
     assert precious.read_bytes() == before
 
 
@@ -391,7 +391,7 @@ def test_an_error_of_any_kind_passes_with_the_model_and_the_training_goes_on(
         trained(epochs=4, checkpoint=tmp_path, callbacks=[Raises(error)])
     assert raised.value is error
     assert same(error.model, trained(epochs=2))  # type: ignore[attr-defined]
-    assert same(trained(epochs=4, checkpoint=tmp_path, resume=True), trained(epochs=4))
+    assert same(trained(epochs=4, checkpoint=cr.Checkpoint(tmp_path, resume=True)), trained(epochs=4))
 
 
 def test_an_error_that_cannot_be_written_to_passes_as_it_is() -> None:
@@ -561,7 +561,7 @@ def test_two_trainings_are_kept_apart_by_a_linked_name_too(run: Path) -> None:
 
         def on_epoch_end(self, *_: Any) -> None:
             with pytest.raises(cr.FileError, match=r"is training in .*same"):
-                trained(checkpoint="same", resume=True)
+                trained(checkpoint=cr.Checkpoint("same", resume=True))
             self.refused = "yes"
 
     second = Second()

@@ -107,7 +107,7 @@ def test_a_training_over_a_file_resumes(path: Path, tmp_path: Path, small_window
     want = fit(path)
     with pytest.raises(KeyboardInterrupt):
         fit(path, checkpoint=cr.Checkpoint(tmp_path / "runs", every="0 s"), callbacks=[Dies()])
-    assert same(fit(path, checkpoint=tmp_path / "runs", resume=True), want)
+    assert same(fit(path, checkpoint=cr.Checkpoint(tmp_path / "runs", resume=True)), want)
 
 
 def test_a_divergence_over_a_file_is_located(path: Path, small_windows: None) -> None:

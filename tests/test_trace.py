@@ -138,7 +138,7 @@ def test_without_targets_there_is_no_way_back() -> None:
 
 def test_the_last_activation_is_the_prediction() -> None:
     network = cr.mlp([4, 5, 3], activation="tanh")  # ends in pre-activations, and the loss has the softmax
-    model = cr.fit(network, X, Y, loss="softmax_cross_entropy", epochs=2, compile=False)
+    model = cr.fit(network, X, Y, loss="softmax_cross_entropy", epochs=2, backend=cr.backend(compile=False))
     seen = cr.trace(model, X, Y)
     np.testing.assert_array_equal(seen[2].a, model.predict_proba(X))
     assert seen[2].name == "Dense(5, 3), softmax of the loss"
@@ -151,7 +151,15 @@ def test_a_model_brings_its_classes_and_its_preprocessing() -> None:
     labels = ["no", "yes", "yes", "no"] * 3
     known = Preprocessing.learn(table(labels, size=frame["size"], kind=frame["kind"]))
     network = cr.mlp([known.n_features, 4, 1])
-    model = cr.fit(network, frame, labels, loss="sigmoid_cross_entropy", epochs=3, compile=False, preprocessing=known)
+    model = cr.fit(
+        network,
+        frame,
+        labels,
+        loss="sigmoid_cross_entropy",
+        epochs=3,
+        backend=cr.backend(compile=False),
+        preprocessing=known,
+    )
     seen = cr.trace(model, frame, labels)
     plain = model.without_preprocessing()
     again = cr.trace(plain, model.schema.inputs(frame), model.schema.targets(labels))
@@ -162,7 +170,7 @@ def test_a_model_brings_its_classes_and_its_preprocessing() -> None:
 
 def test_arrays_go_back_to_the_library_of_x_whatever_the_model_runs_on() -> None:
     torch = find_library("torch")
-    model = cr.fit(cr.mlp([4, 5, 3]), X, Y, loss="softmax_cross_entropy", epochs=1, compile=False)
+    model = cr.fit(cr.mlp([4, 5, 3]), X, Y, loss="softmax_cross_entropy", epochs=1, backend=cr.backend(compile=False))
     there = cr.trace(model, torch.tensor(X), torch.tensor(Y))
     here = cr.trace(model, X, Y)
     for name in here.arrays:
@@ -172,7 +180,7 @@ def test_arrays_go_back_to_the_library_of_x_whatever_the_model_runs_on() -> None
 
 def test_what_is_handed_out_is_nobody_elses() -> None:
     x = X.astype(np.float32)
-    model = cr.fit(cr.mlp([4, 3]), x, Y, loss="softmax_cross_entropy", epochs=1, compile=False)
+    model = cr.fit(cr.mlp([4, 3]), x, Y, loss="softmax_cross_entropy", epochs=1, backend=cr.backend(compile=False))
     before, theta = x.copy(), model.theta.copy()
     seen = cr.trace(model, x, Y)
     for array in seen.arrays.values():

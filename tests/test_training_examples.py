@@ -242,9 +242,10 @@ def test_one_hidden_layer_of_squares_is_a_polynomial_of_degree_2():
 def test_l2_is_weight_decay_in_plain_gradient_descent(over):
     X, y = RNG.normal(size=(6, 3)), RNG.normal(size=6)
     network, eta, lam = cr.mlp([3, 4, 1], activation="tanh"), 0.1, 0.3
+    exact = cr.backend("numpy", dtype="float64")
 
     def one_step(penalty):
-        options = {"optimizer": cr.SGD(eta), "epochs": 1, "batch_size": 6, "dtype": "float64"}
+        options = {"optimizer": cr.SGD(eta), "epochs": 1, "batch_size": 6, "backend": exact}
         return cr.fit(network, X, y, loss="squared_error", penalty=penalty, **options).theta
 
     start, shrunk = network.initial_theta(0), eta * lam / (6 if over == "examples" else 1)

@@ -74,7 +74,7 @@ def test_two_trainings_in_one_folder_are_told_apart(tmp_path: Path, on_windows: 
     lock.release()
     whole = train(epochs=4)
     train(epochs=2, checkpoint=tmp_path)
-    np.testing.assert_array_equal(train(epochs=4, checkpoint=tmp_path, resume=True).theta, whole.theta)
+    np.testing.assert_array_equal(train(epochs=4, checkpoint=cr.Checkpoint(tmp_path, resume=True)).theta, whole.theta)
     assert on_windows
 
 
@@ -134,7 +134,7 @@ def test_a_model_is_saved_over_the_file_it_was_loaded_from(tmp_path: Path, open_
 
 def test_a_training_replaces_its_own_checkpoints(tmp_path: Path, open_files_stay: None, on_windows: list[int]) -> None:
     for epochs in (2, 4, 5):
-        model = train(epochs=epochs, checkpoint=tmp_path, resume=True)
+        model = train(epochs=epochs, checkpoint=cr.Checkpoint(tmp_path, resume=True))
     np.testing.assert_array_equal(model.theta, train(epochs=5).theta)
 
 

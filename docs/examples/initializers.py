@@ -66,10 +66,11 @@ def draw(row, label, layers):
 def equal_weights():
     """Units that start equal stay equal: their gradients are equal too."""
     X = np.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    exact = cr.backend("numpy", dtype="float64")
     for value in (0.0, 0.5):
         network = cr.mlp([2, 3, 1], activation="tanh", weight_init=cr.Constant(value))
         model = cr.fit(
-            network, X, [0.0, 1.0, 1.0, 0.0], loss="squared_error", optimizer=cr.SGD(0.5), epochs=100, dtype="float64"
+            network, X, [0.0, 1.0, 1.0, 0.0], loss="squared_error", optimizer=cr.SGD(0.5), epochs=100, backend=exact
         )
         W = network.layout.split(model.backend, model.theta)[0][0]
         print(

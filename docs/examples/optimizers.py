@@ -58,19 +58,20 @@ def main(folder="."):
     draw(rates, "step", "learning rate", log=False).savefig(Path(folder) / "schedules.png")
 
 
-def losses(optimizer, epochs=20, dtype=None):
+def losses(optimizer, epochs=20, backend="numpy"):
     """The training loss of each epoch, all from the same seed."""
     X, y = load_digits(return_X_y=True)
     network = cr.mlp([64, 32, 10])
     model = cr.fit(
         network, X[:500] / 16.0, y[:500], loss="softmax_cross_entropy", optimizer=optimizer, batch_size=25,
-        epochs=epochs, dtype=dtype,
+        epochs=epochs, backend=backend,
     )  # fmt: skip
     return np.asarray(model.history["loss"])
 
 
 def largest_difference(one, other):
-    return np.max(np.abs(losses(one, dtype="float64") - losses(other, dtype="float64")))
+    exact = cr.backend("numpy", dtype="float64")
+    return np.max(np.abs(losses(one, backend=exact) - losses(other, backend=exact)))
 
 
 def rate(schedule, steps=STEPS):

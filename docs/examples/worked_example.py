@@ -15,14 +15,13 @@ import chainrule as cr
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backend", default="numpy", choices=["numpy", "torch", "jax", "array-api-strict", "cupy"])
-    parser.add_argument("--device", default=None)
+    parser.add_argument("--backend", default="numpy", help="numpy, torch, torch:cuda, jax, cupy or array-api-strict")
     chosen = parser.parse_args(arguments)
-    if chosen.backend == "jax":
+    if chosen.backend.startswith("jax"):
         import jax
 
         jax.config.update("jax_enable_x64", True)  # JAX has no float64 unless it is told so first
-    backend = cr.backend(chosen.backend, device=chosen.device, dtype="float64")
+    backend = cr.backend(chosen.backend, dtype="float64")
     print(backend)
     example_a(backend)
     example_b(backend)

@@ -118,7 +118,7 @@ def alone(name, seed):
     sizes, activation, optimizer, steps = CASES[name]
     model = cr.fit(
         cr.mlp(sizes, activation=activation), X, Y, loss="sigmoid_cross_entropy", optimizer=optimizer,
-        epochs=steps, batch_size=4, shuffle=False, seed=seed, dtype="float64",
+        epochs=steps, batch_size=4, shuffle=False, seed=seed, backend=cr.backend("numpy", dtype="float64"),
     )  # fmt: skip
     return model.theta
 

@@ -91,20 +91,8 @@ class Model:
     __hash__ = None  # type: ignore[assignment]  # equal models may be on different devices, and arrays do not hash
 
     def __getstate__(self) -> dict[str, Any]:
-        # A backend holds modules and devices, which do not pickle: its name does, and is looked up again.
-        backend = self.backend
-        kind = {
-            "name": backend.name,
-            "device": backend.device_name,
-            "dtype": dtype_name(backend.dtype),
-            "compile": backend.compiled,
-        }
         rest = {part.name: vars(self)[part.name] for part in fields(self)}
-        return {
-            **rest,
-            **self._numbers(),
-            "backend": {**kind, "precision": backend.precision, "kernels": backend.kernels},
-        }
+        return {**rest, **self._numbers(), "backend": self.backend.settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = make_backend(**state["backend"])
@@ -205,15 +193,29 @@ class Model:
         """Layers, shapes and parameters as a table, see ``Sequential.summary``, and where the model runs."""
         return f"{self.network.summary(rows)}\nloss {type(self.loss).__name__} on {self.backend!r}"
 
-    def to(self, name: str | Backend = "auto", device: Any = None, dtype: Any = None) -> Model:
-        """The same model on another backend, device or dtype; ``"auto"`` keeps the library, a name ``kernels=False``.
+    def to(self, backend: str | Backend = "auto", *, dtype: Any = None) -> Model:
+        """The same model on another backend, device or dtype.
 
-        Raises ConfigurationError or DataError for numbers that the dtype cannot hold.
+        Args:
+            backend: ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``; ``"auto"`` stays where
+                the model is.
+            dtype: ``"float32"`` or ``"float64"``; default the model's, or that of a backend of ``cr.backend``.
+
+        Raises:
+            BackendError: the library or the device cannot run here.
+            ConfigurationError, DataError: numbers that the dtype cannot hold.
+
+        Example:
+            >>> import chainrule as cr
+            >>> model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [1.0, 3.0], loss="squared_error", epochs=1)
+            >>> model.to(dtype="float64").backend
+            Backend(numpy, device=cpu, dtype=float64, compiled)
         """
-        library = self.backend.name if name == "auto" else name
-        kernels = None if isinstance(name, Backend) else self.backend.kernels
-        dtype = dtype or dtype_name(self.backend.dtype)
-        found_backend = make_backend(library, device=device, dtype=dtype, kernels=kernels)
+        if isinstance(backend, str) and backend != "auto":
+            kept = dtype_name(self.backend.dtype) if dtype is None else dtype
+            found_backend = make_backend(backend, dtype=kept, kernels=self.backend.kernels)
+        else:
+            found_backend = make_backend(self.backend if backend == "auto" else backend, dtype=dtype)
         numbers = self._numbers()
         check_in_range(self.network, numbers, dtype_name(found_backend.dtype))
         with found_backend.active():
@@ -260,19 +262,33 @@ for _name in ("theta", "buffers"):  # in the class's body dataclass would take t
     setattr(Model, _name, Own(_name))
 
 
-def load(
-    path: str | os.PathLike[str], *, backend: str | Backend = "numpy", device: Any = None, dtype: Any = None
-) -> Model:
-    """The model in a file that ``save`` wrote, on any backend; ``dtype`` defaults to the one it was saved in.
+def load(path: str | os.PathLike[str], *, backend: str | Backend = "numpy", dtype: Any = None) -> Model:
+    """The model in a file that ``save`` wrote, on any backend.
 
-    Raises FileError where the file cannot be read, ModelFileError where it is no model, was altered, or is newer.
+    Args:
+        path: of the file.
+        backend: ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``.
+        dtype: ``"float32"`` or ``"float64"``; default the one it was saved in, or that of a backend of ``cr.backend``.
+
+    Raises:
+        FileError: the file cannot be read.
+        ModelFileError: it is no model, was altered, or is newer.
+
+    Example:
+        >>> import tempfile, chainrule as cr
+        >>> model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [1.0, 3.0], loss="squared_error", epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/line.safetensors")
+        ...     cr.load(f"{folder}/line.safetensors") == model
+        True
     """
     arrays, description = serialization.read(path)
     try:
         described = read_fields(arrays, description)
     except ModelFileError as error:
         raise serialization.refusal(path, error) from error
-    found_backend = make_backend(backend, device=device, dtype=dtype or arrays["theta"].dtype.name)
+    saved = arrays["theta"].dtype.name if isinstance(backend, str) else None
+    found_backend = make_backend(backend, dtype=saved if dtype is None else dtype)
     check_in_range(described["network"], arrays, dtype_name(found_backend.dtype))
     for array in arrays.values():
         array.flags.writeable = False  # nobody else has it: the model takes it as it is

@@ -70,6 +70,12 @@ class Call:
     refused: bool = False  # whether a mistake has no right answer
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def arguments(self) -> dict[str, Any]:
+        """The options as ``cr.fit`` takes them: where and how it runs is one value."""
+        where = {name: self.options[name] for name in ("device", "dtype", "compile") if name in self.options}
+        rest = {name: value for name, value in self.options.items() if name not in where}
+        return {**rest, "backend": cr.backend(rest.get("backend", "auto"), like=self.X, **where)}
+
     def __repr__(self) -> str:
         shape = getattr(self.plain_x, "shape", None)
         options = ", ".join(f"{name}={value!r:.80}" for name, value in self.options.items())
@@ -805,7 +811,7 @@ def check_sentence(error: cr.ChainruleError) -> None:
 def _run(call: Call) -> str:
     if "raised" in call.notes:
         raise call.notes["raised"]
-    model = cr.fit(call.network, call.X, call.y, **call.options)
+    model = cr.fit(call.network, call.X, call.y, **call.arguments())
     if call.after is not None:
         call.after(model, call)
     if call.refused:
@@ -814,7 +820,7 @@ def _run(call: Call) -> str:
     if not np.isfinite(theta).all() or not np.isfinite(model.history["loss"]).all():
         raise Defect("a model with numbers that are not finite")
     if call.backend != "jax" or call.options["compile"] is False:
-        again = cr.fit(call.network, call.X, call.y, **call.options)
+        again = cr.fit(call.network, call.X, call.y, **call.arguments())
         if not np.array_equal(to_host(again.theta), theta) or again != model:
             raise Defect("the same seed gave another model")
     check_answers(call, model)

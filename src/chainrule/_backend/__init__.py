@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._base.errors import BackendError, ConfigurationError, DataError, DTypeError, require, unknown_name
+from .._base.options import flag
 from .._base.typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
 from ._library import Library, Memory
@@ -35,10 +36,10 @@ Provider = Callable[..., Any]
 class Backend:
     """An array library, a device and a dtype.
 
-    Made by ``cr.backend("torch", device="cuda:0")``. ``precision`` is that of the products of Dense in float32.
-    ``providers`` maps an operation's reference body to this library's faster body of it; without an entry the reference
-    runs. Without ``kernels`` there are none, and every equation runs as it is written. One that ``copies`` makes no
-    array that shares memory with what it was made from.
+    Made by ``cr.backend("torch:cuda")``. ``precision`` is that of the products of Dense in float32; ``deterministic``
+    forbids what would make two training runs on one machine differ. ``providers`` maps an operation's reference body to
+    this library's faster body of it; without an entry the reference runs. Without ``kernels`` there are none, and every
+    equation runs as it is written. One that ``copies`` makes no array that shares memory with what it was made from.
     """
 
     library: Library
@@ -48,6 +49,7 @@ class Backend:
     compiled: bool
     precision: str = "float32"
     kernels: bool = True
+    deterministic: bool = False
     providers: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
     copies: bool = field(default=False, compare=False, repr=False)
 
@@ -64,7 +66,8 @@ class Backend:
     @property
     def info(self) -> dict[str, object]:
         """What runs: library, version, device, dtype, whether steps are compiled, which operations have a faster body,
-        by whom (none with ``kernels=False``), and the precision of products where it is not the dtype's.
+        by whom (none with ``kernels=False``), the precision of products where it is not the dtype's, and whether it is
+        deterministic where it is.
         """
         return {
             "name": self.name,
@@ -74,11 +77,25 @@ class Backend:
             "compiled": self.compiled,
             "kernels": {reference.__name__: _origin(body) for reference, body in self.providers.items()},
             **({} if self.precision == "float32" else {"precision": self.precision}),
+            **({"deterministic": True} if self.deterministic else {}),
         }
 
-    def deterministic(self) -> AbstractContextManager[None]:
-        """While it lasts, nothing runs whose result may differ from run to run on one machine."""
-        return self.library.deterministic(self.device)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``cr.backend`` makes it from, in plain names, which unlike modules and devices can be pickled."""
+        return {
+            "name": self.name,
+            "device": self.device_name,
+            "dtype": dtype_name(self.dtype),
+            "compile": self.compiled,
+            "precision": self.precision,
+            "kernels": self.kernels,
+            "deterministic": self.deterministic,
+        }
+
+    def repeatable(self) -> AbstractContextManager[None]:
+        """Where it is deterministic: while it lasts, nothing runs whose result may differ on one machine."""
+        return self.library.deterministic(self.device) if self.deterministic else nullcontext()
 
     @property
     def memory(self) -> Memory | None:
@@ -98,8 +115,9 @@ class Backend:
         compiled = ", compiled" if self.compiled else ""
         precision = "" if self.precision == "float32" else f", precision={self.precision}"
         kernels = "" if self.kernels else ", kernels=False"
+        steady = ", deterministic" if self.deterministic else ""
         where = f"{self.name}, device={self.device_name}, dtype={dtype_name(self.dtype)}"
-        return f"Backend({where}{compiled}{precision}{kernels})"
+        return f"Backend({where}{compiled}{precision}{kernels}{steady})"
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
         """``reference(backend, *arguments)``, by this library's faster body where it has one that does not decline."""
@@ -166,30 +184,41 @@ def reference_backend(
     dtype: Any = None,
     compile: bool | None = None,
     precision: str | None = None,
+    kernels: bool | None = None,
+    deterministic: bool | None = None,
     like: Any = None,
 ) -> Backend:
     """The backend that ``cr.backend`` documents, without faster bodies: references run."""
-    known = precision is None or (isinstance(precision, str) and precision in PRECISIONS)
-    require(known, f"precision must be 'float32', 'tf32' or 'bf16', got {precision!r:.60}.")
+    flags = {"compile": compile, "kernels": kernels, "deterministic": deterministic}
+    _check_said(device, precision, flags)
     if isinstance(name, Backend):
-        has = name.precision
-        require(precision in (None, has), f"{name!r} multiplies in {has}, got precision={precision!r}: leave it out.")
-        return name
+        said = {"device": device, "dtype": dtype, "precision": precision, **flags}
+        changed = {option: value for option, value in said.items() if value is not None}
+        return reference_backend(**{**name.settings, **changed}) if changed else name
+    name, device = name_and_device(name, device)
     owner = library_of(like)
     if name == "auto":
         library = owner or _numpy
-    elif isinstance(name, str) and name in LIBRARIES:
+    elif name in LIBRARIES:
         library = LIBRARIES[name]
     else:
         raise unknown_name("backend", name, ["auto", *LIBRARIES])
     xp = library.load()
-    if hasattr(device, "__len__") and not isinstance(device, str):
-        raise ConfigurationError(f"device must be an index, a name or the library's own object, got {device!r:.60}.")
     found_device = library.find_device(library.device_of(like) if device is None and owner is library else device)
     found_dtype = _find_dtype(library, xp, found_device, dtype)
-    compiled = library.COMPILES if compile is None else compile
+    compiled = library.COMPILES if compile is None else bool(compile)
+    if deterministic:
+        library.deterministic(found_device)  # raises where the library had to be told before
+    found_precision = _find_precision(library, found_dtype, compiled, precision)
     return Backend(
-        library, xp, found_device, found_dtype, compiled, _find_precision(library, found_dtype, compiled, precision)
+        library,
+        xp,
+        found_device,
+        found_dtype,
+        compiled,
+        found_precision,
+        kernels=kernels is None or bool(kernels),
+        deterministic=bool(deterministic),
     )
 
 
@@ -277,6 +306,30 @@ def _origin(body: Provider) -> str:
 @lru_cache
 def _numpys_name(dtype: np.dtype) -> str:
     return dtype.name  # put together from parts at each call, which is slow beside a small prediction
+
+
+def _check_said(device: Any, precision: Any, flags: Mapping[str, Any]) -> None:
+    if hasattr(device, "__len__") and not isinstance(device, str):
+        raise ConfigurationError(f"device must be an index, a name or the library's own object, got {device!r:.60}.")
+    for option, value in flags.items():
+        if value is not None:
+            flag(option, value)
+    known = precision is None or (isinstance(precision, str) and precision in PRECISIONS)
+    require(known, f"precision must be 'float32', 'tf32' or 'bf16', got {precision!r:.60}.")
+
+
+def name_and_device(name: Any, device: Any = None) -> tuple[str, Any]:
+    """``("torch", "cuda:1")`` for ``"torch:cuda:1"``, ``("cupy", 1)`` for ``"cupy:1"``."""
+    if not isinstance(name, str):
+        raise ConfigurationError(
+            f"expected a backend, got {name!r:.60}: write backend='torch', backend='torch:cuda', or cr.backend(...)."
+        )
+    library, _, place = name.partition(":")
+    if not place:
+        return library, device
+    require(device is None, f"{name!r} names a device, got device={device!r:.60} too: say it once.")
+    require(library != "auto", f"'auto' takes the library of the array, got {name!r}: name the library, 'torch:cuda'.")
+    return library, int(place) if place.isdecimal() else place
 
 
 def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> DType:

@@ -8,14 +8,15 @@ and work without any provider.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copyreg
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, reference_backend
 from .._base.errors import require
-from .._base.options import flag
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
@@ -31,13 +32,17 @@ def backend(
     compile: bool | None = None,
     precision: str | None = None,
     kernels: bool | None = None,
+    deterministic: bool | None = None,
     like: Any = None,
 ) -> Backend:
-    """Choose an array library, a device and a dtype.
+    """Choose an array library, a device and a dtype: where and how a training runs.
+
+    What has a ``backend=`` (``fit``, ``load``, ``Model.to``, the estimators) takes this, or the name alone.
 
     Args:
-        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, or ``"auto"``: the library and
-            device of the array ``like``, else NumPy.
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, with a device where it is not
+            the library's own choice, ``"torch:cuda"``, ``"torch:cuda:1"``, ``"cupy:1"``, ``"jax:cpu"``; ``"auto"``: the
+            library and device of the array ``like``, else NumPy; or a backend: the same, but for what is said here.
         device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
         dtype: ``"float32"`` (the default) or ``"float64"``.
         compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
@@ -45,26 +50,36 @@ def backend(
             ``"tf32"`` or ``"bf16"``; the rest stays float32.
         kernels: whether operations run by the library's faster bodies where it has some (the default), or, with False,
             each as its equation is written in the source, on every library.
-        like: an array to take the library and device of.
+        deterministic: forbid all that would make two training runs on one machine differ (default: no). On a CPU, and
+            with the same versions and number of threads, nothing does.
+        like: an array to take the library and device of: ``cr.backend(like=X, dtype="float64")`` is where X is.
 
     Raises:
-        BackendError: the library or the device cannot run here; the message says why and how to get it.
-        ConfigurationError: no such backend, or not in this precision. DTypeError: a dtype that the library has not.
+        BackendError: the library or the device cannot run here, or must be told to be deterministic before Python
+            starts (torch and JAX on a GPU); the message says why and what to do.
+        ConfigurationError: no such backend, or not in this precision; a device that is said twice.
+        DTypeError: a dtype that the library has not.
 
     Example:
         >>> import chainrule as cr
-        >>> cr.backend("numpy", dtype="float64")
+        >>> exact = cr.backend("numpy", dtype="float64")
+        >>> exact
         Backend(numpy, device=cpu, dtype=float64, compiled)
         >>> sorted(cr.backend("numpy").info["kernels"])[:3], cr.backend("numpy", kernels=False).info["kernels"]
         (['activate', 'activation_gradient', 'adam'], {})
+        >>> cr.backend(exact, compile=False)
+        Backend(numpy, device=cpu, dtype=float64)
     """
-    found = reference_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, like=like)
-    if kernels is not None:
-        kernels = flag("kernels", kernels)
-    if found is name:
-        require(kernels in (None, found.kernels), f"{found!r} has kernels={found.kernels}, got kernels={kernels}.")
-        return found
-    return with_providers(found if kernels is None else replace(found, kernels=kernels))
+    said = {"device": device, "dtype": dtype, "compile": compile, "precision": precision}
+    found = reference_backend(name, **said, kernels=kernels, deterministic=deterministic, like=like)
+    return found if found is name else with_providers(found)
+
+
+def _pickled(made: Backend) -> tuple[Callable[..., Backend], tuple[()]]:
+    return partial(backend, **made.settings), ()
+
+
+copyreg.pickle(Backend, _pickled)  # here, where a backend gets its providers again
 
 
 def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:

@@ -133,11 +133,11 @@ def _check(sizes: Sequence[int], batch_size: int, rows: int, dtype: str, count: 
 
 
 def _enter(name: str, dtype: str) -> Entrant:
-    library, _, device = name.partition(":")
+    library = name.partition(":")[0]
     if library not in LIBRARIES:
         raise unknown_name("backend", library, LIBRARIES)
     try:
-        return Entrant(name, make_backend(library, device=device or None, dtype=dtype))
+        return Entrant(name, make_backend(name, dtype=dtype))
     except ChainruleError as error:
         return Entrant(name, None, str(error))
 

@@ -18,6 +18,7 @@ from ..model import load
 from ..tables import read_table
 from ._bench import BenchOptions, bench_networks
 from ._blas import describe_blas
+from ._options import backend_name
 from ._outputs import refuse_inputs, refuse_to_replace
 from ._predict import predict_table
 from ._screen import Screen
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 BackendName = Annotated[
-    str, typer.Option("--backend", help="auto, numpy, cupy, torch or jax; see 'chainrule backends'.")
+    str, typer.Option("--backend", help="auto, numpy, cupy, torch, jax, torch:cuda; see 'chainrule backends'.")
 ]
 DeviceName = Annotated[str | None, typer.Option("--device", help="An index, or the library's own name: 0, cuda:1.")]
 
@@ -126,8 +127,7 @@ def train(
             separator=separator,
             test_fraction=test_fraction,
             seed=seed,
-            backend=backend,
-            device=_device(device),
+            backend=backend_name(backend, device),
             dtype=dtype,
             checkpoint=checkpoint,
             resume=resume,
@@ -167,7 +167,7 @@ def predict(
         refuse_inputs([out] if out else [], [model, data])
         if out and not overwrite:
             refuse_to_replace(out)
-        loaded = load(model, backend=backend, device=_device(device))
+        loaded = load(model, backend=backend_name(backend, device))
         if loaded.preprocessing is None:
             raise ConfigurationError(
                 f"{model} was saved without preprocessing, so it takes arrays, not tables: use cr.load in Python."
@@ -275,7 +275,3 @@ def _wrong_usage(error: Any) -> int:
 
 def _names(listed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip())
-
-
-def _device(device: str | None) -> str | int | None:
-    return int(device) if device is not None and device.isdecimal() else device

@@ -16,6 +16,14 @@ def hidden_widths(text: str) -> list[int]:
         raise ConfigurationError(f"--hidden must be widths separated by commas, like 128,64, got {text!r}.") from None
 
 
+def backend_name(backend: str, device: str | None) -> str:
+    """``"torch:cuda:1"`` for ``--backend torch --device cuda:1``."""
+    if device is None:
+        return backend
+    require(":" not in backend, f"--backend {backend} names a device, got --device {device} too: say it once.")
+    return f"{'numpy' if backend == 'auto' else backend}:{device}"
+
+
 def check_folder(out: Path) -> None:
     """The results can be written: known before training, not after."""
     try:

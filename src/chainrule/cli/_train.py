@@ -62,7 +62,6 @@ class TrainOptions:
     test_fraction: float
     seed: int
     backend: str
-    device: str | int | None
     dtype: str
     checkpoint: str
     resume: bool
@@ -84,7 +83,7 @@ def train_table(data: str, options: TrainOptions, screen: Screen, *, quiet: bool
     wanted = Wanted(options.out, Path(data).stem, (data, options.target), options.resume, options.overwrite)
     wanted.check()
     checkpoint = Checkpoint("", every=options.checkpoint)
-    backend = make_backend(options.backend, device=options.device, dtype=options.dtype)
+    backend = make_backend(options.backend, dtype=options.dtype)
     table = load_table(data, options)
     prepared, parts = _prepare(table, options)
     classify = prepared.kind == "classification"
@@ -125,8 +124,7 @@ def train_table(data: str, options: TrainOptions, screen: Screen, *, quiet: bool
                 clip=ClipNorm(options.clip_norm) if options.clip_norm is not None else None,
                 callbacks=callbacks,
                 verbose=False,
-                checkpoint=replace(checkpoint, folder=folder.checkpoints),
-                resume=options.resume,
+                checkpoint=replace(checkpoint, folder=folder.checkpoints, resume=options.resume),
                 backend=backend,
                 preprocessing=prepared,
             )

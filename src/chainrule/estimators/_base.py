@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
-from .._backend import dtype_name, to_host
+from .._backend import Backend, dtype_name, to_host
 from .._base.errors import ConfigurationError, DataError, warn
 from .._base.options import whole_number
 from .._base.typing import Array
@@ -92,7 +92,7 @@ class Perceptron(
         generator = check_random_state(self.random_state)
         fit, fitted = self._prepare(settings, given, validation, generator, before)
         told, first = None, fitted.model
-        with fit.backend.active():
+        with fit.backend.active(), fit.backend.repeatable():
             if hasattr(self, "_skl_callbacks"):
                 told = SklearnCallbacks(
                     self, given, self.max_iter, lambda model: self._with(replace(fitted, model=model)).__dict__
@@ -127,7 +127,7 @@ class Perceptron(
         drawn = generator.get_state(legacy=False)
         try:
             fit, fitted = self._prepare(settings, given, validation, generator, before, classes)
-            with fit.backend.active():
+            with fit.backend.active(), fit.backend.repeatable():
                 fit_stochastic(fit, settings, fitted, None, self._with)
         except BaseException:
             generator.set_state(drawn)
@@ -302,13 +302,13 @@ class Perceptron(
             penalty=make_problem(self, model.network, model.loss).penalty,
         )
 
-    def to(self, backend: str, device: Any = None, dtype: str | None = None) -> Any:
-        """Move the fitted network to another backend or device; returns the estimator.
+    def to(self, backend: str | Backend = "auto", *, dtype: str | None = None) -> Any:
+        """Move the fitted network to another backend, device or dtype, as ``Model.to``; returns the estimator.
 
         The parameters stay: ``set_params(backend=...)`` says where the next fit runs.
         """
         check_is_fitted(self)
-        self._take_model(self.model_.to(backend, device, dtype))
+        self._take_model(self.model_.to(backend, dtype=dtype))
         return self
 
     def __sklearn_tags__(self) -> Any:

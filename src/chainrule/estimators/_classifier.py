@@ -61,9 +61,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         epsilon: of ``"adam"``, beside the uncorrected root (``cr.Adam(epsilon_hat=True)``).
         n_iter_no_change: how many epochs in a row without improvement are allowed: the patience.
         max_fun: evaluations of the cost at most, for ``"lbfgs"``.
-        backend: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``: where training runs. None is the library of X.
-        device: an index, or the library's own string; None is the device of X, or the library's choice.
-        dtype: ``"float32"`` or ``"float64"``. None is float32 for X of float32, else float64.
+        backend: where training runs: ``"numpy"``, ``"torch"``, ``"torch:cuda"``, ``"cupy:1"``, ``"jax"``, or a backend
+            of ``cr.backend``. None is the library and device of X.
+        dtype: ``"float32"`` or ``"float64"``. None is float32 for X of float32, else float64; or the backend's own.
         weight_init: what draws the weights, by name or object (biases then start at 0). None is scikit-learn's.
         dropout: the rate after each hidden layer, or a list with one for each.
         normalization: ``"batch"`` or ``"layer"``, of the hidden pre-activations.

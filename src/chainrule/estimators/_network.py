@@ -127,15 +127,17 @@ def make_problem(parameters: Parameters, network: Sequential, loss: LossFunction
 
 def choose_backend(parameters: Parameters, dtype_of_x: str, like: Any) -> Backend:
     """The backend of the parameters, else of X; X's dtype where it is float32, else float64."""
-    name, device = parameters.backend or "auto", parameters.device
+    given = parameters.backend or "auto"
+    if isinstance(given, Backend):
+        return make_backend(given, dtype=parameters.dtype)
     dtype = parameters.dtype or ("float32" if dtype_of_x == "float32" else "float64")
     try:
-        return make_backend(name, dtype=dtype, device=device, like=like)
+        return make_backend(given, dtype=dtype, like=like)
     except DTypeError as error:
         if parameters.dtype is not None:
             raise
         warn(f"float32 is used: {error}")
-        return make_backend(name, dtype="float32", device=device, like=like)
+        return make_backend(given, dtype="float32", like=like)
 
 
 def first_weights(

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
+from .._backend import Backend
 from .._base.errors import ConfigurationError
 from .._base.options import check_instance
 from ..activations import ACTIVATIONS
@@ -58,8 +59,7 @@ class Parameters:
     n_iter_no_change: float = 10
     max_fun: int = 15000
     # ours
-    backend: str | None = None
-    device: Any = None
+    backend: str | Backend | None = None
     dtype: str | None = None
     weight_init: Any = None
     dropout: Any = 0.0
@@ -92,8 +92,7 @@ class Parameters:
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
         "max_fun": [_COUNT],
-        "backend": [str, None],
-        "device": [object],
+        "backend": [str, Backend, None],
         "dtype": [StrOptions({"float32", "float64"}), None],
         "weight_init": [str, HasMethods("draw"), None],
         "dropout": [_FRACTION, "array-like"],

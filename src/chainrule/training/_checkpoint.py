@@ -10,7 +10,7 @@ from typing import Any
 
 from .._backend import dtype_name
 from .._base.errors import require
-from .._base.options import whole_number
+from .._base.options import flag, whole_number
 from .._base.storage import absolute
 from ..batch import Batch
 from ..metrics import HostMetric
@@ -25,7 +25,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Keep a training run's whole state in a folder while it runs; ``fit(..., resume=True)`` goes on from it.
+    """Keep a training run's whole state in a folder while it runs, and go on from there.
 
     Args:
         folder: made where it is missing; one training at a time. ``best.safetensors`` in it is the model with the
@@ -34,20 +34,33 @@ class Checkpoint:
         every: a number of epochs, or a time, ``"30 s"``, ``"5 min"``, ``"2 h"``, after which the step in flight is the
             last before the next checkpoint.
         keep: how many of the last checkpoints are kept.
+        resume: go on from the newest, where there is one: bit for bit as if nothing had happened, on one machine, with
+            the same versions and number of threads. A finished training gives its model back; with more epochs it goes
+            on, if its schedule has a length of its own: one without ``steps`` is planned for all epochs.
+
+    Raises:
+        ConfigurationError: an ``every`` that is no time and no number of epochs, or ``keep`` below 1.
 
     Example:
-        >>> import chainrule as cr
-        >>> cr.Checkpoint("runs/x", every="5 min", keep=3).keep
-        3
+        >>> import tempfile, numpy as np, chainrule as cr
+        >>> X = np.linspace(-1, 1, 20).reshape(-1, 1)
+        >>> def train(epochs, **options):
+        ...     return cr.fit(cr.mlp([1, 4, 1]), X, X**2, loss="squared_error", epochs=epochs, **options)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     half = train(2, checkpoint=folder)
+        ...     train(4, checkpoint=cr.Checkpoint(folder, resume=True)) == train(4)
+        True
     """
 
     folder: str | os.PathLike[str]
     every: int | str = 1
     keep: int = 1
+    resume: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", absolute(self.folder))
         whole_number("Checkpoint: keep", self.keep, least=1)
+        flag("Checkpoint: resume", self.resume)
         if isinstance(self.every, str):
             number, _, unit = self.every.strip().partition(" ")
             known = unit in _SECONDS and number.replace(".", "", 1).isdigit()

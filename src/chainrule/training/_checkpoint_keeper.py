@@ -37,14 +37,14 @@ from ._run import Run
 class Keeper:
     """A callback that writes checkpoints; comes after all others: it stores their state, and gives it back to them.
 
-    Entered it holds the folder, and has put the run where the newest checkpoint is, if it is to ``resume``. Only files
-    of a training run of this ``identity`` are removed or written over.
+    Entered it holds the folder, and has put the run where the newest checkpoint is, if it is to resume. Only files of a
+     training run of this ``identity`` are removed or written over.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, run: Run, callbacks: Sequence[object], identity: Mapping[str, Any], resume: bool
+        self, checkpoint: Checkpoint, run: Run, callbacks: Sequence[object], identity: Mapping[str, Any]
     ) -> None:
-        self._checkpoint, self._folder, self._run, self._resume = checkpoint, Path(checkpoint.folder), run, resume
+        self._checkpoint, self._folder, self._run = checkpoint, Path(checkpoint.folder), run
         self._identity, self._callbacks, self._lock = identity, callbacks, FolderLock(self._folder)
         told = json.dumps(identity, sort_keys=True).encode()
         self._mark = f"training-{hashlib.sha256(told).hexdigest()[:12]}"
@@ -57,13 +57,13 @@ class Keeper:
     def __enter__(self) -> Keeper:
         self._lock.hold()
         try:
-            left = None if self._resume else what_is_left(self._folder)
+            left = None if self._checkpoint.resume else what_is_left(self._folder)
             if left is not None:
                 raise ConfigurationError(
-                    f"{self._checkpoint.folder} has {left} of a training run: go on with resume=True if it is this "
-                    "one, or give another folder."
+                    f"{self._checkpoint.folder} has {left} of a training run: go on with cr.Checkpoint(folder, "
+                    "resume=True) if it is this one, or give another folder."
                 )
-            found = find_checkpoint(self._folder) if self._resume else None
+            found = find_checkpoint(self._folder) if self._checkpoint.resume else None
             if found is not None:
                 self._go_on(resumed(self._run.backend, self._run.state, *found, self._identity))
         except BaseException:

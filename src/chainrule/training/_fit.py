@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from .._backend import Backend, dtype_name, library_of
-from .._base.errors import ConfigurationError, require, unknown_name
+from .._backend import Backend, name_and_device
+from .._base.errors import ConfigurationError, unknown_name
 from .._base.options import check_instance, flag, whole_number
 from .._base.typing import Array
 from .._data.checks import prepare
@@ -59,14 +59,8 @@ def fit(
     callbacks: Iterable[object] = (),
     verbose: bool | str | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
-    resume: bool = False,
     on_divergence: OnDivergence = "raise",
-    deterministic: bool = False,
     backend: str | Backend = "auto",
-    device: Any = None,
-    dtype: Any = None,
-    compile: bool | None = None,
-    precision: str | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Model:
     """Train a network on arrays, and return a model; nothing that is passed in is changed.
@@ -98,22 +92,15 @@ def fit(
         callbacks: see ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``.
         verbose: None, a bar in a terminal or notebook once the training has lasted a second; True, the bar where one
             can be, else lines; ``"bar"`` or ``"lines"`` (one an epoch); False, nothing. See ``cr.ProgressBar``.
-        checkpoint: a folder that keeps the whole state of the training after every epoch, or ``cr.Checkpoint``.
-        resume: go on from the checkpoint, where there is one: bit for bit as if nothing had happened, on one machine,
-            with the same versions and number of threads. A finished training gives its model back; with more epochs it
-            goes on, if its schedule has a length of its own: one without ``steps`` is planned for all epochs.
+        checkpoint: a folder that keeps the whole state of the training after every epoch, or
+            ``cr.Checkpoint(folder, resume=True)``, which goes on from there.
         on_divergence: of a training that turns NaN or infinite: ``"raise"``; ``"stop"`` returns the last good weights
             with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the lowest loss
             so far, and where they fail too from the first ones, with a warning each time, ten times at most.
-        deterministic: forbid all that would make two runs on one machine differ, or raise BackendError where the
-            library must be told before it is imported: torch and JAX on a GPU. On a CPU, and with the same versions
-            and number of threads, nothing does.
-        backend: the array library; ``"auto"`` is that of X. See ``cr.backend``.
-        device: where; default the device of X, or the library's own choice.
-        dtype: ``"float32"`` (default) or ``"float64"``.
-        compile: whether the step is compiled; default: on JAX yes, elsewhere no.
-        precision: of the products of ``Dense`` on CuPy with ``compile=True``: ``"float32"`` (default), ``"tf32"`` or
-            ``"bf16"``. A model that is trained further keeps its own.
+        backend: where and how it runs: a library's name, with a device if need be, ``"torch"``, ``"torch:cuda"``,
+            ``"cupy:1"``; ``"auto"``, the library and device of X in float32, or those of a model that is trained
+            further, which keeps all that was said for it; or ``cr.backend(...)``, which has the dtype, compiling and
+            more: ``cr.backend(like=X, dtype="float64")`` is where X is, in float64.
         preprocessing: ``chainrule.tables.Preprocessing``: X and the validation X are then tables, y labels or numbers
             in their own unit, and so is what the model takes and predicts.
 
@@ -141,7 +128,7 @@ def fit(
     epochs, seed = whole_number("epochs", epochs, least=1), whole_number("seed", seed, least=0)
     listeners, found_checkpoint = check_callbacks(callbacks), as_checkpoint(checkpoint)
     watching = progress(verbose, listeners)
-    _check_options(penalty, clip, on_divergence, shuffle, deterministic, compile, resume and found_checkpoint is None)
+    _check_options(penalty, clip, on_divergence, shuffle)
 
     batches = _open_batches(X, sample_weight, batch_size) if y is None else None
     like = X if batches is None else _inputs_of(batches.first)
@@ -149,7 +136,7 @@ def fit(
     if batches is None:
         X, y, sample_weight = _encoded(schema, X if rows is None else rows, y, sample_weight)
 
-    found_backend = _make_backend(backend, like, device, dtype, compile, precision, before)
+    found_backend = _make_backend(backend, like, before)
     problem = Problem(without_link(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     found_backend = found_backend.compiling(problem.parts())
 
@@ -192,31 +179,25 @@ def fit(
                 train(run, plan, [*listeners, *watching])
             else:
                 identity = identity_of(run, net, given, validation_set, found_metrics, seed, shuffle, before)
-                with Keeper(found_checkpoint, run, listeners, identity, resume) as keeper:
+                with Keeper(found_checkpoint, run, listeners, identity) as keeper:
                     train(run, plan, [*listeners, *watching, keeper], keeper.on_break)
         return run.model()
 
     with (
-        found_backend.deterministic() if deterministic else nullcontext(),
+        found_backend.repeatable(),
         OnDevice(found_backend, problem.network, X, batch_size or DEFAULT_BATCH),
     ):
         return trained()
 
 
-def _check_options(
-    penalty: Any, clip: Any, on_divergence: Any, shuffle: Any, deterministic: Any, compile: Any, resumes_nothing: bool
-) -> None:
+def _check_options(penalty: Any, clip: Any, on_divergence: Any, shuffle: Any) -> None:
     flag("shuffle", shuffle)
-    flag("deterministic", deterministic)
-    if compile is not None:
-        flag("compile", compile)
     if penalty is not None:
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     if clip is not None:
         check_instance(clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
     if on_divergence not in ("raise", "stop", "recover"):
         raise unknown_name("on_divergence", on_divergence, ["raise", "stop", "recover"])
-    require(not resumes_nothing, "resume=True goes on from a checkpoint: say where, checkpoint='runs/x'.")
 
 
 def _open_batches(X: Any, sample_weight: Any, batch_size: Any) -> Batches:
@@ -285,27 +266,14 @@ def _network_and_loss(network: Sequential | Model, loss: str | LossFunction | No
     return network, find_loss(loss)
 
 
-def _make_backend(
-    name: str | Backend,
-    X: Any,
-    device: Any,
-    dtype: Any,
-    compile: bool | None,
-    precision: str | None,
-    before: Model | None,
-) -> Backend:
+def _make_backend(given: str | Backend, X: Any, before: Model | None) -> Backend:
     """The backend that is asked for; what is not said is as in the model before, else as X lies."""
-    library = library_of(X)
-    kernels = None if before is None or isinstance(name, Backend) else before.backend.kernels
-    if before is not None and name in ("auto", before.backend.name):
-        known = before.backend
-        name, device = known.name, known.device if device is None else device
-        dtype = dtype_name(known.dtype) if dtype is None else dtype
-        compile = known.compiled if compile is None else compile
-        precision = known.precision if precision is None else precision
-    elif library is not None and name in ("auto", library.NAME):
-        name, device = library.NAME, library.device_of(X) if device is None else device
-    return make_backend(name, device=device, dtype=dtype, compile=compile, precision=precision, kernels=kernels)
+    if before is not None and isinstance(given, str):
+        library, device = name_and_device(given)
+        if library in ("auto", before.backend.name):
+            return make_backend(before.backend, device=device)
+        return make_backend(given, kernels=before.backend.kernels, like=X)
+    return make_backend(given, like=X)
 
 
 def _validation_set(
