@@ -132,7 +132,11 @@ _ESTIMATORS = ("MLPClassifier", "MLPRegressor", "from_pipeline")
 
 
 def __getattr__(name: str) -> _Any:
-    """The estimators, imported when they are asked for: scikit-learn is an extra, and takes its time."""
+    """The version, and the estimators, imported when asked for: scikit-learn is an extra, and takes its time."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("chainrule")
     if name not in _ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import estimators
@@ -141,4 +145,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ESTIMATORS})
+    return sorted({*globals(), *_ESTIMATORS, "__version__"})

@@ -94,7 +94,10 @@ def drop_threshold(drop: float) -> int:
 
 
 def uniform(backend: Backend, key: Key, rows: int, columns: int) -> Array:
-    """Numbers in [0, 1) of 24 bits, ``(..., rows, columns)``, a function of the key, the row and the column alone."""
+    """Numbers in [0, 1) of 24 bits, ``(..., rows, columns)``, a function of the key, the row and the column alone.
+
+    Faster bodies take its place on CuPy: ``chainrule where uniform``.
+    """
     xp = backend.xp
     a, b = _words(backend, key, rows, (columns + 1) // 2)
     bits = (xp.concat([a, b], axis=-1)[..., :columns] >> 8) & 0xFFFFFF

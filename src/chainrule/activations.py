@@ -91,7 +91,10 @@ class Step(Elementwise):
 
 @dataclass(frozen=True)
 class Sigmoid(Elementwise):
-    """g(z) = 1 / (1 + exp(-z)); g'(z) = a (1 - a). No overflow at any z: only exp(-|z|) is taken."""
+    """g(z) = 1 / (1 + exp(-z)); g'(z) = a (1 - a). No overflow at any z: only exp(-|z|) is taken.
+
+    Faster bodies take its place on CuPy: ``chainrule where Sigmoid``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         e = xp.exp(-xp.abs(z))
@@ -104,7 +107,10 @@ class Sigmoid(Elementwise):
 
 @dataclass(frozen=True)
 class Tanh(Elementwise):
-    """g(z) = tanh z; g'(z) = 1 - a^2."""
+    """g(z) = tanh z; g'(z) = 1 - a^2.
+
+    Faster bodies take its place on CuPy: ``chainrule where Tanh``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.tanh(z)
@@ -115,7 +121,10 @@ class Tanh(Elementwise):
 
 @dataclass(frozen=True)
 class ReLU(Elementwise):
-    """g(z) = max(0, z); g'(z) = 1 if z > 0 else 0. The derivative at z = 0, which does not exist, is taken as 0."""
+    """g(z) = max(0, z); g'(z) = 1 if z > 0 else 0. The derivative at z = 0, which does not exist, is taken as 0.
+
+    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where ReLU``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.clip(z, min=0.0)
@@ -126,7 +135,10 @@ class ReLU(Elementwise):
 
 @dataclass(frozen=True)
 class LeakyReLU(Elementwise):
-    """g(z) = z if z > 0 else alpha z; g'(z) = 1 if z > 0 else alpha (Maas, Hannun & Ng, 2013)."""
+    """g(z) = z if z > 0 else alpha z; g'(z) = 1 if z > 0 else alpha (Maas, Hannun & Ng, 2013).
+
+    Faster bodies take its place on CuPy: ``chainrule where LeakyReLU``.
+    """
 
     alpha: float = 0.01
 
@@ -142,7 +154,10 @@ class LeakyReLU(Elementwise):
 
 @dataclass(frozen=True)
 class ELU(Elementwise):
-    """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016)."""
+    """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016).
+
+    Faster bodies take its place on CuPy: ``chainrule where ELU``.
+    """
 
     alpha: float = 1.0
 
@@ -162,7 +177,10 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 
 @dataclass(frozen=True)
 class SELU(Elementwise):
-    """g(z) = s ELU(z; alpha), s = 1.0507, alpha = 1.6733: keeps mean 0 and variance 1 (Klambauer et al., 2017)."""
+    """g(z) = s ELU(z; alpha), s = 1.0507, alpha = 1.6733: keeps mean 0 and variance 1 (Klambauer et al., 2017).
+
+    Faster bodies take its place on CuPy: ``chainrule where SELU``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return _SELU_SCALE * ELU(_SELU_ALPHA).value(xp, z)
@@ -173,7 +191,10 @@ class SELU(Elementwise):
 
 @dataclass(frozen=True)
 class GELU(Elementwise):
-    """g(z) = z P(z), P the normal distribution function; g'(z) = P(z) + z p(z) (Hendrycks & Gimpel, 2016)."""
+    """g(z) = z P(z), P the normal distribution function; g'(z) = P(z) + z p(z) (Hendrycks & Gimpel, 2016).
+
+    Faster bodies take its place on CuPy: ``chainrule where GELU``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return z * _normal_cdf(xp, z)
@@ -184,7 +205,10 @@ class GELU(Elementwise):
 
 @dataclass(frozen=True)
 class GELUTanh(Elementwise):
-    """g(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): GELU's approximation by tanh."""
+    """g(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): GELU's approximation by tanh.
+
+    Faster bodies take its place on CuPy: ``chainrule where GELUTanh``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return 0.5 * z * (1.0 + self._tanh(xp, z))
@@ -201,7 +225,10 @@ class GELUTanh(Elementwise):
 
 @dataclass(frozen=True)
 class SiLU(Elementwise):
-    """g(z) = z s(z), s the sigmoid, also called swish; g'(z) = s + a (1 - s) (Elfwing et al., 2018)."""
+    """g(z) = z s(z), s the sigmoid, also called swish; g'(z) = s + a (1 - s) (Elfwing et al., 2018).
+
+    Faster bodies take its place on CuPy: ``chainrule where SiLU``.
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return z * Sigmoid().value(xp, z)

@@ -70,13 +70,19 @@ class Optimizer(Protocol):
 def update(
     backend: Backend, rule: Optimizer, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
 ) -> tuple[Array, Moments]:
-    """(theta', moments') by the rule's own arithmetic. Donates theta and moments."""
+    """(theta', moments') by the rule's own arithmetic. Donates theta and moments.
+
+    Faster bodies take its place on CuPy: ``chainrule where update``.
+    """
     return rule.update(backend, theta, g, moments, t, eta)
 
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951)."""
+    """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951).
+
+    Faster bodies take its place on CuPy: ``chainrule where SGD``.
+    """
 
     learning_rate: float | Schedule = 0.01
 
@@ -101,6 +107,8 @@ class Momentum(Optimizer):
     ``nesterov=True``: theta <- theta - eta (g + mu v), the gradient looked up ahead (Sutskever et al., 2013).
     torch.optim.SGD's convention. The averaging convention, v <- beta v + (1 - beta) g, is ``AveragedMomentum``: the
     same path at a rate 1/(1 - beta) times as large.
+
+    Faster bodies take its place on CuPy: ``chainrule where Momentum``.
     """
 
     learning_rate: float | Schedule = 0.01
@@ -129,6 +137,8 @@ class VelocityMomentum(Optimizer):
     ``nesterov=True``: theta <- theta + mu v - eta g, their equations 3-4 in terms of the point ahead, theta + mu v.
     The same as ``Momentum`` at a constant rate; where the rate changes, v holds each gradient at the rate of its step.
     scikit-learn's ``solver="sgd"``.
+
+    Faster bodies take its place on CuPy: ``chainrule where VelocityMomentum``.
     """
 
     learning_rate: float | Schedule = 0.01
@@ -153,7 +163,10 @@ class VelocityMomentum(Optimizer):
 
 @dataclass(frozen=True)
 class AveragedMomentum(Optimizer):
-    """v <- beta v + (1 - beta) g; theta <- theta - eta v: a running mean of the gradients."""
+    """v <- beta v + (1 - beta) g; theta <- theta - eta v: a running mean of the gradients.
+
+    Faster bodies take its place on CuPy: ``chainrule where AveragedMomentum``.
+    """
 
     learning_rate: float | Schedule = 0.01
     beta: float = 0.9
@@ -175,7 +188,10 @@ class AveragedMomentum(Optimizer):
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """s <- s + g^2; theta <- theta - eta g / (sqrt s + epsilon) (Duchi, Hazan & Singer, 2011)."""
+    """s <- s + g^2; theta <- theta - eta g / (sqrt s + epsilon) (Duchi, Hazan & Singer, 2011).
+
+    Faster bodies take its place on CuPy: ``chainrule where Adagrad``.
+    """
 
     learning_rate: float | Schedule = 0.01
     epsilon: float = 1e-10
@@ -196,7 +212,10 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """s <- rho s + (1 - rho) g^2; theta <- theta - eta g / (sqrt s + epsilon) (Tieleman & Hinton, 2012)."""
+    """s <- rho s + (1 - rho) g^2; theta <- theta - eta g / (sqrt s + epsilon) (Tieleman & Hinton, 2012).
+
+    Faster bodies take its place on CuPy: ``chainrule where RMSProp``.
+    """
 
     learning_rate: float | Schedule = 0.001
     rho: float = 0.99
@@ -227,6 +246,8 @@ class Adam(Optimizer):
     ``epsilon_hat=True``: theta <- theta - eta sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt v + epsilon), epsilon beside the
     root of the uncorrected v (section 2, which calls it epsilon hat). It is the default with epsilon / sqrt(1 - b2^t)
     in place of epsilon, and what scikit-learn and TensorFlow do.
+
+    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where Adam``.
 
     Example:
         >>> import chainrule as cr
@@ -259,7 +280,10 @@ class Adam(Optimizer):
 def adam(
     backend: Backend, rule: Adam | AdamW, theta: Array, g: Array, moments: Moments, t: Array, eta: Array
 ) -> tuple[Array, Moments]:
-    """Adam's update, as its docstring states it."""
+    """Adam's update, as its docstring states it.
+
+    Faster bodies take its place on NumPy, Numba: ``chainrule where adam``.
+    """
     xp = backend.xp
     m, v = moments
     m *= rule.b1
@@ -278,6 +302,8 @@ class AdamW(Optimizer):
     """w <- (1 - eta decay) w on the weights, then Adam: decay apart from the gradient (Loshchilov & Hutter, 2019).
 
     Biases and the scales and shifts of normalisation do not decay.
+
+    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where AdamW``.
     """
 
     learning_rate: float | Schedule = 0.001
@@ -309,6 +335,8 @@ class Lion(Optimizer):
     """u = sign(b1 m + (1 - b1) g); w <- w - eta (u + decay w); m <- b2 m + (1 - b2) g (Chen et al., 2023).
 
     Every coordinate moves by eta: use a rate 3 to 10 times smaller than Adam's. Only weights decay.
+
+    Faster bodies take its place on CuPy: ``chainrule where Lion``.
     """
 
     learning_rate: float | Schedule = 1e-4
@@ -366,6 +394,8 @@ class ClipNorm(Clip):
     """g <- g min(1, bound / ||g||), the norm over all parameters of one network (Pascanu et al., 2013).
 
     The norm is s ||g / s||, s the largest |g|: squares of numbers beyond 1.8e19 are infinite in float32.
+
+    Faster bodies take its place on NumPy: ``chainrule where ClipNorm``.
     """
 
     bound: float
@@ -379,7 +409,10 @@ class ClipNorm(Clip):
 
 
 def clip_norm(backend: Backend, bound: float, g: Array) -> Array:
-    """g, or where its norm is above the bound g bound / ||g||."""
+    """g, or where its norm is above the bound g bound / ||g||.
+
+    Faster bodies take its place on NumPy: ``chainrule where clip_norm``.
+    """
     xp = backend.xp
     top = xp.maximum(xp.max(g, axis=-1, keepdims=True), -xp.min(g, axis=-1, keepdims=True))
     # Never 0; and a compiler may multiply by 1 / s, which must not be so small that it counts as 0.

@@ -142,7 +142,7 @@ def _formula(activation: Elementwise) -> tuple[str, float] | None:
 
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
-    """A = g(z) in one pass."""
+    """ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, SiLU, GELU and GELUTanh, in one pass."""
     formula = _formula(activation)
     if formula is None or not _covers(backend, z):
         return NotImplemented
@@ -153,7 +153,10 @@ def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
 
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
-    """dC/da g'(z) in one pass, which leaves z alone where a is enough."""
+    """ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, SiLU, GELU and GELUTanh, in one pass.
+
+    It leaves z alone where a is enough.
+    """
     formula = _formula(activation)
     if formula is None or not z.shape == a.shape == da.shape or not _covers(backend, z, a, da):
         return NotImplemented
@@ -164,7 +167,7 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: An
 
 
 def bias_gradient(backend: Backend, dy: Any) -> Any:
-    """The sums of the columns."""
+    """The sums of the columns, in an order that the shape alone decides."""
     return _column_sums(backend, "column_sums", (dy,)) if _covers(backend, dy) else NotImplemented
 
 
@@ -188,7 +191,7 @@ def bf16(backend: Backend, x: Any) -> Any:
 
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
-    """Softmax cross-entropy of class indices."""
+    """SoftmaxCrossEntropy of class indices, without smoothing and weights, in one pass."""
     *lead, rows, columns = z.shape
     classes = y.shape == (rows, 1) and _integers(backend, y)
     if loss != SoftmaxCrossEntropy() or weight is not None or not classes or not _covers(backend, z):
@@ -276,7 +279,7 @@ def _random_bits(backend: Backend, name: str, elements: int, key: Key, rows: int
 
 
 def update(backend: Backend, rule: Optimizer, theta: Any, g: Any, moments: Any, t: Any, eta: Any) -> Any:
-    """One pass over theta, the gradient and the moments."""
+    """Every optimizer of the library, in one pass over theta, the gradient and the moments."""
     if type(rule) not in OPTIMIZERS.values():
         return NotImplemented
     name, numbers = _rule(rule)

@@ -25,17 +25,17 @@ _PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would sh
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
-    """X W + b; the bias is added before the product is written."""
+    """The product by cuBLASLt, which adds the bias before it writes."""
     return _product(backend, x, W, (False, False), b)
 
 
 def weight_gradient(backend: Backend, x: Any, dy: Any) -> Any:
-    """dC/dW = x^T dy."""
+    """The product by cuBLASLt."""
     return _product(backend, x, dy, (True, False))
 
 
 def input_gradient(backend: Backend, dy: Any, W: Any) -> Any:
-    """dC/dx = dy W^T."""
+    """The product by cuBLASLt."""
     return _product(backend, dy, W, (False, True))
 
 

@@ -48,7 +48,7 @@ def _loops_for(backend: Backend, x: Any) -> Any:
 
 
 def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
-    """Examples and targets in one call."""
+    """Examples and targets in one call, where there are no weights."""
     x, y, weight = source
     loops = _loops_for(backend, cursor)
     if loops is None or weight is not None:
@@ -60,7 +60,7 @@ def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
-    """The product is NumPy's."""
+    """The bias, in one pass over the product, which is NumPy's."""
     loops = _loops_for(backend, W)
     if loops is None or b is None:
         return NotImplemented
@@ -70,7 +70,7 @@ def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
 
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
-    """ReLU."""
+    """ReLU, in one pass."""
     loops = _loops_for(backend, z)
     if loops is None or type(activation) is not ReLU:
         return _numpy.activate(backend, activation, z)
@@ -78,7 +78,7 @@ def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
 
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
-    """ReLU's."""
+    """ReLU, in one pass."""
     loops = _loops_for(backend, a)
     if loops is None or type(activation) is not ReLU:
         return _numpy.activation_gradient(backend, activation, z, a, da)
@@ -86,7 +86,7 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: An
 
 
 def largest(backend: Backend, z: Any) -> Any:
-    """Of one network's rows: NumPy takes longer over the start of each row than over its entries."""
+    """The rows of one network: NumPy takes longer over the start of each row than over its entries."""
     loops = _loops_for(backend, z)
     if loops is None or z.ndim != 2:
         return _numpy.largest(backend, z)
@@ -94,7 +94,7 @@ def largest(backend: Backend, z: Any) -> Any:
 
 
 def bias_gradient(backend: Backend, dy: Any) -> Any:
-    """The sums of the columns."""
+    """The sums of the columns, in one pass."""
     loops = _loops_for(backend, dy)
     if loops is None:
         return _numpy.bias_gradient(backend, dy)
@@ -103,7 +103,7 @@ def bias_gradient(backend: Backend, dy: Any) -> Any:
 
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
-    """Softmax cross-entropy of class indices, around NumPy's exponential, which is faster than Numba's."""
+    """SoftmaxCrossEntropy of class indices, without smoothing and weights, around NumPy's exponential."""
     loops = _loops_for(backend, z)
     if loops is None or loss != SoftmaxCrossEntropy() or weight is not None or y.dtype.kind != "i":
         return _numpy.cost(backend, loss, z, y, weight)
@@ -117,7 +117,7 @@ def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> A
 
 
 def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
-    """For one network and examples that weigh 1."""
+    """One network whose examples weigh 1, in one call."""
     loops = _loops_for(backend, value)
     if loops is None or weight is not None or value.ndim:
         return _numpy.advance(backend, counters, value, rows, weight)

@@ -23,7 +23,7 @@ _CHUNK = 65_536  # parameters: theta, the gradient, two moments and the scratch 
 
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
-    """``maximum`` for ReLU: the portable ``clip`` is slower. With zeros, which are faster than the number 0."""
+    """ReLU, by ``maximum``: the portable ``clip`` is slower. With zeros, which are faster than the number 0."""
     if type(activation) is ReLU:
         zeros = z.shape if math.prod(z.shape) <= _CHUNK else (1, z.shape[-1])  # as many of them cost memory
         return backend.xp.maximum(z, np.zeros(zeros, z.dtype))
@@ -33,7 +33,7 @@ def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
 
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
-    """ReLU's from a alone, so that z need not be kept."""
+    """ReLU, from a alone, so that z need not be kept."""
     if type(activation) is ReLU:
         return backend.xp.multiply(da, backend.xp.greater(a, 0.0))
     if type(activation) is Activation:
@@ -47,7 +47,7 @@ def bias_gradient(backend: Backend, dy: Any) -> Any:
 
 
 def largest(backend: Backend, z: Any) -> Any:
-    """The sum of squares tells whether there is anything to look for: one that is finite has finite terms."""
+    """By the sum of squares, which tells whether there is anything to look for: one that is finite has finite terms."""
     return kernel(_largest, lambda z: [(z.shape[:-1], np.intp)])(z)
 
 
@@ -58,7 +58,7 @@ def _largest(z: Any, out: Any) -> None:
 
 
 def positive(backend: Backend, z: Any) -> Any:
-    """As ``largest``."""
+    """By the sum of squares, as ``largest``."""
     return kernel(_positive, lambda z: [(z.shape, np.int32)])(z)
 
 
@@ -69,7 +69,7 @@ def _positive(z: Any, out: Any) -> None:
 
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
-    """Softmax cross-entropy of class indices, without the rows of zeros and a one that they stand for."""
+    """SoftmaxCrossEntropy of class indices, without smoothing and weights: no rows of zeros and a one are made."""
     if type(loss) is Loss:  # a function of the user's own runs as it is in every step
         return losses.cost(
             backend, replace(loss, f=lambda xp, *arrays: opaque(partial(loss.f, xp))(*arrays)), z, y, weight
@@ -119,7 +119,7 @@ def _cross_entropy(
 
 
 def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
-    """Without arrays for the numbers, where there is one network and its examples weigh 1."""
+    """One network whose examples weigh 1, without arrays for the numbers."""
     if weight is not None or value.ndim:
         return NotImplemented
     kernel(partial(_advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)

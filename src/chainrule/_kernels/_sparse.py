@@ -14,14 +14,14 @@ from .._backend import Backend, Provider
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
-    """X W + b, dense."""
+    """X W + b for sparse X: the product is SciPy's."""
     if not hasattr(x, "tocsr"):
         return NotImplemented
     return x @ W if b is None else x @ W + b
 
 
 def weight_gradient(backend: Backend, x: Any, dy: Any) -> Any:
-    """dC/dW = x^T dy, dense."""
+    """x^T dy for sparse x: the product is SciPy's."""
     return x.T @ dy if hasattr(x, "tocsr") else NotImplemented
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``chainrule train | predict | summary | backends | bench``.
+"""The command line: ``chainrule train | predict | summary | backends | where | bench``.
 
 It needs ``pip install 'chainrule[cli]'``.
 """

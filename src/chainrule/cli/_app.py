@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from .. import equations
 from .._backend import available_backends
 from .._base.errors import ConfigurationError
 from .._model import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
@@ -35,6 +37,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 BackendName = Annotated[
@@ -43,9 +46,18 @@ BackendName = Annotated[
 DeviceName = Annotated[str | None, typer.Option("--device", help="An index, or the library's own name: 0, cuda:1.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        Screen().print(f"chainrule {version('chainrule')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """--debug stands anywhere; ``main`` reads it."""
 
@@ -212,6 +224,21 @@ def _print_backends() -> int:
     return 0
 
 
+@app.command(epilog="Examples:\n\n  chainrule where Adam\n\n  chainrule where relu\n\n  chainrule where affine")
+def where(
+    name: Annotated[str, typer.Argument(help="A class (Adam, Dense), a function (affine), or a name (relu).")],
+) -> Command:
+    """Say where an equation stands in the source, and which faster bodies run in its place."""
+
+    def task() -> int:
+        screen = Screen()
+        for line in str(equations.where(name)).split("\n"):
+            screen.print(line)
+        return 0
+
+    return task
+
+
 @app.command(
     epilog="Examples:\n\n"
     "  chainrule bench --hidden 512,512 --batch-size 128\n\n"
@@ -268,7 +295,7 @@ def _wrong_usage(error: Any) -> int:
     """Say what typer did not understand; where it was given nothing, it has shown its help."""
     if message := error.format_message().strip():
         context = getattr(error, "ctx", None)
-        usage = [f"{context.get_usage()}\nTry '{context.command_path} --help'."] if context else []
+        usage = [f"{context.get_usage()}\nTry '{context.command_path} -h'."] if context else []
         print(*usage, f"error: {printable(message)}", sep="\n", file=sys.stderr)
     return int(error.exit_code)
 
