@@ -43,6 +43,7 @@ BUILT_IN = {
     cr.MissingEntryError: KeyError,
     cr.MissingExtraError: ImportError,
     cr.DivergenceError: FloatingPointError,
+    cr.ContractError: AssertionError,
     cr.FileError: OSError,
     cr.ModelFileError: OSError,
 }

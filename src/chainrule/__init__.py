@@ -9,6 +9,7 @@
 Arrays in, network trained: X may be a NumPy, CuPy, torch or JAX array, and the same code runs on all of them.
 """
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -17,6 +18,7 @@ from ._backend import available_backends as available_backends
 from ._base.errors import BackendError as BackendError
 from ._base.errors import ChainruleError as ChainruleError
 from ._base.errors import ConfigurationError as ConfigurationError
+from ._base.errors import ContractError as ContractError
 from ._base.errors import DataError as DataError
 from ._base.errors import DeviceMemoryError as DeviceMemoryError
 from ._base.errors import DivergenceError as DivergenceError
@@ -129,14 +131,17 @@ if _TYPE_CHECKING:
     from .estimators import from_pipeline as from_pipeline
 
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor", "from_pipeline")
+_MODULES = ("plots", "testing")
 
 
 def __getattr__(name: str) -> _Any:
-    """The version, and the estimators, imported when asked for: scikit-learn is an extra, and takes its time."""
+    """What is imported when it is asked for: the estimators, whose extra takes its time, two modules, the version."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("chainrule")
+    if name in _MODULES:
+        return _import_module(f".{name}", __name__)
     if name not in _ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import estimators
@@ -145,4 +150,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ESTIMATORS, "__version__"})
+    return sorted({*globals(), *_ESTIMATORS, *_MODULES, "__version__"})

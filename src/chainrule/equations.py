@@ -123,7 +123,7 @@ def _named() -> dict[str, Any]:
     for room in _ROOMS:
         for name, thing in vars(room).items():
             own = isinstance(thing, type | FunctionType) and thing.__module__.startswith(room.__name__)
-            if own and not name.startswith("_"):
+            if own and not name.startswith("_") and not getattr(thing, "_is_protocol", False):
                 named[name] = thing
     for table in _TABLES:
         for name, part in table.items():

@@ -21,6 +21,10 @@ class RecordingError(TypeError):
     """The step reads a value on the host, or uses a function that cannot be recorded."""
 
 
+class HostReadError(RecordingError):
+    """The step reads a value on the host, which no library can compile."""
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A call that writes its results into arrays that it is handed: ``body(*inputs, *outputs)``.
@@ -206,7 +210,7 @@ class Traced:
         raise RecordingError("an item of an array is assigned")
 
     def _no_value(self, *_: Any, **__: Any) -> NoReturn:
-        raise RecordingError("the value of an array is read on the host")
+        raise HostReadError("the value of an array is read on the host")
 
     __bool__ = __int__ = __float__ = __complex__ = __index__ = __array__ = __len__ = __iter__ = __dlpack__ = _no_value
     __hash__ = object.__hash__

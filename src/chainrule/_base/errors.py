@@ -9,6 +9,7 @@
     ├── MissingEntryError   (KeyError, IndexError)  a column, an epoch or an array that is not there
     ├── MissingExtraError   (ImportError)         an optional package that is not installed
     ├── DivergenceError     (FloatingPointError)  a training run that turned NaN or infinite
+    ├── ContractError       (AssertionError)      a part of one's own that does not do what its kind must
     └── FileError           (OSError)             a file that cannot be read or written
         └── ModelFileError                        a file that is not a model of ours
 
@@ -61,6 +62,10 @@ class MissingEntryError(ChainruleError, KeyError, IndexError):
 
 class MissingExtraError(ChainruleError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+class ContractError(ChainruleError, AssertionError):
+    """A layer, loss, activation, optimizer or schedule that does not do what its kind must; see chainrule.testing."""
 
 
 class FileError(ChainruleError, OSError):

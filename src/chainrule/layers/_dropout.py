@@ -9,7 +9,7 @@ from .._base.errors import require
 from .._base.options import check_numbers
 from .._base.typing import Array
 from .._layout import Pieces
-from .._random import Key, drop_threshold, keep_mask
+from .._random import Key, drop_threshold, keep_mask, uniform
 from ..activations import LeakyReLU
 from ._contract import Layer
 
@@ -77,7 +77,7 @@ class RandomizedLeakyReLU(Layer):
         self, backend: Backend, params: Pieces, buffers: Pieces, x: Array, key: Key
     ) -> tuple[Array, Array, Pieces]:
         xp = backend.xp
-        alpha = key.uniform(backend, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
+        alpha = backend.run(uniform, key, x.shape[-2], x.shape[-1]) * (self.high - self.low) + self.low
         slope = xp.where(x > 0.0, xp.ones_like(alpha), alpha)
         return x * slope, slope, buffers
 
