@@ -1,10 +1,14 @@
 """The check passes right networks and names the wrong layer of wrong ones."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import _kernels, layers, losses
 from chainrule._base.errors import DataError
+from chainrule._kernels import _numba, _numpy
 from chainrule.gradient_check import TOLERANCE, check_gradients
 from chainrule.layers import Dense
 
@@ -134,6 +138,73 @@ def test_what_does_not_fit_is_refused():
 
 def test_the_table_has_a_line_for_every_parameter():
     lines = str(check_gradients(NETWORKS["batch norm"], X, CLASSES, loss="softmax_cross_entropy")).splitlines()
-    assert [line.split()[0] for line in lines[1:-1]] == ["1", "2", "2", "4", "5", "5", "7", "7"]
+    assert [line.split()[0] for line in lines[1:-2]] == ["1", "2", "2", "4", "5", "5", "7", "7"]
     assert "gamma" in lines[2]
-    assert lines[-1].startswith("Passed")
+    assert lines[-2].startswith("Passed")
+
+
+# ------------------------------------------------------------------------------ the faster bodies beside the equations
+
+
+def replace_body(monkeypatch: pytest.MonkeyPatch, operation: Any, wrong: Any) -> None:
+    """Put a wrong body into the tables of NumPy and of Numba, which runs where it is installed."""
+    monkeypatch.setattr(_kernels, "_PROVIDERS", {"numpy": {**_numpy.PROVIDERS, operation: wrong}})
+    monkeypatch.setattr(_numba, "PROVIDERS", {**_numba.PROVIDERS, operation: wrong})
+
+
+def test_the_equations_and_the_faster_bodies_that_run_are_both_checked():
+    check = check_gradients(NETWORKS["relu"], X, CLASSES, loss="softmax_cross_entropy")
+    assert check.passed
+    assert set(check.faster) - {"affine"} == {"activate", "activation_gradient", "bias_gradient", "cost"}
+    assert ("affine" in check.faster) == _numba.is_installed()
+    assert check.faster_error < 1e-12
+    line = str(check).splitlines()[-1]
+    assert line.startswith("The faster bodies that training on NumPy runs in their place (activate, ")
+    assert "the same cost and gradient, to " in line
+
+
+def test_where_nothing_is_replaced_it_is_said():
+    network = cr.Sequential(cr.Dense(3, 4, bias=False), cr.Tanh(), cr.Dense(4, 3, bias=False))
+    check = check_gradients(network, X, NUMBERS, loss="squared_error")
+    assert (check.faster, check.faster_error) == ((), 0.0)
+    assert str(check).endswith("Training on NumPy runs these equations as they are written.")
+
+
+def test_an_equation_that_is_edited_fails_though_its_faster_body_is_right(monkeypatch):
+    monkeypatch.setattr(cr.ReLU, "derivative", lambda self, xp, z, a: xp.zeros_like(z))
+    check = check_gradients(cr.mlp([3, 8, 3]), X, CLASSES, loss="softmax_cross_entropy")
+    assert not check.passed
+    assert check.suspects == ("layer 2 (ReLU)",)
+    verdict, about_faster = str(check).splitlines()[-2:]
+    assert verdict.startswith("FAILED")
+    assert "Look at layer 2 (ReLU): its derivative is not that of its value." in verdict
+    assert "give another cost or gradient" in about_faster
+    assert "kernels=False" in about_faster
+
+
+@pytest.mark.parametrize(
+    ("operation", "wrong", "named"),
+    [
+        (layers.activation_gradient, lambda on, g, z, a, da: 1.01 * da * (a > 0), "layer 2 (ReLU)"),
+        (layers.activate, lambda on, g, z: np.maximum(z, 0.01), "layer 2 (ReLU)"),
+        (layers.bias_gradient, lambda on, dy: np.zeros((1, dy.shape[-1])), "layer 1 (Dense(3, 8))"),
+        (losses.cost, lambda on, loss, z, y, weight: (np.float64(1.0), 0.0 * z), "the loss (SoftmaxCrossEntropy)"),
+    ],
+    ids=["activation_gradient", "activate", "bias_gradient", "cost"],
+)
+def test_a_wrong_faster_body_fails_and_is_named(operation, wrong, named, monkeypatch):
+    replace_body(monkeypatch, operation, wrong)
+    check = check_gradients(cr.mlp([3, 8, 3]), X, CLASSES, loss="softmax_cross_entropy")
+    assert check.max_relative_error <= TOLERANCE
+    assert not check.passed
+    assert check.suspects[0] == f"the faster body of {named}"
+    verdict = str(check).splitlines()[-2]
+    assert verdict.startswith("FAILED: the equations are right")
+    assert f"look at the faster body of {named}" in verdict
+
+
+def test_a_training_whose_layers_are_of_ones_own_is_checked_as_it_runs():
+    network = cr.Sequential(Forgetful(3, 4), cr.ReLU(), cr.Dense(4, 3))
+    check = check_gradients(network, X, CLASSES, loss="softmax_cross_entropy")
+    assert "affine" not in check.faster  # Numba's is for compiled steps
+    assert check.suspects == ("layer 1 (Dense(3, 4))",)

@@ -1,18 +1,21 @@
 """Backpropagation against central differences, on a network of your own.
 
 The gradient of every parameter is computed twice, by the chain rule and by moving the parameter a little to either
-side. Where the two disagree, a derivative is wrong, and the check names the layer whose derivative it is.
+side, from the equations as they are written. Where the two disagree, a derivative is wrong, and the check names the
+layer whose derivative it is. Then the faster bodies that training on NumPy runs in place of some equations are compared
+with these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._backend import Backend, to_host
+from ._backend import Backend, Provider, to_host
+from ._backend._functions import UNRECORDED
 from ._base.errors import DataError, require
 from ._base.options import check_instance, real_number, whole_number
 from ._base.typing import Array
@@ -55,22 +58,29 @@ class ParameterCheck:
 class GradientCheck:
     """What ``check_gradients`` found; ``print`` it for a table.
 
-    ``rows`` has every parameter array from the first layer to the last. ``suspects`` names, when the check failed, the
-    layers (or the loss) whose own derivative disagrees with their own value.
+    Attributes:
+        rows: every parameter array, from the first layer to the last.
+        suspects: when the check failed, the layers (or the loss) whose own derivative disagrees with their own value;
+            where the equations are right, those whose faster bodies make other numbers.
+        faster: the operations of which training on NumPy runs a faster body here.
+        faster_error: how far these are from the equations as they are written: the largest relative difference of the
+            cost and the gradient.
     """
 
     rows: tuple[ParameterCheck, ...]
     suspects: tuple[str, ...] = ()
+    faster: tuple[str, ...] = ()
+    faster_error: float = 0.0
 
     @property
     def max_relative_error(self) -> float:
-        """The largest relative error of all; NaN where either gradient is."""
+        """The largest relative error of the equations; NaN where either gradient is."""
         return float(np.max([row.relative_error for row in self.rows]))
 
     @property
     def passed(self) -> bool:
-        """Whether the largest relative error is at most 1e-6."""
-        return self.max_relative_error <= TOLERANCE
+        """Whether the largest relative error is at most 1e-6, and that of the faster bodies too."""
+        return self.max_relative_error <= TOLERANCE and self.faster_error <= TOLERANCE
 
     def __str__(self) -> str:
         width = max(len(row.layer) for row in self.rows)
@@ -80,15 +90,29 @@ class GradientCheck:
             f"{row.backpropagation:>17.6g}{row.numeric:>20.6g}{'' if row.relative_error <= TOLERANCE else '  <- wrong'}"
             for row in self.rows
         ]
-        return "\n".join([head, *lines, self._summary()])
+        return "\n".join([head, *lines, self._verdict(), self._about_faster()])
 
-    def _summary(self) -> str:
+    def _verdict(self) -> str:
+        suspects, error = " and ".join(self.suspects), f"the largest relative error is {self.max_relative_error:.1e}"
         if self.passed:
-            return f"Passed: the largest relative error is {self.max_relative_error:.1e}, at most {TOLERANCE:.0e}."
-        failed = f"FAILED: the largest relative error is {self.max_relative_error:.1e}, more than {TOLERANCE:.0e}."
-        if self.suspects:
-            return f"{failed} Look at {' and '.join(self.suspects)}: its derivative is not that of its value."
+            return f"Passed: {error}, at most {TOLERANCE:.0e}."
+        if self.max_relative_error <= TOLERANCE:
+            return f"FAILED: the equations are right ({error}), but look at {suspects or 'the faster bodies'}."
+        failed = f"FAILED: {error}, more than {TOLERANCE:.0e}."
+        if suspects:
+            return f"{failed} Look at {suspects}: its derivative is not that of its value."
         return f"{failed} Each layer by itself is right, so this point is at a kink: try another seed or theta."
+
+    def _about_faster(self) -> str:
+        if not self.faster:
+            return "Training on NumPy runs these equations as they are written."
+        runs = f"The faster bodies that training on NumPy runs in their place ({', '.join(self.faster)})"
+        if self.faster_error <= TOLERANCE:
+            return f"{runs} give the same cost and gradient, to {self.faster_error:.1e}."
+        return (
+            f"{runs} give another cost or gradient, by {self.faster_error:.1e}: train with "
+            'backend=cr.backend("numpy", kernels=False) to run the equations.'
+        )
 
 
 def check_gradients(
@@ -105,6 +129,9 @@ def check_gradients(
     max_parameters: int | None = 1000,
 ) -> GradientCheck:
     """dC/dtheta_j against (C(theta + e_j epsilon) - C(theta - e_j epsilon)) / (2 epsilon), in float64 on NumPy.
+
+    Both come from the equations as they are written in the source (``kernels=False``). By default training on NumPy
+    runs faster bodies in place of some of them: their cost and gradient are compared with these, by the same measure.
 
     The relative error of a backpropagated a and a numeric n is |a - n| / max(|a| + |n|, floor), and the check passes
     when no element's exceeds 1e-6. The floor is 1e-8 |C| / epsilon + 1e-6: under it the rounding of C, some
@@ -150,7 +177,7 @@ def check_gradients(
         check_instance(penalty, Penalty, expected="a penalty", write="penalty=cr.Penalty(l2=1e-4)")
     loss, X, y = find_loss(loss), read_once(X), read_targets(y)
     network = without_link(network, loss)
-    backend = make_backend("numpy", dtype="float64")
+    backend = make_backend("numpy", dtype="float64", kernels=False)
     point = _Point(
         backend,
         network,
@@ -163,8 +190,11 @@ def check_gradients(
     )
     with np.errstate(all="ignore"):  # what is not finite is shown as such
         rows = tuple(_compare(point, epsilon, max_parameters, seed))
-        found = GradientCheck(rows)
-        return found if found.passed else GradientCheck(rows, tuple(_suspects(point, epsilon, seed)))
+        found = GradientCheck(rows, (), *_compare_faster(point, epsilon))
+        if found.passed:
+            return found
+        right = found.max_relative_error <= TOLERANCE
+        return replace(found, suspects=tuple(_unlike(point, seed) if right else _suspects(point, epsilon, seed)))
 
 
 class _Point(NamedTuple):
@@ -190,7 +220,6 @@ def _cost_and_gradient(point: _Point) -> tuple[Array, Array]:
 
 def _compare(point: _Point, epsilon: float, max_parameters: int | None, seed: int) -> Iterator[ParameterCheck]:
     value, gradient = _cost_and_gradient(point)
-    floor = ROUNDING * abs(_number(value)) / (epsilon * TOLERANCE) + TOLERANCE
     groups = point.network.layout.groups
     share = None if max_parameters is None else max(1, max_parameters // sum(map(len, groups)))
     for i, (layer, slots) in enumerate(zip(point.network.layers, groups, strict=True)):
@@ -200,11 +229,47 @@ def _compare(point: _Point, epsilon: float, max_parameters: int | None, seed: in
             chosen = slot.start + (np.arange(size) if share is None else generator.permutation(size)[:share])
             a = np.asarray(gradient)[chosen]
             n = np.asarray([_central_difference(point, j, epsilon) for j in chosen])
-            error = np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor)
+            error = _relative_error(a, n, value, epsilon)
             k = int(np.argmax(error))
             yield ParameterCheck(
                 i + 1, str(layer), parameter.name, float(error[k]), float(a[k]), float(n[k]), len(chosen)
             )
+
+
+def _relative_error(a: np.ndarray, n: np.ndarray, value: Array, epsilon: float) -> np.ndarray:
+    floor = ROUNDING * abs(_number(value)) / (epsilon * TOLERANCE) + TOLERANCE
+    return np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor)
+
+
+def _compare_faster(point: _Point, epsilon: float) -> tuple[tuple[str, ...], float]:
+    """The operations that have a faster body here, and the largest relative error of these."""
+    ran: set[str] = set()
+    faster = _faster(point, ran)
+    written, theirs = (_cost_and_gradient(point._replace(backend=on)) for on in (point.backend, faster))
+    a, n = (np.append(np.asarray(gradient), _number(value)) for value, gradient in (theirs, written))
+    error = _relative_error(a, n, written[0], epsilon)
+    alike = (a == n) | (np.isnan(a) & np.isnan(n))
+    return tuple(sorted(ran)), float(np.max(np.where(alike, 0.0, error)))
+
+
+def _faster(point: _Point, ran: set[str]) -> Backend:
+    """The backend that training on NumPy has by default; ``ran`` gets the names of the operations it has bodies for."""
+
+    def watched(operation: Provider, body: Provider) -> Provider:
+        def run(*arguments: Any) -> Any:
+            result = body(*arguments)
+            if result is not NotImplemented:
+                ran.add(operation.__name__)
+            return result
+
+        return run
+
+    backend = make_backend("numpy", dtype="float64").compiling([*point.network.parts(), point.loss])
+    if backend.compiled:
+        backend = replace(backend, xp=UNRECORDED)  # the bodies of a recorded step, Numba's too, without a recording
+    return replace(
+        backend, providers={operation: watched(operation, body) for operation, body in backend.providers.items()}
+    )
 
 
 def _central_difference(point: _Point, j: int, epsilon: float) -> float:
@@ -248,18 +313,53 @@ def _layer_agrees(
     generator: np.random.Generator,
 ) -> bool:
     """Whether d/de of sum dy * f(x + e u, params + e v) is what the layer's two backward equations say."""
-    out, residual, _ = layer.forward(backend, params, buffers, x, key)
-    dy, u = generator.normal(size=out.shape), generator.normal(size=x.shape)
+    dy, u = _random_dy(layer, x, generator), generator.normal(size=x.shape)
     v = [generator.normal(size=p.shape) for p in params]
 
     def moved(step: float) -> Any:
         there = tuple(p + step * d for p, d in zip(params, v, strict=True))
         return layer.forward(backend, there, buffers, x + step * u, key)[0]
 
-    grads = layer.gradients(backend, residual, dy)
-    dx = layer.pullback(backend, params, residual, dy, grads)
-    terms = [np.ravel(d * g) for d, g in zip([u, *v], [dx, *grads], strict=True)]
+    _, *slopes = _both_ways(backend, layer, params, buffers, x, key, dy)
+    terms = [np.ravel(d * g) for d, g in zip([u, *v], slopes, strict=True)]
     return _agree(np.concatenate(terms), float(np.sum((moved(epsilon) - moved(-epsilon)) * dy)), epsilon)
+
+
+def _unlike(point: _Point, seed: int) -> Iterator[str]:
+    """What has a faster body that makes other numbers than the equation, of what the equations below it give."""
+    written, network, x = point.backend, point.network, point.batch.x
+    faster, generator = _faster(point, set()), host_generator(seed, "gradient check", "directions")
+    params = network.layout.split(written, point.theta)
+    buffers = network.buffer_layout.split(written, point.buffers)
+    for i, layer in enumerate(network.layers):
+        dy = _random_dy(layer, x, generator)
+        given = layer, params[i], buffers[i], x, point.key.fold(i), dy
+        ours, theirs = (_both_ways(on, *given) for on in (written, faster))
+        if not _same(ours, theirs):
+            yield f"the faster body of layer {i + 1} ({layer_name(layer)})"
+        x = ours[0]
+    ours, theirs = (on.run(cost, point.loss, x, point.batch.y, point.batch.weight) for on in (written, faster))
+    if not _same(ours, theirs):
+        yield f"the faster body of the loss ({type(point.loss).__name__})"
+
+
+def _random_dy(layer: Layer, x: Any, generator: np.random.Generator) -> np.ndarray:
+    return generator.normal(size=(*x.shape[:-1], layer.width(x.shape[-1])))
+
+
+def _both_ways(
+    backend: Backend, layer: Layer, params: tuple[Any, ...], buffers: tuple[Any, ...], x: Any, key: Key, dy: Any
+) -> tuple[Array, ...]:
+    """(y, dC/dx, dC/dparams ...) of one layer, from its inputs and dC/dy."""
+    y, residual, _ = layer.forward(backend, params, buffers, x, key)
+    grads = layer.gradients(backend, residual, dy)
+    return y, layer.pullback(backend, params, residual, dy, grads), *grads
+
+
+def _same(ours: tuple[Array, ...], theirs: tuple[Array, ...]) -> bool:
+    """Whether they are equal to a part in 1e6 of the largest number of each array."""
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(ours, theirs, strict=True)]
+    return all(np.allclose(b, a, 0.0, TOLERANCE * float(np.max(np.abs(a))), equal_nan=True) for a, b in pairs)
 
 
 def _agree(terms: np.ndarray, rise: float, epsilon: float) -> bool:
