@@ -13,7 +13,7 @@ from chainrule.diagnostics import diagnose
 
 pytest.importorskip("matplotlib")
 
-from chainrule.plots import plot_activation, plot_decision_regions, plot_diagnosis, plot_history
+from chainrule.plots import plot_activation, plot_decision_regions, plot_diagnosis, plot_history, plot_rate
 
 X = np.random.default_rng(0).normal(size=(50, 4))
 RECORDS = [
@@ -148,3 +148,22 @@ def test_importing_plots_imports_no_matplotlib_and_drawing_no_pyplot(tmp_path):
         f"p.plot_activation('relu').savefig({str(tmp_path / 'a.png')!r}); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_range_test_has_its_curve_its_range_and_its_proposal(tmp_path):
+    found = cr.find_rate(cr.mlp([4, 5, 1]), X, X[:, 0], loss="squared_error")
+    figure = plot_rate(found)
+    (axes,) = figure.axes
+    assert labels(axes) == [
+        "a batch",
+        "smoothed",
+        f"range, {found.low:g} to {found.high:g}",
+        f"take {found.learning_rate:g}",
+    ]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.stack([found.rates, found.losses], axis=1))
+    assert axes.lines[2].get_xdata() == [found.learning_rate]
+    assert axes.get_xscale() == "log"
+    assert written(figure, tmp_path)
+    hopeless = plot_rate(cr.find_rate(cr.mlp([4, 1], weight_init="zeros"), X, 0 * X[:, 0], loss="squared_error"))
+    assert hopeless.axes[0].get_title(loc="left") == "no clear answer"
+    assert written(hopeless, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -237,6 +239,21 @@ def test_the_estimators_show_no_bar_that_was_not_asked_for(begin_terminal: Calla
         warnings.simplefilter("ignore")
         cr.MLPRegressor(hidden_layer_sizes=(4,), max_iter=3).fit(X, Y)
     assert terminal.getvalue() == ""
+
+
+def test_the_command_line_that_is_quiet_shows_no_bar(
+    begin_terminal: Callable[[], Terminal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_library("typer")
+    train = importlib.import_module("quick_runs").train
+    monkeypatch.setattr("chainrule.cli._train.plot_history", lambda history: None)
+    monkeypatch.setattr("chainrule.cli._train.write_figure", lambda path, figure: None)
+    rows = "".join(f"{a},{b},{y}\n" for (a, b, _), y in zip(X, Y > 0, strict=True))
+    (tmp_path / "table.csv").write_text(f"a,b,y\n{rows}")
+    terminal = begin_terminal()
+    assert train(tmp_path / "table.csv", "--target", "y", "--out", tmp_path / "out") == 0
+    assert "test accuracy" in terminal.getvalue()
+    assert "epoch 1" not in terminal.getvalue()
 
 
 # ---------------------------------------------------------------------------------------------------- how it is shown

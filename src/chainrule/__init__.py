@@ -121,8 +121,10 @@ from .training import Checkpoint as Checkpoint
 from .training import CSVLogger as CSVLogger
 from .training import EarlyStopping as EarlyStopping
 from .training import ProgressBar as ProgressBar
+from .training import RangeTest as RangeTest
 from .training import ReduceOnPlateau as ReduceOnPlateau
 from .training import Watch as Watch
+from .training import find_rate as find_rate
 from .training import fit as fit
 
 if _TYPE_CHECKING:

@@ -16,6 +16,7 @@ from ._base.errors import ConfigurationError, DataError, MissingExtraError, requ
 from .activations import ACTIVATIONS, Elementwise, find_activation
 from .benchmark import Measurement, by_network, crossovers
 from .diagnostics import Diagnosis
+from .training import RangeTest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -202,6 +203,42 @@ def plot_benchmark(measurements: Sequence[Measurement]) -> Figure:
         axes.set_xlim(ran[0].parameters / 2, ran[0].parameters * 2)
     _log_axes(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def plot_rate(found: RangeTest) -> Figure:
+    """The loss of each step against its learning rate, smoothed and as it was, with the proposal and the range.
+
+    Args:
+        found: what ``cr.find_rate`` gives.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> from chainrule.plots import plot_rate
+        >>> X = np.random.default_rng(0).normal(size=(500, 4))
+        >>> found = cr.find_rate(cr.mlp([4, 8, 1]), X, X[:, 0], loss="squared_error")
+        >>> plot_rate(found).axes[0].get_xlabel()
+        'learning rate'
+    """
+    figure = _figure(5.6, 3.6)
+    axes = figure.add_subplot()
+    axes.plot(found.rates, found.losses, color=SKY, linewidth=0.8, alpha=0.7, label="a batch")
+    axes.plot(found.rates, found.smoothed, color=BLUE, label="smoothed")
+    if found.learning_rate is not None and found.low is not None and found.high is not None:
+        at = np.interp(math.log(found.learning_rate), np.log(found.rates), found.smoothed)
+        axes.axvspan(
+            found.low, found.high, color=GREY, alpha=0.12, linewidth=0, label=f"range, {found.low:g} to {found.high:g}"
+        )
+        axes.plot(found.learning_rate, at, "o", color=VERMILION, label=f"take {found.learning_rate:g}")
+    else:
+        axes.set_title("no clear answer", loc="left", fontsize=9)
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.set_ylim(*_range([found.smoothed]))
+    axes.legend(frameon=False, fontsize=8)
+    _clean(axes)
     return figure
 
 

@@ -15,6 +15,8 @@ from ._lock import FolderLock as FolderLock
 from ._loop import Plan as Plan
 from ._loop import train as train
 from ._progress import ProgressBar as ProgressBar
+from ._rate_finder import RangeTest as RangeTest
+from ._rate_finder import find_rate as find_rate
 from ._run import Run as Run
 from ._run import Snapshot as Snapshot
 from ._step import Problem as Problem

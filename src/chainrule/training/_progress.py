@@ -245,10 +245,12 @@ class _Terminal:
             self._progress.stop()
 
     def _start(self) -> Any:
+        import rich.console
         import rich.progress
 
         text = rich.progress.TextColumn
-        console = self._console or rich.get_console()
+        shared = rich.get_console()  # has the user's own displays; made while nobody watched, it would not move
+        console = self._console or (shared if shared.is_interactive else rich.console.Console())
         self._bar = 16 if console.width >= 60 else 8
         self._progress = rich.progress.Progress(
             text("{task.description}"),
