@@ -336,7 +336,7 @@ def _unlike(point: _Point, seed: int) -> Iterator[str]:
         given = layer, params[i], buffers[i], x, point.key.fold(i), dy
         ours, theirs = (_both_ways(on, *given) for on in (written, faster))
         if not _same(ours, theirs):
-            yield f"the faster body of layer {i + 1} ({layer_name(layer)})"
+            yield f"the faster body of layer {i + 1} ({layer})"
         x = ours[0]
     ours, theirs = (on.run(cost, point.loss, x, point.batch.y, point.batch.weight) for on in (written, faster))
     if not _same(ours, theirs):
