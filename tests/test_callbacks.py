@@ -113,6 +113,28 @@ def test_a_callback_without_a_hook_is_refused_and_one_hook_is_enough() -> None:
     assert began == [1, 2, 3]
 
 
+def test_a_class_that_names_the_base_needs_one_hook_of_its_own() -> None:
+    class Misspelt(cr.Callback):
+        def on_epoch_ended(self, run: Run, record: dict[str, float]) -> None:
+            raise AssertionError("nobody calls this")
+
+    with pytest.raises(cr.ConfigurationError, match=r"got .*Misspelt.*, which has none"):
+        fit(Misspelt())
+
+    class Counts(cr.Callback):
+        steps = 0
+
+        def on_step_end(self, run: Run) -> None:
+            self.steps += 1
+
+    class CountsMore(Counts):
+        """A hook that it takes from a class of the user's is one."""
+
+    counts = Counts(), CountsMore()
+    fit(*counts, epochs=2)
+    assert [one.steps for one in counts] == [6, 6]
+
+
 def test_callbacks_are_called_one_after_the_other() -> None:
     called: list[str] = []
 

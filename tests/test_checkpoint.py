@@ -172,6 +172,40 @@ def test_a_model_is_trained_further_with_checkpoints(tmp_path: Path) -> None:
         cr.fit(want, X, Y, checkpoint=cr.Checkpoint(tmp_path, resume=True), **settings)
 
 
+def test_a_callback_of_ones_own_is_resumed_with_its_state_and_one_without_a_state_may_be_left_out(
+    tmp_path: Path,
+) -> None:
+    class Counts(cr.Callback):
+        def on_train_begin(self, run: Run) -> None:
+            self.steps, self.first = 0, run.snapshot()
+
+        def on_step_end(self, run: Run) -> None:
+            self.steps += 1
+
+        def state(self) -> dict[str, Any]:
+            return {"steps": self.steps, "first": self.first}
+
+        def resume(self, state: dict[str, Any]) -> None:
+            self.steps, self.first = state["steps"], state["first"]
+
+    class Silent(cr.Callback):
+        def on_train_end(self, run: Run) -> None:
+            pass
+
+        def resume(self, state: dict[str, Any]) -> None:
+            raise AssertionError("it has left no state")
+
+    whole, resumed = Counts(), Counts()
+    train(None, whole)
+    with pytest.raises(DiedError):
+        train(tmp_path, Silent(), Counts(), Dies(3, 2))
+    with pytest.raises(cr.ConfigurationError, match="had the callbacks Counts: give them again"):
+        train(tmp_path, Silent(), resume=True)
+    train(tmp_path, resumed, Silent(), resume=True)
+    assert resumed.steps == whole.steps
+    np.testing.assert_array_equal(resumed.first.theta, whole.first.theta)
+
+
 def test_parts_of_your_own_are_resumed_too(tmp_path: Path) -> None:
     wave = cr.Activation(lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z), name="wave")
 

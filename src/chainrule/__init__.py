@@ -117,6 +117,7 @@ from .schedules import StepDecay as StepDecay
 from .tracing import LayerTrace as LayerTrace
 from .tracing import Trace as Trace
 from .tracing import trace as trace
+from .training import Callback as Callback
 from .training import Checkpoint as Checkpoint
 from .training import CSVLogger as CSVLogger
 from .training import EarlyStopping as EarlyStopping

@@ -1,5 +1,6 @@
 """Training: the pure step, the loop around it, and the objects that listen to the loop."""
 
+from ._callbacks import Callback as Callback
 from ._callbacks import CSVLogger as CSVLogger
 from ._callbacks import EarlyStopping as EarlyStopping
 from ._callbacks import ReduceOnPlateau as ReduceOnPlateau

@@ -1,14 +1,4 @@
-"""Callbacks: objects that the loop calls between epochs.
-
-A callback has any of ``on_train_begin(run)``, ``on_epoch_begin(run)``, ``on_step_end(run)``,
-``on_epoch_end(run, record)`` and ``on_train_end(run)``. ``run`` (see ``Run``) says where the training is, and takes
-requests: ``run.stop("why")``, ``run.scale_rate(0.5)``, ``run.snapshot()``, ``run.restore(snapshot)``. ``record`` is the
-epoch's numbers, already on the host. ``on_step_end`` reads nothing from the device, so a progress bar costs no
-synchronisation.
-
-A callback that a resumed training must find as it was has ``state()``, a dictionary of numbers, strings and snapshots,
-and ``resume(state)``, which is called after ``on_train_begin``.
-"""
+"""Callbacks: what training calls while it runs, and the library's own."""
 
 from __future__ import annotations
 
@@ -30,12 +20,65 @@ Mode = Literal["auto", "min", "max"]
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_train_end")
 
 
+class Callback:
+    """What training calls while it runs: a class names this one and has those of the five hooks that it needs.
+
+    They are called in this order: ``on_train_begin``; in every epoch ``on_epoch_begin``, ``on_step_end`` after each
+    step, ``on_epoch_end``; and ``on_train_end``. Of several callbacks the first in the list is called first. A class
+    that has a hook without naming this one is a callback too. An error that a hook raises ends the training, and
+    brings the weights so far as its ``model``.
+
+    Every hook is handed ``run``, the training under way. It says where that is: ``run.epoch`` and ``run.step``, from 1,
+    ``run.last_epoch``, ``run.history``. And it takes requests: ``run.stop("why")`` after this epoch,
+    ``run.scale_rate(0.5)`` from the next step on, ``run.snapshot()`` of the weights, ``run.restore(snapshot)``,
+    ``run.model()``.
+
+    Example:
+        >>> import chainrule as cr
+        >>> class StopBelow(cr.Callback):
+        ...     def __init__(self, loss):
+        ...         self.loss = loss
+        ...     def on_epoch_end(self, run, record):
+        ...         if record["loss"] < self.loss:
+        ...             run.stop(f"the loss is below {self.loss}")
+        >>> X, y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
+        >>> options = {"loss": "squared_error", "optimizer": cr.SGD(0.1), "epochs": 1000}
+        >>> model = cr.fit(cr.mlp([1, 1]), X, y, **options, callbacks=[StopBelow(0.001)])
+        >>> len(model.history) < 100, model.history[-2]["loss"] > 0.001 > model.history[-1]["loss"]
+        (True, True)
+    """
+
+    def on_train_begin(self, run: Run) -> None:
+        """Called before the first epoch; where training is resumed, before ``resume``."""
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Called before the first step of an epoch, once, also where the epoch is taken again after a divergence."""
+
+    def on_step_end(self, run: Run) -> None:
+        """Called after each step. Nothing is read from the device for it, so it costs no synchronisation."""
+
+    def on_epoch_end(self, run: Run, record: Record) -> None:
+        """Called after an epoch with its record, numbers by name: ``epoch``, ``loss``, ``learning_rate``, ``seconds``,
+        and ``val_loss``, ``val_accuracy``, ... with a validation set; it is ``run.history[-1]``.
+        """
+
+    def on_train_end(self, run: Run) -> None:
+        """Called at the end, whatever ended the training, an error too, if ``on_train_begin`` went well."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the callback: numbers, strings and snapshots by name; nothing by default."""
+        return {}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` gave when the checkpoint was written; called where there is one with a state."""
+
+
 def check_callbacks(callbacks: Iterable[object]) -> list[object]:
     """The callbacks as a list. Raises ConfigurationError for what has none of the hooks, or is a class."""
     listeners = as_list(callbacks, name="callbacks", example="cr.EarlyStopping()")
     for callback in listeners:
         check_instance(callback, object, expected="a callback", write="an object with on_epoch_end(run, record)")
-        if not any(hasattr(callback, hook) for hook in HOOKS):
+        if not any(has_hook(callback, hook) for hook in HOOKS):
             raise ConfigurationError(
                 f"a callback has one of {', '.join(HOOKS)}, got {callback!r}, which has none"
                 + (": give it to the estimator's set_callbacks." if hasattr(callback, "on_fit_task_end") else ".")
@@ -43,15 +86,46 @@ def check_callbacks(callbacks: Iterable[object]) -> list[object]:
     return listeners
 
 
-class EarlyStopping:
-    """Stop when ``monitor`` has not improved by more than ``min_delta`` for ``patience`` epochs.
+def has_hook(callback: object, hook: str) -> bool:
+    """Whether the callback does something at this moment: the bodies that it takes from ``Callback`` do nothing."""
+    found = getattr(callback, hook, None)
+    return found is not None and getattr(found, "__func__", found) is not getattr(Callback, hook)
+
+
+class EarlyStopping(Callback):
+    """Stop when ``monitor`` has not improved by more than ``min_delta`` for ``patience`` epochs in a row.
+
+    The model then has the weights of its best epoch, also where training ends otherwise (Prechelt, 1998).
 
     Args:
-        monitor: a column of the history: ``"val_loss"``, ``"val_accuracy"``, ``"loss"``, or ``"val_"`` and your metric.
-        patience: epochs without improvement.
-        min_delta: what counts as an improvement, in the metric's units.
-        mode: whether smaller or larger is better; ``"auto"`` knows losses and the library's metrics.
-        restore_best: give back the weights of the best epoch, also when training ends otherwise.
+        monitor: a column of the history: ``"val_loss"`` (the default), ``"val_accuracy"``, ``"loss"``, or ``"val_"``
+            and the name of a metric of your own.
+        patience: epochs without improvement, >= 1; default 10.
+        min_delta: what does not count as an improvement yet, >= 0, in the metric's units; default 0.
+        mode: ``"min"`` if smaller is better, ``"max"`` if larger is; ``"auto"`` (the default) knows the losses and
+            the library's metrics.
+        restore_best: whether to give back the weights of the best epoch (the default) or those of the last.
+
+    Attributes:
+        best: the best value so far, times -1 where larger is better.
+        best_epoch: the epoch that had it; 0 before there is one.
+
+    Raises:
+        ConfigurationError: a number out of its range; a metric of your own without ``mode``; and, when training
+            begins, a column that the history will not have.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> rng = np.random.default_rng(0)
+        >>> X, noise = rng.normal(size=(40, 10)), rng.normal(size=40)  # there is nothing to learn from X but the noise
+        >>> stop = cr.EarlyStopping(patience=5)
+        >>> options = {"loss": "squared_error", "epochs": 500, "validation": (X[30:], noise[30:])}
+        >>> model = cr.fit(cr.mlp([10, 50, 1]), X[:30], noise[:30], **options, callbacks=[stop])
+        >>> len(model.history) == stop.best_epoch + 5 < 500
+        True
+        >>> best = model.evaluate(X[30:], noise[30:])["loss"]
+        >>> round(best, 4) == round(min(model.history["val_loss"]), 4)
+        True
     """
 
     def __init__(
@@ -102,11 +176,31 @@ class EarlyStopping:
         self._snapshot = state["snapshot"]
 
 
-class ReduceOnPlateau:
-    """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
+class ReduceOnPlateau(Callback):
+    """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs in a row.
 
-    The rate does not fall below ``minimum`` times the scheduled one. A schedule keeps running underneath. Epochs in
-    which ``monitor`` is no number do not count.
+    A schedule keeps running underneath. Epochs in which ``monitor`` is NaN do not count.
+
+    Args:
+        monitor: a column of the history, as ``EarlyStopping``'s; default ``"val_loss"``.
+        factor: between 0 and 1; default 0.1.
+        patience: epochs without improvement, >= 1; default 10. After a reduction they are counted anew.
+        min_delta: what does not count as an improvement yet, >= 0, in the metric's units; default 1e-4.
+        minimum: the rate does not fall below this share of the scheduled one, > 0; default 1e-6.
+        mode: ``"min"`` if smaller is better, ``"max"`` if larger is; ``"auto"`` (the default) knows the losses and
+            the library's metrics.
+
+    Raises:
+        ConfigurationError: as of ``EarlyStopping``.
+
+    Example:
+        >>> import chainrule as cr
+        >>> X, y = [[0.0], [1.0]], [0.0, 1.0]
+        >>> plateau = cr.ReduceOnPlateau("loss", factor=0.5, patience=2, min_delta=100.0)  # nothing is such a step
+        >>> options = {"loss": "squared_error", "optimizer": cr.SGD(0.1), "epochs": 6, "callbacks": [plateau]}
+        >>> model = cr.fit(cr.mlp([1, 1]), X, y, **options)
+        >>> [round(rate, 4) for rate in model.history["learning_rate"]]
+        [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
     """
 
     def __init__(
@@ -154,13 +248,26 @@ class ReduceOnPlateau:
         self._best, self._waited = state["best"], state["waited"]
 
 
-class CSVLogger:
+class CSVLogger(Callback):
     """Write the history to a CSV file after every epoch: the whole of it, in one go, so that none of it can be lost.
 
     The log of an earlier training is replaced with the first epoch. A disk that is full ends no training: it is said
     once, and all rows are written when there is room again.
 
-    Raises FileError before training where the file cannot be written, or is there and is no log.
+    Args:
+        path: of the file. A relative one is made absolute right away.
+
+    Raises:
+        FileError: before training, where the file cannot be written, or is there and is no log.
+
+    Example:
+        >>> import pathlib, tempfile, chainrule as cr
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "log.csv")
+        >>> X, y = [[0.0], [1.0]], [0.0, 1.0]
+        >>> model = cr.fit(cr.mlp([1, 1]), X, y, loss="squared_error", epochs=2, callbacks=[cr.CSVLogger(path)])
+        >>> header, *rows = path.read_text().splitlines()
+        >>> header, len(rows)
+        ('epoch,loss,learning_rate,seconds', 2)
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -61,9 +61,9 @@ def write_checkpoint(
         arrays |= _beside(f"training.good.{i}", state)
     stored = []
     for i, callback in enumerate(callbacks):
-        if hasattr(callback, "state"):
+        if hasattr(callback, "state") and (kept := callback.state()):
             plain = {}
-            for name, value in callback.state().items():
+            for name, value in kept.items():
                 if isinstance(value, Snapshot):
                     arrays |= {f"training.callbacks.{i}.{name}.{part}": a for part, a in value._asdict().items()}
                 else:

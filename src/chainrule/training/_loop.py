@@ -15,6 +15,7 @@ from .._base.errors import DivergenceError, InterruptedTraining, warn
 from .._base.typing import Array
 from ..history import History, Record
 from ..schedules import as_schedule
+from ._callbacks import has_hook
 from ._divergence import is_finite, locate
 from ._feed import Feed
 from ._interrupt import Interrupt, deferred_interrupt
@@ -130,7 +131,7 @@ class _Loop:
         Ends after the step in flight when Ctrl-C was pressed.
         """
         run, backend, feed = self.run, self.run.backend, self.plan.feed
-        listeners = [callback for callback in self.callbacks if hasattr(callback, "on_step_end")]
+        listeners = [callback for callback in self.callbacks if has_hook(callback, "on_step_end")]
         run.step = done
         with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
             for rows in feed.begin(order, done, lambda: self.interrupt.asked):

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 from .._base.errors import ConfigurationError, MissingExtraError, require, warn
 from .._base.options import real_number
 from ..history import Record
+from ._callbacks import Callback
 from ._run import Run
 
 _UNASKED = 1.0  # seconds that a training run lasts before a bar is shown that nobody asked for
@@ -49,7 +50,7 @@ def progress(verbose: bool | str | None, callbacks: Iterable[object]) -> list[ob
     return [ProgressBar(after=_UNASKED)] if _can_show_a_bar() and not _is_one_of_many() else []
 
 
-class ProgressBar:
+class ProgressBar(Callback):
     """A bar with the epoch, the loss, the validation metrics, epochs a second and the time left.
 
     It moves with the steps, and stays with its last numbers. In a notebook it is the notebook's own output, which a
@@ -58,7 +59,7 @@ class ProgressBar:
 
     Args:
         console: a ``rich.console.Console`` to draw on; default the notebook, else standard output.
-        after: seconds, >= 0, that a training run lasts before the bar appears.
+        after: seconds, >= 0, that a training run lasts before the bar appears; default 0.
 
     Raises:
         ConfigurationError: ``after`` is below 0.
@@ -146,7 +147,7 @@ class ProgressBar:
                 _ONE_BAR.release()
 
 
-class ProgressLines:
+class ProgressLines(Callback):
     """A line of plain text an epoch, one a second at most, and always the first and the last."""
 
     def on_train_begin(self, run: Run) -> None:

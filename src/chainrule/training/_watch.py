@@ -9,22 +9,26 @@ from .._base.errors import warn
 from .._base.options import whole_number
 from ..diagnostics import Diagnosis, diagnose
 from ..history import Record
+from ._callbacks import Callback
 from ._run import Run
 
 
-class Watch:
+class Watch(Callback):
     """A callback that diagnoses the network after every ``every``-th epoch, and warns when a layer shows trouble.
 
     Dead and saturated units, collapsing and exploding activations, vanishing and exploding gradients, as
     ``cr.diagnose`` judges them, always on the same examples. What was said of a layer once is not said again.
 
     Args:
-        X: examples to look at; 200 tell enough.
-        y: their targets.
-        every: how many epochs lie between two looks.
+        X: examples to look at, ``(B, n_in)``; 200 tell enough.
+        y: their targets, as ``fit`` takes them.
+        every: epochs from one look to the next, >= 1; default 5. The first epoch is looked at in any case.
 
     Attributes:
-        diagnoses: what was found, by epoch: ``print(watch.diagnoses[10])``.
+        diagnoses: what was found, a ``Diagnosis`` by epoch: ``print(watch.diagnoses[6])``.
+
+    Raises:
+        ConfigurationError: ``every`` is no whole number >= 1.
 
     Example:
         >>> import warnings, numpy as np, chainrule as cr
