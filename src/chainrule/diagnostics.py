@@ -114,9 +114,21 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What ``diagnose`` found, from the first layer to the last; ``print`` it for a table and advice.
+    """What ``diagnose`` found; ``print`` it for a table and advice.
 
-    ``inputs`` says in words what is wrong with X, which comes before all layers; it is empty where nothing is.
+    Attributes:
+        rows: a ``LayerDiagnosis`` for each layer of weights, from the first to the last.
+        examples: how many were looked at.
+        inputs: what is wrong with X in words, which comes before all layers; empty where nothing is.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> X = np.random.default_rng(0).normal(size=(200, 4))
+        >>> found = cr.diagnose(cr.mlp([4, 50, 50, 1], activation="tanh", weight_init=cr.Normal(1.0)), 1000.0 * X)
+        >>> found.healthy, [row.verdict for row in found.rows]
+        (False, ['saturated', 'saturated', 'healthy'])
+        >>> print(found.inputs)
+        are of size 1e+03 (root mean square; columns of sizes from 9.5e+02 to 1e+03), where weights are made for about 1
     """
 
     rows: tuple[LayerDiagnosis, ...]
@@ -125,7 +137,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether the inputs are, and every layer."""
+        """Whether nothing is wrong: neither with the inputs nor with any layer."""
         return not self.inputs and not any(row.findings for row in self.rows)
 
     @property
@@ -177,12 +189,15 @@ def diagnose(
     Args:
         network: a network, or a trained model, which brings its own theta, buffers, loss and backend.
         X: examples ``(B, n_in)``, or what a model was trained on; some hundreds tell enough.
-        y: class indices or numbers; with ``loss`` (or a model's) it brings the gradients.
+        y: class indices or numbers; with ``loss`` (or a model's) it brings the gradients. Default none.
         loss: by name or object. A last activation that is its link belongs to the loss and is not looked at.
-        theta: ``(p,)``; by default the seed's initial weights.
-        buffers: ``(q,)``; by default the initial ones.
-        seed: of the weights and the masks.
-        backend: by default the library of X.
+        theta: ``(p,)``; by default the seed's initial weights, or the model's.
+        buffers: ``(q,)``; by default the initial ones, or the model's.
+        seed: of the weights and the masks, an integer >= 0; default 0.
+        backend: a name or ``cr.backend(...)``; by default the library of X.
+
+    Returns:
+        A ``Diagnosis``, numbers on the host.
 
     Raises:
         DataError: X, y, theta or buffers do not fit the network.

@@ -42,7 +42,14 @@ JITTER = 0.1
 class ParameterCheck:
     """One parameter array of one layer, at the element where the two gradients differ most.
 
-    ``number`` counts the layers from 1, as every message does; ``checked`` is how many elements were compared.
+    Attributes:
+        number: of the layer, counted from 1, as in every message.
+        layer: its name in words.
+        parameter: ``"W"``, ``"b"``, ...
+        relative_error: of the two gradients.
+        backpropagation: dC/dtheta_j by the chain rule.
+        numeric: the central difference.
+        checked: how many elements were compared.
     """
 
     number: int
@@ -59,12 +66,20 @@ class GradientCheck:
     """What ``check_gradients`` found; ``print`` it for a table.
 
     Attributes:
-        rows: every parameter array, from the first layer to the last.
+        rows: a ``ParameterCheck`` for every parameter array, from the first layer to the last.
         suspects: when the check failed, the layers (or the loss) whose own derivative disagrees with their own value;
             where the equations are right, those whose faster bodies make other numbers.
         faster: the operations of which training on NumPy runs a faster body here.
         faster_error: how far these are from the equations as they are written: the largest relative difference of the
             cost and the gradient.
+
+    Example:
+        >>> import chainrule as cr
+        >>> check = cr.check_gradients(cr.mlp([2, 3, 1]), [[0.5, -1.0], [1.0, 2.0]], [0.0, 1.0], loss="squared_error")
+        >>> check.passed, check.max_relative_error < 1e-6
+        (True, True)
+        >>> [(row.layer, row.parameter, row.checked) for row in check.rows][:2]
+        [('Dense(2, 3)', 'W', 6), ('Dense(2, 3)', 'b', 3)]
     """
 
     rows: tuple[ParameterCheck, ...]
@@ -148,12 +163,15 @@ def check_gradients(
         y: class indices ``(B,)``, or numbers ``(B,)`` or ``(B, n_out)``.
         loss: by name or object.
         theta: where to check, ``(p,)``; by default the seed's initial weights, each moved by N(0, 0.1^2).
-        seed: of the weights, the masks, and the choice of parameters.
-        epsilon: the step, in the units of theta.
-        sample_weight: ``(B,)``, one number for each example.
-        penalty: checked as part of the cost.
-        max_parameters: compare only about so many, drawn evenly from all layers, at least one of each array; None
-            compares all. Every parameter compared costs two passes.
+        seed: of the weights, the masks, and the choice of parameters, an integer >= 0; default 0.
+        epsilon: the step, > 0, in the units of theta; default 1e-6.
+        sample_weight: ``(B,)``, one number for each example, >= 0; default 1 for each.
+        penalty: ``cr.Penalty(l2=1e-4)``, checked as part of the cost; default none.
+        max_parameters: compare only about so many, drawn evenly from all layers, at least one of each array; default
+            1000, None compares all. Every parameter compared costs two passes.
+
+    Returns:
+        A ``GradientCheck``.
 
     Raises:
         DataError: X, y, theta or the weights do not fit the network. DTypeError: they are not numbers.

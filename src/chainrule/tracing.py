@@ -67,7 +67,18 @@ class LayerTrace:
         delta: dC/dz, ``(B, n_out)``; None without targets.
         gradients: dC/dW as ``gradients["W"]``, dC/db as ``gradients["b"]``, and those of what follows the weights;
             empty without targets.
-        parts: the network's own layers in it.
+        parts: the network's own layers in it, a ``PartTrace`` each.
+
+    Example:
+        >>> import chainrule as cr
+        >>> layer = cr.trace(cr.Sequential(cr.Dense(2, 1), cr.ReLU()), [[1.0, 2.0]], theta=[3.0, 4.0, -5.0])[1]
+        >>> layer
+        layer 1: Dense(2, 1), ReLU
+        x   1  2
+        z1  6
+        a1  6
+        >>> layer.z.tolist(), layer.delta
+        ([[6.0]], None)
     """
 
     number: int
@@ -105,10 +116,20 @@ class LayerTrace:
 class Trace:
     """What ``trace`` saw; ``print`` it for a table like the lectures' worked example.
 
-    ``trace[2]`` is layer 2, ``trace["z2"]`` an array by its name, and ``arrays`` has all of them: x, z1, a1, z2, ...
-    forward, then delta2, dW2, db2, delta1, ... back. ``layers`` is a tuple of all layers.
+    ``trace[2]`` is layer 2, ``trace["z2"]`` an array by its name, ``len(trace)`` how many layers there are.
 
-    ``cost`` is C, the mean over the examples, of shape ``()``; None without targets.
+    Attributes:
+        layers: a ``LayerTrace`` for each, first to last.
+        cost: C, the mean over the examples, of shape ``()``; None without targets.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(2, 1), cr.ReLU(), cr.Dense(1, 1))
+        >>> seen = cr.trace(network, [[1.0, 2.0]], [1.0], loss="squared_error", theta=[3.0, 4.0, -5.0, 0.5, 0.0])
+        >>> list(seen.arrays)
+        ['x', 'z1', 'a1', 'z2', 'a2', 'delta2', 'dW2', 'db2', 'delta1', 'dW1', 'db1']
+        >>> seen["dW1"] is seen[1].gradients["W"], float(seen.cost)
+        (True, 2.0)
     """
 
     layers: tuple[LayerTrace, ...]
@@ -131,7 +152,9 @@ class Trace:
 
     @cached_property
     def arrays(self) -> NamedArrays:
-        """All arrays by name, in the order in which they are computed."""
+        """All arrays by name, in the order in which they are computed: x, z1, a1, z2, ... forward, then delta2, dW2,
+        db2, delta1, ... back.
+        """
         found = {"x": self.layers[0].x}
         for layer in self.layers:
             found |= {f"z{layer.number}": layer.z, f"a{layer.number}": layer.a}
@@ -187,12 +210,14 @@ def trace(
     Args:
         network: a network, or a trained model, which brings its own theta, loss, backend and preprocessing.
         X: examples ``(B, n_in)``, or what a model was trained on.
-        y: class indices ``(B,)``, or numbers ``(B,)`` or ``(B, n_out)``; without it there is no way back.
-        loss: by name or object. Its link is fused into it: of softmax and cross-entropy delta is (a - y) / B.
+        y: class indices ``(B,)``, or numbers ``(B,)`` or ``(B, n_out)``; default none, and there is no way back.
+        loss: by name or object, which y needs; by default the model's. Its link is fused into it: of softmax and
+            cross-entropy delta is (a - y) / B.
         theta: all parameters, ``(p,)``; by default the seed's initial weights, or the model's. ``(k, p)`` are k
             networks, and every array then has k in front.
-        seed: of the weights and the masks.
-        backend: by default the library of X in float32; ``cr.backend("numpy", dtype="float64")`` shows more digits.
+        seed: of the weights and the masks, an integer >= 0; default 0.
+        backend: a name or ``cr.backend(...)``; by default the library of X in float32, and
+            ``cr.backend("numpy", dtype="float64")`` shows more digits.
 
     Returns:
         A ``Trace``, its arrays in the library, and on the device, of X; NumPy's for lists and tables.

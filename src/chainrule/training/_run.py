@@ -17,7 +17,12 @@ from ._step import Problem, State
 
 
 class Snapshot(NamedTuple):
-    """Copies of the trained numbers at one moment."""
+    """Copies of the trained numbers at one moment, arrays of the backend.
+
+    Attributes:
+        theta: all parameters, ``(p,)``.
+        buffers: the running statistics, ``(q,)``.
+    """
 
     theta: Array
     buffers: Array
@@ -25,16 +30,28 @@ class Snapshot(NamedTuple):
 
 @dataclass
 class Run:
-    """What a callback is handed.
+    """What a callback is handed: where a training is, and what may be asked of it.
 
-    ``epoch`` counts from 1 (from after the epochs of a model that is trained further), up to ``last_epoch``, and
-    ``step`` from 1 in each; before the first epoch they say what is done already: the epochs, and steps of the next.
-    ``steps_per_epoch`` is None while that is not known, in a first epoch of batches without a length;
-    ``rate_scale`` is what the scheduled rate is multiplied by; ``recoveries`` counts the epochs that were started again
-    after a divergence; ``history`` has the epochs so far, and ``columns`` what they measure.
-
-    The rest is the loop's: ``build`` makes the model, ``trained`` is whether a step was taken, and ``first`` and
-    ``best`` are what it recovers from, the first state and the end of the epoch with the lowest loss so far.
+    Attributes:
+        epoch: counted from 1, or from after the epochs of a model that is trained further, up to ``last_epoch``; before
+            the first epoch, how many are done already.
+        step: of the epoch, counted from 1; before its first step, how many are done already.
+        first_epoch: the number of the first epoch that was asked for.
+        epochs: how many were asked for.
+        steps_per_epoch: None while that is not known, in a first epoch of batches without a length.
+        history: the epochs so far.
+        columns: what they measure: ``("loss", "val_loss", "val_accuracy")``.
+        rate_scale: what the scheduled rate is multiplied by.
+        recoveries: how many epochs were started again after a divergence.
+        stopped: why the training ends after this epoch, or None.
+        backend: where it runs; ``run.backend.to_numpy(run.state.theta)`` are the weights on the host.
+        problem: what is minimised how: network, loss, optimizer, penalty and clip.
+        state: the arrays of the training: ``theta``, the optimizer's ``moments``, ``buffers`` and counters. A callback
+            may put others in, ``run.state = run.state._replace(theta=theta)``; the next step overwrites what was there.
+        build: the loop's: makes the model.
+        trained: the loop's: whether a step was taken.
+        first: the loop's: the state that it recovers from in the end, the first one.
+        best: the loop's: the state that it recovers from, of the end of the epoch with the lowest loss so far.
     """
 
     backend: Backend
@@ -64,30 +81,30 @@ class Run:
         return self.first_epoch + self.epochs - 1
 
     def stop(self, reason: str) -> None:
-        """End the training after this epoch."""
+        """End the training after this epoch; ``reason`` is kept as ``stopped``."""
         self.stopped = reason
 
     def scale_rate(self, factor: float) -> None:
-        """Multiply the learning rate by ``factor`` from the next step on."""
+        """Multiply the learning rate by ``factor``, > 0, from the next step on, on top of what was asked before."""
         self.rate_scale *= factor
         self.state = self.state._replace(scale=self.backend.asarray(np.full(1, self.rate_scale)))
 
     def snapshot(self) -> Snapshot:
-        """Copies of the parameters and buffers as they are now."""
+        """Copies of the parameters and buffers as they are now; on the device, so that nothing is waited for."""
         return Snapshot(self.backend.copy(self.state.theta), self.backend.copy(self.state.buffers))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to the parameters and buffers of a snapshot."""
+        """Go back to the parameters and buffers of a snapshot; the optimizer's moments stay as they are."""
         self.state = self.state._replace(
             theta=self.backend.copy(snapshot.theta), buffers=self.backend.copy(snapshot.buffers)
         )
 
     def model(self) -> Model:
-        """The model as it is now."""
+        """The model as it is now, with numbers and history of its own: to evaluate, to save, to keep."""
         return self.build(self.state.theta, self.state.buffers, self.history)  # a Model copies its numbers
 
     def require_column(self, name: str) -> None:
-        """Raise ConfigurationError unless the history will have this column."""
+        """Raise ConfigurationError unless the history will have this column: for ``on_train_begin``."""
         if name.startswith("val_") and len(self.columns) == 1:
             raise ConfigurationError(
                 f"{name!r} needs a validation set: give cr.fit validation=(X, y), an estimator's fit X_val and y_val; "

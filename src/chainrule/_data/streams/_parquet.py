@@ -55,10 +55,15 @@ class Parquet:
 
     Args:
         path: a file, or a folder.
-        columns: which columns are features, in this order; default all.
-        drop: columns to leave out, the target for one.
+        columns: a name or names, of the columns that are features, in this order; default all.
+        drop: a name or names of columns to leave out, the target for one; default none.
 
-    ``np.asarray(rows)`` reads them all.
+    Attributes:
+        shape: ``(rows, features)``.
+        dtype: float32, or float64 where a column needs that.
+        columns: the names of the columns that are read.
+
+    ``rows[10:20]`` reads a slice, ``np.asarray(rows)`` all.
 
     Raises:
         FileError: it is not there, is no Parquet file, or has changed since. DataError: there is no file or row, a
@@ -131,7 +136,14 @@ class Parquet:
         return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
     def column(self, name: str) -> np.ndarray:
-        """One column of all the files, in memory: ``(rows,)``, or ``(rows, n)`` for one of lists."""
+        """One column of all the files, in memory: ``(rows,)``, or ``(rows, n)`` for one of lists.
+
+        Args:
+            name: of a column of the files, whether it is a feature or was left out, as the target.
+
+        Raises:
+            ConfigurationError: no such column. DataError: it holds no numbers. FileError: a file has changed since.
+        """
         parts = []
         for number, file in enumerate(self._files):
             with self._lock:
