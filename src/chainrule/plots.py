@@ -36,7 +36,8 @@ def plot_history(history: Iterable[Mapping[str, float]]) -> Figure:
     The best epoch by validation cost is marked.
 
     Args:
-        history: records with ``epoch``, ``loss`` and, where measured, ``val_loss``, ``accuracy``, ``val_accuracy``.
+        history: ``model.history``, or records with ``epoch``, ``loss`` and, where measured, ``val_loss``,
+            ``accuracy``, ``val_accuracy``.
 
     Raises:
         DataError: no records. MissingExtraError: Matplotlib is not installed.
@@ -64,13 +65,19 @@ def plot_history(history: Iterable[Mapping[str, float]]) -> Figure:
 def plot_activation(*activations: str | Elementwise, low: float = -6.0, high: float = 6.0) -> Figure:
     """g(z) and, beside it, g'(z), over z from ``low`` to ``high``; several activations make a grid of such pairs.
 
+    Args:
+        activations: one or more, by name or object.
+        low: where z begins; default -6.
+        high: where it ends, above ``low``; default 6.
+
     Raises:
         ConfigurationError: no or an unknown activation. MissingExtraError: Matplotlib is not installed.
 
     Example:
         >>> from chainrule.plots import plot_activation
-        >>> len(plot_activation("tanh").axes)
-        2
+        >>> figure = plot_activation("tanh", "leaky_relu", low=-3.0, high=3.0)
+        >>> [axes.get_title("left") for axes in figure.axes]
+        ['tanh', 'derivative', 'leaky_relu', 'derivative']
     """
     require(len(activations) > 0, "plot_activation needs at least one activation, got none.")
     require(low < high, f"low must be < high, got {low} and {high}.")
@@ -92,14 +99,16 @@ def plot_diagnosis(diagnosis: Diagnosis) -> Figure:
     The hidden layers share their axis, so what shrinks, grows or sticks to its bounds is seen at once. Zeros are left
     out and their share is written instead.
 
+    Args:
+        diagnosis: what ``cr.diagnose`` found.
+
     Raises:
         MissingExtraError: Matplotlib is not installed.
 
     Example:
         >>> import numpy as np, chainrule as cr
-        >>> from chainrule.diagnostics import diagnose
         >>> from chainrule.plots import plot_diagnosis
-        >>> diagnosis = diagnose(cr.mlp([4, 8, 8, 1]), np.random.default_rng(0).normal(size=(50, 4)))
+        >>> diagnosis = cr.diagnose(cr.mlp([4, 8, 8, 1]), np.random.default_rng(0).normal(size=(50, 4)))
         >>> len(plot_diagnosis(diagnosis).axes)
         3
     """
@@ -136,8 +145,8 @@ def plot_decision_regions(
         predict: from points ``(n, 2)`` to their classes ``(n,)`` or ``(n, 1)``: a model's ``predict``.
         X: examples ``(B, 2)``.
         y: their classes ``(B,)``, numbers or names.
-        resolution: points along each axis.
-        names: of the two features.
+        resolution: points along each axis; default 300.
+        names: of the two features; default x1 and x2.
 
     Raises:
         DataError: X is not ``(B, 2)``, or y does not fit it. MissingExtraError: Matplotlib is not installed.
@@ -167,6 +176,9 @@ def plot_benchmark(measurements: Sequence[Measurement]) -> Figure:
     """Rows trained a second against the network's parameters, both on logarithmic axes, a line a backend.
 
     The user's own network is marked, and the places where the fastest backend changes.
+
+    Args:
+        measurements: what ``chainrule.benchmark.measure`` returns; those with a problem are left out.
 
     Raises:
         DataError: nothing was measured. MissingExtraError: Matplotlib is not installed.

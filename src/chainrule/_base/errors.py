@@ -79,8 +79,12 @@ class ModelFileError(FileError, ValueError):
 class DivergenceError(ChainruleError, FloatingPointError, ValueError):
     """Training turned NaN or infinite.
 
-    Attributes: ``finding`` (what happened), ``epoch`` and ``step`` (counted from 1), ``layer`` (the first that went
-    wrong, in words), and ``model``, with the last weights that were finite.
+    Attributes:
+        finding: what happened, in words.
+        epoch: in which epoch, counted from 1.
+        step: in which of its steps, counted from 1.
+        layer: the first that went wrong, in words.
+        model: the ``Model`` with the last weights that were finite.
     """
 
     def __init__(self, finding: str, *, epoch: int, step: int, layer: str, model: Any) -> None:
@@ -97,7 +101,10 @@ class DivergenceError(ChainruleError, FloatingPointError, ValueError):
 
 
 class InterruptedTraining(UserWarning):
-    """Ctrl-C ended a training run; the model so far was returned."""
+    """A warning: Ctrl-C ended a training run; the model so far was returned.
+
+    ``warnings.simplefilter("error", cr.InterruptedTraining)`` makes an error of it.
+    """
 
 
 def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationError:

@@ -29,8 +29,11 @@ _NARROWEST = 8
 def ladder(sizes: Sequence[int], count: int = 6) -> dict[Widths, float]:
     """Networks like ``sizes`` with hidden widths times ..., 1/2, 1, 2, ..., each with its factor, narrowest first.
 
-    ``count`` factors centred on the user's own; 6 are 1/8 to 4. Nothing falls below 8 wide (or the user's own width,
-    if that is less), and duplicates are dropped.
+    Nothing falls below 8 wide (or the user's own width, if that is less), and duplicates are dropped.
+
+    Args:
+        sizes: widths from input to output, ``[784, 512, 512, 10]``.
+        count: how many factors, centred on the user's own; default 6, which are 1/8 to 4.
 
     Example:
         >>> from chainrule.benchmark import ladder
@@ -77,15 +80,18 @@ def measure(
 
     Args:
         sizes: widths from input to output, ``[784, 512, 512, 10]``.
-        batch_size: rows a step.
-        rows: rows an epoch.
+        batch_size: rows a step, >= 1; default 128.
+        rows: rows an epoch, at least ``batch_size``; default 10,000.
         backends: names, with a device where it is not the default: ``"numpy"``, ``"torch:cuda:0"``; None is every one
             that can run here (``usable_backends``).
-        dtype: ``"float32"`` or ``"float64"``.
-        count: how many networks the ladder has; see ``ladder``.
-        seconds: of timed epochs, for each network and backend; two epochs at least.
-        seed: of the data, the initial weights and the order of rows.
-        say: is told in a few words what is measured next.
+        dtype: ``"float32"`` (the default) or ``"float64"``.
+        count: how many networks the ladder has, 1 to 8; default 6; see ``ladder``.
+        seconds: of timed epochs, > 0, for each network and backend; default 2; two epochs at least.
+        seed: of the data, the initial weights and the order of rows; default 0.
+        say: is told in a few words what is measured next; default nobody.
+
+    Returns:
+        The measurements, narrowest network first; ``answer`` and ``crossovers`` say what they mean.
 
     Raises:
         ConfigurationError, DTypeError: an option that cannot be. BackendError: no backend can run.

@@ -17,7 +17,8 @@ class Measurement:
     Args:
         widths: of the network, from input to output.
         factor: the hidden widths are those of the user's network times this.
-        batch_size, rows: rows a step and rows an epoch.
+        batch_size: rows a step.
+        rows: rows an epoch.
         backend: as asked for: ``"numpy"``, or with its device, ``"torch:cuda:0"``.
         device: the library's own name of it.
         seconds: the best epoch's, without compiling; infinite where there was none.
@@ -74,7 +75,13 @@ class Measurement:
 
 
 def network_name(widths: Sequence[int]) -> str:
-    """Widths in one word; four or more equal ones in a row are counted: ``784-11x512-10``."""
+    """Widths in one word; four or more equal ones in a row are counted.
+
+    Example:
+        >>> from chainrule.benchmark import network_name
+        >>> network_name([784, *[512] * 11, 10])
+        '784-11x512-10'
+    """
     runs = [(width, len(list(run))) for width, run in groupby(widths)]
     return "-".join(f"{n}x{width}" if n > 3 else "-".join([str(width)] * n) for width, n in runs)
 
@@ -84,6 +91,14 @@ def flop_a_row(widths: Sequence[int]) -> int:
 
     Two a multiplication; each layer has a product forward, one for dC/dW and one for dC/dx, but nobody reads the
     gradient of the data.
+
+    Args:
+        widths: from input to output.
+
+    Example:
+        >>> from chainrule.benchmark import flop_a_row
+        >>> flop_a_row([784, 512, 10])
+        1636352
     """
     products = [n_in * n_out for n_in, n_out in pairwise(widths)]
     return 2 * (3 * sum(products) - products[0])

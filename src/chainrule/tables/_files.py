@@ -34,9 +34,9 @@ def read_table(
     Args:
         path: the file. A ``.npz`` holds ``X`` (n, features) and perhaps ``y`` (n,); a ``.npy`` is such an X. Their
             columns are called x0, x1, ...
-        target: the column to predict; or a ``.npy`` file of n targets; or, for a ``.npz``, the name of its array of
-            targets (None takes ``y`` where there is one).
-        drop: columns to leave out; a model trained without them passes over them in other tables too.
+        target: the column to predict, default none; or a ``.npy`` file of n targets; or, for a ``.npz``, the name of
+            its array of targets (None takes ``y`` where there is one).
+        drop: columns to leave out, default none; a model trained without them passes over them in other tables too.
         categorical: columns to read as text even where they look like numbers: codes, post codes, "3+".
         separator: between the cells of a CSV: one character, or comma, semicolon, tab, bar. None is a comma, or a tab
             for ``.tsv``.
@@ -46,6 +46,15 @@ def read_table(
         DataError: no rows, two columns of one name, arrays of the wrong shape.
         ConfigurationError: a target, or a column to drop, that the file does not have.
         MissingExtraError: pandas or pyarrow is not installed.
+
+    Example:
+        >>> import tempfile, pandas as pd
+        >>> from chainrule.tables import read_table
+        >>> path = tempfile.mkdtemp() + "/flats.csv"
+        >>> pd.DataFrame({"zip": ["0150", "0155"], "rooms": [1, 2], "sold": ["yes", "no"]}).to_csv(path, index=False)
+        >>> table = read_table(path, target="sold", categorical=["zip"])
+        >>> {name: column.tolist() for name, column in table.columns.items()}, table.target.tolist()
+        ({'zip': ['0150', '0155'], 'rooms': [1.0, 2.0]}, ['yes', 'no'])
     """
     file = _existing(path)
     kind = file.suffix.lower()

@@ -24,7 +24,13 @@ def as_table(X: Any, prepared: Preprocessing, what: str = "X") -> Table:
     A frame (pandas, polars, Arrow, a dict of columns) and the path of a table's file have them by name; an array
     ``(rows, columns)`` has the raw columns by position, in the order of the table, which a warning says once.
 
-    Raises DataError for an array of another shape, or a frame's column that is neither numbers nor text.
+    Args:
+        X: a frame, the path of a file, an array or a table.
+        prepared: what the model was trained with, its ``preprocessing``.
+        what: what messages call X; default ``"X"``.
+
+    Raises:
+        DataError: an array of another shape, or a frame's column that is neither numbers nor text.
     """
     if isinstance(X, Table):
         return X

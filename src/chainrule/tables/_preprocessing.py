@@ -24,9 +24,36 @@ Unseen = Literal["error", "ignore", "warn"]
 class Preprocessing:
     """X = [each column encoded, side by side]; decode(prediction) = label or unit.
 
-    Columns are found by name, in any order. ``unseen`` says what a category that training never saw is: an error, or
-    all zeros. With ``impute="median"`` missing numbers become the column's median and missing text its most frequent
-    category. ``dropped`` are the columns left out of training, which may stand in a table and are passed over.
+    Numbers are standardised, (x - mean) / std, and text is one-hot. Columns are found by name, in any order. ``learn``
+    makes one from a table, and ``cr.fit(..., preprocessing=prepared)`` a model that takes such tables and predicts in
+    their words.
+
+    Args:
+        columns: how each column is encoded, a ``NumericColumn`` or ``CategoricalColumn``.
+        target: how the target is: ``Labels``, or a ``Quantity``.
+        unseen: what a category that training never saw is: ``"error"`` (the default), or, ``"ignore"``, all zeros.
+        impute: ``"median"``: missing numbers become the column's median and missing text its most frequent category;
+            None (the default): they are refused.
+        dropped: columns left out of training, which may stand in a table and are passed over.
+        notes: what was inferred and why, in sentences.
+
+    Example:
+        >>> import tempfile, chainrule as cr, pandas as pd
+        >>> from chainrule.tables import Preprocessing, read_table
+        >>> flats = {"city": ["Oslo", "Rome", "Oslo", "Rome"], "rooms": [1, 2, 3, 4], "rent": [700, 800, 900, 1000]}
+        >>> path = tempfile.mkdtemp() + "/flats.csv"
+        >>> pd.DataFrame(flats).to_csv(path, index=False)
+        >>> table = read_table(path, target="rent")
+        >>> prepared = Preprocessing.learn(table, task="regression")
+        >>> prepared.feature_names
+        ('city=Oslo', 'city=Rome', 'rooms')
+        >>> prepared.features(table).round(2).tolist()[0], prepared.decode([0.0]).tolist()
+        ([1.0, 0.0, -1.34], [850.0])
+        >>> X, y = {name: table.columns[name] for name in ("city", "rooms")}, table.target
+        >>> options = {"loss": "squared_error", "optimizer": cr.SGD(0.1), "epochs": 500, "preprocessing": prepared}
+        >>> model = cr.fit(cr.mlp([prepared.n_features, 1]), X, y, **options)
+        >>> model.predict({"city": ["Rome"], "rooms": [5]}).round().tolist()
+        [1100.0]
     """
 
     columns: tuple[Column, ...]
@@ -45,9 +72,16 @@ class Preprocessing:
         impute: Literal["median"] | None = None,
         unseen: Unseen = "error",
     ) -> Preprocessing:
-        """What the training ``rows`` (indices; None is all) of the table say about its columns and its target.
+        """What the training rows of a table say about its columns and its target.
 
         Means, deviations, medians and categories come from these rows alone; the classes come from all rows.
+
+        Args:
+            table: what ``read_table`` read, with its target.
+            rows: the indices of the training rows; default all.
+            task: ``"classification"`` or ``"regression"``; default what the target asks for, see ``infer_task``.
+            impute: ``"median"`` to fill what is missing; default None, which refuses it.
+            unseen: ``"error"`` (the default) or ``"ignore"``, for categories that training never saw.
 
         Raises:
             DataError: a column or a target that cannot be learned from; the message names it and says what to do.
@@ -104,11 +138,16 @@ class Preprocessing:
         return (*named, self.target.name) if self.classes and isinstance(self.classes[0], str) else tuple(named)
 
     def features(self, table: Table, *, unseen: Unseen | None = None) -> np.ndarray:
-        """X ``(n, features)``, float64. ``unseen`` overrides what was learned; ``"warn"``: held-out rows may have rare
-        categories, which are taken as none of the known, and named in a warning.
+        """X ``(n, features)``, float64.
 
-        Raises DataError for columns that are missing or unknown, text where numbers were, missing or infinite values,
-        and categories that training never saw.
+        Args:
+            table: with the columns that were learned.
+            unseen: overrides what was learned; ``"warn"``: held-out rows may have rare categories, which are taken as
+                none of the known, and named in a warning.
+
+        Raises:
+            DataError: columns that are missing or unknown, text where numbers were, missing or infinite values, and
+                categories that training never saw.
         """
         self._check_names(table)
         numeric = [column.name for column in self.columns if isinstance(column, NumericColumn)]
@@ -126,7 +165,10 @@ class Preprocessing:
         return np.concatenate([column.encode(table.columns[column.name]) for column in self.columns], axis=1)
 
     def targets(self, table: Table) -> np.ndarray:
-        """The predictions as y ``(n,)``: class indices, int64, or standardised numbers, float64."""
+        """The table's target as y ``(n,)``: class indices, int64, or standardised numbers, float64.
+
+        Raises DataError for a target that is missing, or has a label that training did not know.
+        """
         return self.target.encode(checked_target(table)[1])
 
     def decode(self, raw: Any) -> np.ndarray:
@@ -138,7 +180,7 @@ class Preprocessing:
         return list(self.notes)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole description in JSON types."""
+        """The whole description in JSON types, as a model file has it."""
         return {
             "columns": [column.to_json() for column in self.columns],
             "target": self.target.to_json(),

@@ -15,9 +15,20 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(the rest, held out): two disjoint ascending index arrays that together are 0..n-1.
 
-    ``round(fraction n)`` rows are held out, at least one and never all (none where ``fraction`` is 0). With
-    ``stratify``, each class of ``y`` gives its share, rounded by the largest remainder, and keeps at least one row.
-    ``part`` says what the rows are held out for, so that a test and a validation part are drawn independently.
+    ``round(fraction n)`` rows are held out, at least one and never all (none where ``fraction`` is 0).
+
+    Args:
+        n: how many rows there are.
+        y: their classes ``(n,)``, for ``stratify``.
+        fraction: of the rows to hold out, in [0, 1).
+        seed: the same seed holds out the same rows, on every machine.
+        stratify: whether each class of ``y`` gives its share, rounded by the largest remainder, and keeps at least one
+            row; default no.
+        part: what the rows are held out for, so that a test and a validation part are drawn independently; default
+            ``"test"``.
+
+    Raises:
+        ConfigurationError: ``fraction`` is not in [0, 1). DataError: one row to split; ``stratify`` without n labels.
 
     Example:
         >>> rest, held_out = split(10, fraction=0.2, seed=0)

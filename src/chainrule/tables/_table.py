@@ -23,10 +23,24 @@ from .._base.errors import ConfigurationError
 class Table:
     """Columns by name, each ``(n,)``: float64 with NaN where missing, or text as objects with None where missing.
 
-    The target keeps its own type, because it decides what is learned: booleans, int64 or uint64, float64, text, or
-    whole numbers as objects where no dtype holds them all. Booleans among the columns are the numbers 0 and 1.
-    ``categorical`` names the columns that were asked to be read as text, ``dropped`` those that were left out on
-    purpose.
+    ``read_table`` makes one. The target keeps its own type, because it decides what is learned: booleans, int64 or
+    uint64, float64, text, or whole numbers as objects where no dtype holds them all. Booleans among the columns are the
+    numbers 0 and 1.
+
+    Args:
+        columns: arrays by name, the target not among them.
+        target: ``(n,)``, or None.
+        target_name: its name, or None.
+        source: what messages call the table: its path.
+        categorical: the columns that were asked to be read as text.
+        dropped: those that were left out on purpose.
+
+    Example:
+        >>> import numpy as np
+        >>> from chainrule.tables import Table
+        >>> table = Table({"rooms": np.asarray([1.0, 2.0]), "floor": np.asarray([3.0, 0.0])}, None, None, "flats")
+        >>> table.n, list(table.without(["floor"]).columns), table.take(np.asarray([1])).columns["rooms"].tolist()
+        (2, ['rooms'], [2.0])
     """
 
     columns: Mapping[str, np.ndarray]

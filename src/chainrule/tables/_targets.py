@@ -74,7 +74,13 @@ class Labels:
 
 @dataclass(frozen=True)
 class Quantity:
-    """y -> (y - mean) / std, with the mean and std of the training rows, and back."""
+    """y -> (y - mean) / std, with the mean and std of the training rows, and back.
+
+    Args:
+        name: of the target's column.
+        mean: in the target's own unit.
+        std: in the same unit, > 0.
+    """
 
     name: str
     mean: float
@@ -120,11 +126,20 @@ def infer_task(table: Table, task: Task | None = None) -> tuple[Task, str]:
 
     Text and booleans are labels. Whole numbers are labels where there are few: at most 10 different (5 % of the rows,
     up to 20, in a longer table), each standing for two rows or more on average. All other numbers are quantities.
-    ``task`` overrides this.
+
+    Args:
+        table: with a target.
+        task: ``"classification"`` or ``"regression"``, which overrides this; default None.
 
     Raises:
         DataError: missing or infinite targets, one target only, or nearly as many labels as rows.
         ConfigurationError: a task that the target cannot be for.
+
+    Example:
+        >>> import numpy as np
+        >>> from chainrule.tables import Table, infer_task
+        >>> infer_task(Table({}, np.asarray([True, False] * 2), "paid", "flats"))
+        ('classification', "'paid': 2 different booleans in 4 rows: classification (override with --task regression)")
     """
     if task is not None and task not in get_args(Task):
         raise unknown_name("task", task, get_args(Task))
