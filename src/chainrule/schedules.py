@@ -1,6 +1,8 @@
 """Learning rates that change: pure functions of the step counter, which is an array, so a compiled step stays compiled.
 
-``rate(xp, t)`` is eta at step t = 1, 2, ..., given as a float array of shape ``(1,)``. All lengths count steps. Where
+``rate(xp, t)`` is eta at step t = 1, 2, ..., given as a float array of shape ``(1,)``. All lengths count steps: a step
+takes one batch, so an epoch of N rows has N / batch_size of them, rounded up. An optimizer takes a schedule where it
+takes a number, ``cr.Adam(cr.CosineDecay(1e-3))``; ``ReduceOnPlateau`` is the rate that waits for the loss. Where
 ``steps`` is None, ``fit`` fills in how many steps it will take (``planned``); where nobody can know that, as in
 ``partial_fit``, such a schedule is refused.
 """
@@ -47,7 +49,19 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class ConstantRate(Schedule):
-    """eta(t) = learning_rate."""
+    """eta(t) = learning_rate: what a number stands for. ``cr.SGD(0.1)`` and ``cr.SGD(cr.ConstantRate(0.1))`` are alike.
+
+    Args:
+        learning_rate: a finite number >= 0.
+
+    Raises:
+        ConfigurationError: a rate that is negative or not finite.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> cr.ConstantRate(0.1).rate(np, np.asarray([1.0, 1000.0])).tolist()
+        [0.1, 0.1]
+    """
 
     learning_rate: float
 
@@ -61,7 +75,21 @@ class ConstantRate(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """eta(t) = learning_rate factor^floor((t - 1) / every)."""
+    """eta(t) = learning_rate factor^floor((t - 1) / every): a staircase, torch's StepLR.
+
+    Args:
+        learning_rate: of the first ``every`` steps, a finite number >= 0.
+        every: the length of a stair in steps, >= 1.
+        factor: what each stair multiplies the rate by, a finite number > 0; default 0.1.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> cr.StepDecay(0.8, every=10, factor=0.5).rate(np, np.asarray([1.0, 10.0, 11.0, 21.0])).round(3).tolist()
+        [0.8, 0.8, 0.4, 0.2]
+    """
 
     learning_rate: float
     every: int
@@ -79,7 +107,22 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
-    """eta(t) = learning_rate factor^((t - 1) / every): smooth, a ``factor`` smaller each ``every`` steps."""
+    """eta(t) = learning_rate factor^((t - 1) / every): ``StepDecay`` without the stairs.
+
+    Args:
+        learning_rate: of the first step, a finite number >= 0.
+        every: the number of steps, >= 1, in which the rate is multiplied by ``factor``.
+        factor: a finite number > 0; default 0.1.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> schedule = cr.ExponentialDecay(0.8, every=10, factor=0.5)
+        >>> schedule.rate(np, np.asarray([1.0, 6.0, 11.0, 21.0])).round(3).tolist()
+        [0.8, 0.566, 0.4, 0.2]
+    """
 
     learning_rate: float
     every: int
@@ -97,7 +140,22 @@ class ExponentialDecay(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """eta(t) = learning_rate / t^power."""
+    """eta(t) = learning_rate / t^power: scikit-learn's "invscaling".
+
+    Plain gradient descent on noisy gradients converges for 1/2 < power <= 1 (Robbins & Monro, 1951).
+
+    Args:
+        learning_rate: of the first step, a finite number >= 0.
+        power: >= 0; default 0.5. With 0 the rate stays.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> cr.InverseScaling(0.8, power=0.5).rate(np, np.asarray([1.0, 4.0, 16.0, 64.0])).round(3).tolist()
+        [0.8, 0.4, 0.2, 0.1]
+    """
 
     learning_rate: float
     power: float = 0.5
@@ -117,6 +175,23 @@ class CosineDecay(Schedule):
 
     eta(t) = learning_rate t / warmup for t <= warmup, else final + (learning_rate - final)/2 (1 + cos(pi s)),
     s = (t - warmup) / (steps - warmup), held at 1 (Loshchilov & Hutter, 2017).
+
+    The usual choice where the number of epochs is known: it ends with small steps and has nothing to tune.
+
+    Args:
+        learning_rate: the highest rate, a finite number >= 0.
+        warmup: steps of linear rise, >= 0; default 0.
+        steps: the length, warm-up included, > warmup; default None, the whole training run.
+        final: the rate at the end and after it, a finite number >= 0; default 0.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges; from ``rate``, steps that are None still.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> schedule = cr.CosineDecay(0.1, warmup=10, steps=110)
+        >>> schedule.rate(np, np.asarray([1.0, 5.0, 10.0, 60.0, 110.0])).round(3).tolist()
+        [0.01, 0.05, 0.1, 0.05, 0.0]
     """
 
     learning_rate: float
@@ -146,6 +221,24 @@ class OneCycle(Schedule):
 
     For u = t / steps: up while u <= rise, eta/start + (eta - eta/start)/2 (1 - cos(pi u / rise)); then
     eta/end + (eta - eta/end)/2 (1 + cos(pi (u - rise)/(1 - rise))) (Smith & Topin, 2019).
+
+    For short training runs at a rate several times larger than a constant one can be.
+
+    Args:
+        learning_rate: the highest rate, a finite number >= 0.
+        steps: the length, >= 1; default None, the whole training run. After it the rate stays at the last.
+        rise: the share of the steps on the way up, between 0 and 1; default 0.3.
+        start: how many times smaller the rate is at the beginning, >= 1; default 25.
+        end: how many times smaller it is at the end, >= 1; default 10,000.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges; from ``rate``, steps that are None still.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> schedule = cr.OneCycle(1.0, steps=100)
+        >>> schedule.rate(np, np.asarray([0.0, 15.0, 30.0, 65.0, 100.0])).round(4).tolist()
+        [0.04, 0.52, 1.0, 0.5, 0.0001]
     """
 
     learning_rate: float
