@@ -28,7 +28,22 @@ _WORD = 0xFFFFFFFF
 class Key(NamedTuple):
     """What a layer in one step draws its random numbers by: the cipher's key, int32 arrays ``(..., 1, 1)``.
 
-    The same key gives the same numbers. ``first_row`` shifts a shard's rows.
+    The same key gives the same numbers, on every backend. A layer's ``forward`` is handed one that is new in each step
+    and for each layer, and follows ``fit``'s seed; a layer that needs two draws makes one of twice the columns.
+
+    Args:
+        k0, k1: the two words of the key, int32 arrays ``(..., 1, 1)``, with one pair for each network of a stack.
+        first_row: the number that the first row has in the whole batch, where this is a part of it; default 0.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> backend, word = cr.backend("numpy"), np.asarray([[7]], dtype=np.int32)
+        >>> key = cr.Key(word, word)
+        >>> u = key.uniform(backend, 1000, 20)
+        >>> float(u.mean().round(1)), bool((u == key.uniform(backend, 1000, 20)).all())
+        (0.5, True)
+        >>> bool((u == key.fold(1).uniform(backend, 1000, 20)).any())  # another layer's key, other numbers
+        False
     """
 
     k0: Array
