@@ -112,9 +112,27 @@ def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction)
 
 
 def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
-    """Counts ``(classes, classes)``: row the true class, column the predicted one. Class indices on the host.
+    """Counts ``(classes, classes)``: row the true class, column the predicted one, so what is right is on the diagonal.
 
-    Raises DataError for indices that are not 0 to classes - 1, or not as many true as predicted ones.
+    Args:
+        y: the true classes as indices from 0, ``(B,)``, on the host: NumPy's array or a list.
+        predicted: those that the model says, alike: its ``predict`` on the host.
+        classes: how many there are, >= 1; one that never occurs has a row and a column of zeros.
+
+    Returns:
+        An int64 array of NumPy's. A row divided by its sum gives recall on the diagonal, a column precision.
+
+    Raises:
+        DataError: an index that is no whole number from 0 to classes - 1, or not as many true as predicted ones.
+        ConfigurationError: classes is no whole number >= 1.
+
+    Example:
+        >>> import chainrule as cr
+        >>> counts = cr.confusion_matrix([0, 0, 1, 2, 2], [0, 1, 1, 2, 2], classes=3)
+        >>> counts.tolist()  # one of class 0 was taken for class 1
+        [[1, 1, 0], [0, 1, 0], [0, 0, 2]]
+        >>> int(counts.trace()) / int(counts.sum())  # accuracy
+        0.8
     """
     classes, pair = whole_number("classes", classes, least=1), (np.asarray(y), np.asarray(predicted))
     if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
