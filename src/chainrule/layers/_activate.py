@@ -19,6 +19,21 @@ class Activate(Layer):
     """a = g(z), delta = dC/da * g'(z). ``Sequential`` wraps an activation in this layer by itself.
 
     Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where Activate``.
+
+    Args:
+        activation: by name, as ``mlp`` takes it, or an object like ``cr.LeakyReLU(0.1)``.
+
+    Raises:
+        ConfigurationError: an unknown name, or an object without ``value`` and ``derivative``.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(1, 3), cr.Activate("leaky_relu"))
+        >>> network == cr.Sequential(cr.Dense(1, 3), cr.LeakyReLU())
+        True
+        >>> theta = [1.0, 2.0, -4.0, 0.0, 0.0, 0.0]  # W, then b
+        >>> cr.trace(network, [[0.5]], theta=theta)["a1"].astype(float).round(2).tolist()
+        [[0.5, 1.0, -0.02]]
     """
 
     activation: Elementwise
@@ -74,6 +89,14 @@ class Softmax(Layer):
     """a_j = exp(z_j) / sum_k exp(z_k) over a layer: rows sum to 1, and a shift of z changes nothing.
 
     dC/dz = a * (dC/da - sum_k a_k dC/da_k). At the end of a network with a softmax loss it is fused into the loss.
+
+    Take it last, for classes that exclude each other (Bridle, 1990).
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> z = np.log([[1.0, 2.0, 1.0]])
+        >>> [cr.Softmax().apply(cr.backend("numpy"), (), (), z + shift).round(3).tolist() for shift in (0.0, 700.0)]
+        [[[0.25, 0.5, 0.25]], [[0.25, 0.5, 0.25]]]
     """
 
     def forward(

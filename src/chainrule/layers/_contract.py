@@ -63,7 +63,18 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Buffer:
-    """An array that forward updates and nothing trains: its name, its shape, and the value it starts with."""
+    """An array that forward updates and nothing trains: its name, its shape, and the value it starts with.
+
+    Args:
+        name: ``"mean"``, one of the names of its layer.
+        shape: ``(1, n)`` of a vector.
+        value: of every element at the start.
+
+    Example:
+        >>> import chainrule as cr
+        >>> cr.BatchNorm(2).buffers()
+        (Buffer(name='mean', shape=(1, 2), value=0.0), Buffer(name='variance', shape=(1, 2), value=1.0))
+    """
 
     name: str
     shape: Shape

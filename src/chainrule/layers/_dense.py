@@ -22,13 +22,20 @@ class Dense(Layer):
     Faster bodies take its place on NumPy, Numba, SciPy, CuPy: ``chainrule where Dense``.
 
     Args:
-        n_in, n_out: widths.
-        bias: whether b is there; in front of a normalisation it should not be.
-        weight_init, bias_init: what draws W and b at the start, by name or object.
+        n_in, n_out: widths, whole numbers >= 1.
+        bias: whether b is there; in front of a normalisation it should not be. Default True.
+        weight_init, bias_init: what draws W and b at the start, by name or object; "glorot_uniform" and "zeros". He's
+            is better in front of ReLU, and is what ``mlp`` takes there.
+
+    Raises:
+        ConfigurationError: a width that is no whole number >= 1, an unknown initializer.
 
     Example:
         >>> import chainrule as cr
-        >>> cr.Sequential(cr.Dense(3, 2), cr.Sigmoid(), cr.Dense(2, 1)).size
+        >>> network = cr.Sequential(cr.Dense(2, 1))
+        >>> cr.trace(network, [[1.0, 2.0]], theta=[3.0, 4.0, 5.0])["z1"].tolist()  # 1 * 3 + 2 * 4 + 5
+        [[16.0]]
+        >>> cr.Sequential(cr.Dense(3, 2), cr.Sigmoid(), cr.Dense(2, 1)).size  # 3 * 2 + 2, and 2 + 1
         11
     """
 

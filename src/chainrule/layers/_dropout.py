@@ -22,6 +22,22 @@ class Dropout(Layer):
     of the rounded rate, so that the mean is kept exactly. Masks are equal on every backend, bit for bit.
 
     Faster bodies take its place on CuPy: ``chainrule where Dropout``.
+
+    Against overfitting: no unit can rely on another one being there. ``mlp(..., dropout=0.5)`` puts it behind each
+    hidden activation.
+
+    Args:
+        rate: the share that is dropped, in [0, 1); default 0.5. 0.1 to 0.5 is usual.
+
+    Raises:
+        ConfigurationError: a rate outside of [0, 1), or so near to 1 that it would drop everything.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> ones = cr.Dense(1, 1000, weight_init=cr.Constant(1.0))
+        >>> a = cr.trace(cr.Sequential(ones, cr.Dropout(0.2)), np.ones((100, 1)))["a1"]  # a training pass
+        >>> float((a > 0).mean().round(2)), round(float(a.max()), 2), round(float(a.mean()), 2)  # the mean stays
+        (0.8, 1.25, 1.0)
     """
 
     rate: float = 0.5
@@ -64,6 +80,21 @@ class RandomizedLeakyReLU(Layer):
     Xu, Wang, Chen & Li (2015), with alpha as the slope itself; their bounds are 1/8 and 1/3.
 
     Faster bodies take its place on CuPy: ``chainrule where RandomizedLeakyReLU``.
+
+    Take it where a leaky ReLU overfits: the noise in its slopes works against that.
+
+    Args:
+        low, high: the bounds of the slope below 0, any numbers, low <= high; defaults 1/8 and 1/3.
+
+    Raises:
+        ConfigurationError: low above high.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> negative = cr.Dense(1, 1000, bias=False, weight_init=cr.Constant(-1.0))
+        >>> a = cr.trace(cr.Sequential(negative, cr.RandomizedLeakyReLU(0.1, 0.3)), [[1.0]])["a1"]  # a training pass
+        >>> float(a.min()) >= -0.3, float(a.max()) <= -0.1, round(float(a.mean()), 1)
+        (True, True, -0.2)
     """
 
     low: float = 1 / 8

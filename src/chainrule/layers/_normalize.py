@@ -22,6 +22,26 @@ class BatchNorm(Layer):
     Prediction uses running statistics, r <- (1 - momentum) r + momentum * (the batch's), v unbiased as in the paper.
     dC/dgamma = sum dy x', dC/dbeta = sum dy, dC/dx = gamma / sqrt(v + epsilon) (dy - (dC/dbeta + x' dC/dgamma) / B).
     A training batch needs two rows. Sample weights do not enter mu and v.
+
+    Take it in deep networks: it allows larger learning rates and makes the initial weights matter less.
+    ``mlp(..., normalization="batch")`` puts it in front of each activation; the ``Dense`` before it has ``bias=False``,
+    since beta does what b would.
+
+    Args:
+        n: the width, a whole number >= 1.
+        momentum: the batch's share in the running statistics, in (0, 1]; default 0.1. With 1 they are the last
+            batch's.
+        epsilon: what keeps the root from 0, > 0, in the units of the variance; default 1e-5.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges; from ``forward``, a batch of one row.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> X = np.random.default_rng(0).normal(loc=50.0, scale=9.0, size=(64, 3))
+        >>> a = cr.trace(cr.Sequential(cr.Dense(3, 2, bias=False), cr.BatchNorm(2)), X)["a1"]  # a training pass
+        >>> abs(a.mean(axis=0)).round(2).tolist(), a.var(axis=0).astype(float).round(2).tolist()  # of each column
+        ([0.0, 0.0], [1.0, 1.0])
     """
 
     n: int
@@ -86,6 +106,22 @@ class LayerNorm(Layer):
     """y = gamma x' + beta, x' = (x - mu) / sqrt(v + epsilon), mu and v over each row's features (Ba et al., 2016).
 
     With g = gamma dy: dC/dx = (g - mean(g) - x' mean(g x')) / sqrt(v + epsilon), means over the features.
+
+    It has no running statistics, so training and prediction are alike, and a batch may be one row.
+
+    Args:
+        n: the width, a whole number >= 1.
+        epsilon: what keeps the root from 0, > 0, in the units of the variance; default 1e-5.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(2, 2, bias=False), cr.LayerNorm(2))
+        >>> theta = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]  # W the identity, gamma 1, beta 0
+        >>> cr.trace(network, [[1.0, 3.0], [10.0, 30.0]], theta=theta)["a1"].round(2).tolist()  # of each row
+        [[-1.0, 1.0], [-1.0, 1.0]]
     """
 
     n: int
