@@ -4,6 +4,9 @@
 returns them; the caller rebinds the names and never looks at the old ones. ``m *= b`` is in place on NumPy, CuPy and
 torch, and makes a new array on JAX. It never writes to g. t is the step counter as a float array ``(1,)``, from 1; eta
 is the rate, ``(1,)``, or ``(k, 1)`` for a stack of k networks.
+
+``fit(..., optimizer=cr.Adam(1e-3))`` takes an object; a name, ``optimizer="adam"``, has the defaults. g is the gradient
+of the batch's mean cost, with the penalty, after clipping; a step is one batch.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ class Optimizer(Protocol):
     """
 
     @property
-    def learning_rate(self) -> float | Schedule: ...
+    def learning_rate(self) -> float | Schedule:
+        """eta: a number, or a schedule of it."""
 
     def init(self, backend: Backend, theta: Array, decays: Array) -> Moments:
         """The first moments, one of zeros where a rule does not say otherwise.
@@ -82,6 +86,24 @@ class SGD(Optimizer):
     """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951).
 
     Faster bodies take its place on CuPy: ``chainrule where SGD``.
+
+    The plainest rule, and the one to compare with; with a well chosen rate and ``Momentum`` often as good as any.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.01.
+
+    Raises:
+        ConfigurationError: a rate that is negative, not finite, or no schedule.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(1, 1, bias=False, weight_init=cr.Constant(1.0)))
+        >>> for steps in (1, 2, 3):  # C = w^2/2 from w = 1, so g = w
+        ...     model = cr.fit(network, [[1.0]], [0.0], loss="squared_error", optimizer=cr.SGD(0.1), epochs=steps)
+        ...     print(round(float(model.theta[0]), 3))
+        0.9
+        0.81
+        0.729
     """
 
     learning_rate: float | Schedule = 0.01
@@ -109,6 +131,26 @@ class Momentum(Optimizer):
     same path at a rate 1/(1 - beta) times as large.
 
     Faster bodies take its place on CuPy: ``chainrule where Momentum``.
+
+    Steps that agree add up, to as much as 1/(1 - mu) times the rate; steps to and fro cancel.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.01.
+        mu: what is kept of the velocity, in [0, 1); default 0.9.
+        nesterov: whether the gradient is looked up ahead; default False.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(1, 1, bias=False, weight_init=cr.Constant(1.0)))
+        >>> for steps in (1, 2, 3):  # C = w^2/2 from w = 1; SGD is at 0.729 then
+        ...     model = cr.fit(network, [[1.0]], [0.0], loss="squared_error", optimizer=cr.Momentum(0.1), epochs=steps)
+        ...     print(round(float(model.theta[0]), 3))
+        0.9
+        0.72
+        0.486
     """
 
     learning_rate: float | Schedule = 0.01
@@ -139,6 +181,24 @@ class VelocityMomentum(Optimizer):
     scikit-learn's ``solver="sgd"``.
 
     Faster bodies take its place on CuPy: ``chainrule where VelocityMomentum``.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.01.
+        mu: what is kept of the velocity, in [0, 1]; default 0.9.
+        nesterov: whether the gradient is looked up ahead; default False.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(1, 1, bias=False, weight_init=cr.Constant(1.0)))
+        >>> falling = cr.StepDecay(0.1, every=1)  # 0.1, then 0.01: Momentum slows down at once, the velocity does not
+        >>> for rule in (cr.Momentum(falling), cr.VelocityMomentum(falling)):  # C = w^2/2 from w = 1
+        ...     model = cr.fit(network, [[1.0]], [0.0], loss="squared_error", optimizer=rule, epochs=2)
+        ...     print(round(float(model.theta[0]), 3))
+        0.882
+        0.801
     """
 
     learning_rate: float | Schedule = 0.01
@@ -166,6 +226,24 @@ class AveragedMomentum(Optimizer):
     """v <- beta v + (1 - beta) g; theta <- theta - eta v: a running mean of the gradients.
 
     Faster bodies take its place on CuPy: ``chainrule where AveragedMomentum``.
+
+    One of the lectures' two forms: v is of the size of a gradient, so the rate is of the size that ``SGD`` wants.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.01.
+        beta: the weight of what went before, in [0, 1); default 0.9, a mean over about 1/(1 - beta) = 10 gradients.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(1, 1, bias=False, weight_init=cr.Constant(1.0)))
+        >>> for rule in (cr.AveragedMomentum(1.0, beta=0.9), cr.Momentum(0.1, mu=0.9)):  # the rate times 1 - beta
+        ...     model = cr.fit(network, [[1.0]], [0.0], loss="squared_error", optimizer=rule, epochs=3)
+        ...     print(round(float(model.theta[0]), 3))
+        0.486
+        0.486
     """
 
     learning_rate: float | Schedule = 0.01
@@ -191,6 +269,25 @@ class Adagrad(Optimizer):
     """s <- s + g^2; theta <- theta - eta g / (sqrt s + epsilon) (Duchi, Hazan & Singer, 2011).
 
     Faster bodies take its place on CuPy: ``chainrule where Adagrad``.
+
+    For inputs that are mostly 0: a weight that rarely gets a gradient keeps its large steps. All steps become smaller
+    as time goes by, so it needs no schedule, and is slow in a long training run.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.01.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-10.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(2, 1, bias=False, weight_init="zeros"))
+        >>> for rule in (cr.SGD(0.1), cr.Adagrad(0.1)):  # g = (-1, -0.01): a first step of 0.1 in either
+        ...     model = cr.fit(network, [[1.0, 0.01]], [1.0], loss="squared_error", optimizer=rule, epochs=1)
+        ...     print(model.theta.astype(float).round(3).tolist())
+        [0.1, 0.001]
+        [0.1, 0.1]
     """
 
     learning_rate: float | Schedule = 0.01
@@ -215,6 +312,26 @@ class RMSProp(Optimizer):
     """s <- rho s + (1 - rho) g^2; theta <- theta - eta g / (sqrt s + epsilon) (Tieleman & Hinton, 2012).
 
     Faster bodies take its place on CuPy: ``chainrule where RMSProp``.
+
+    Adagrad that forgets, so its steps do not die out. s starts at 0 and is not corrected, so the first steps are as
+    large as eta / sqrt(1 - rho), ten times eta; ``Adam`` corrects that.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.001.
+        rho: the weight of what went before, in [0, 1); default 0.99, a mean over about 1/(1 - rho) = 100 gradients.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-8.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(2, 1, bias=False, weight_init="zeros"))
+        >>> for rule in (cr.RMSProp(0.01), cr.Adam(0.01)):  # one step along g = (-1, -0.01)
+        ...     model = cr.fit(network, [[1.0, 0.01]], [1.0], loss="squared_error", optimizer=rule, epochs=1)
+        ...     print(model.theta.astype(float).round(3).tolist())
+        [0.1, 0.1]
+        [0.01, 0.01]
     """
 
     learning_rate: float | Schedule = 0.001
@@ -249,10 +366,27 @@ class Adam(Optimizer):
 
     Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where Adam``.
 
+    The usual first choice: a step of about eta in every coordinate, whatever the size of its gradients.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.001.
+            ``cr.Adam(cr.CosineDecay(1e-3, warmup=100))`` has one.
+        b1: the weight of what went before in m, the mean of the gradients, in [0, 1); default 0.9.
+        b2: the same in v, the mean of their squares, in [0, 1); default 0.999.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-8.
+        epsilon_hat: where epsilon stands, as above; default False.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
     Example:
         >>> import chainrule as cr
-        >>> cr.Adam(cr.CosineDecay(1e-3, warmup=100)).b2
-        0.999
+        >>> network = cr.Sequential(cr.Dense(2, 1, bias=False, weight_init="zeros"))
+        >>> for rule in (cr.SGD(0.1), cr.Adam(0.1)):  # one step along g = (-1, -0.01)
+        ...     model = cr.fit(network, [[1.0, 0.01]], [1.0], loss="squared_error", optimizer=rule, epochs=1)
+        ...     print(model.theta.astype(float).round(3).tolist())
+        [0.1, 0.001]
+        [0.1, 0.1]
     """
 
     learning_rate: float | Schedule = 0.001
@@ -304,6 +438,27 @@ class AdamW(Optimizer):
     Biases and the scales and shifts of normalisation do not decay.
 
     Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where AdamW``.
+
+    Take it where you would take Adam with an l2 ``Penalty``: Adam divides that by sqrt v, so that weights with large
+    gradients hardly decay. Here all decay alike.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.001.
+        b1, b2: the weights of what went before in m and v, in [0, 1), as Adam's; defaults 0.9 and 0.999.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-8.
+        decay: the share of a weight, in units of eta, that a step takes away: a finite number >= 0; default 0.01.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> one = cr.Constant(1.0)
+        >>> network = cr.Sequential(cr.Dense(1, 1, weight_init=one, bias_init=one))
+        >>> rule = cr.AdamW(0.1, decay=0.5)  # at x = 0, y = 1 both gradients are 0: only the decay moves w
+        >>> model = cr.fit(network, [[0.0]], [1.0], loss="squared_error", optimizer=rule, epochs=1)
+        >>> model.theta.astype(float).round(3).tolist()  # w and b
+        [0.95, 1.0]
     """
 
     learning_rate: float | Schedule = 0.001
@@ -337,6 +492,27 @@ class Lion(Optimizer):
     Every coordinate moves by eta: use a rate 3 to 10 times smaller than Adam's. Only weights decay.
 
     Faster bodies take its place on CuPy: ``chainrule where Lion``.
+
+    It keeps one vector where Adam keeps two.
+
+    Args:
+        learning_rate: a finite number >= 0, or a schedule; default 0.0001.
+        b1: the weight of m in the step, in [0, 1); default 0.9.
+        b2: the weight of what went before in m, in [0, 1); default 0.99.
+        decay: as AdamW's, a finite number >= 0; default 0. The paper takes 3 to 10 times AdamW's.
+
+    Raises:
+        ConfigurationError: a number outside of these ranges.
+
+    Example:
+        >>> import chainrule as cr
+        >>> network = cr.Sequential(cr.Dense(1, 1, bias=False, weight_init=cr.Constant(1.0)))
+        >>> for steps in (1, 2, 3):  # C = w^2/2 from w = 1: every step is eta, however small g
+        ...     model = cr.fit(network, [[1.0]], [0.0], loss="squared_error", optimizer=cr.Lion(0.1), epochs=steps)
+        ...     print(round(float(model.theta[0]), 3))
+        0.9
+        0.8
+        0.7
     """
 
     learning_rate: float | Schedule = 1e-4
@@ -377,7 +553,21 @@ class Clip(Protocol):
 
 @dataclass(frozen=True)
 class ClipValue(Clip):
-    """g <- clip(g, -bound, bound), each coordinate by itself."""
+    """g <- clip(g, -bound, bound), each coordinate by itself.
+
+    It bounds a few wild coordinates, and changes the direction of g. ``fit(..., clip=cr.ClipValue(1.0))``.
+
+    Args:
+        bound: a finite number > 0, in the units of g.
+
+    Raises:
+        ConfigurationError: a bound that is not finite and > 0.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> cr.ClipValue(1.0)(cr.backend("numpy"), np.asarray([3.0, -4.0, 0.5])).tolist()
+        [1.0, -1.0, 0.5]
+    """
 
     bound: float
 
@@ -396,6 +586,20 @@ class ClipNorm(Clip):
     The norm is s ||g / s||, s the largest |g|: squares of numbers beyond 1.8e19 are infinite in float32.
 
     Faster bodies take its place on NumPy: ``chainrule where ClipNorm``.
+
+    Against exploding gradients: it keeps the direction of g. ``fit(..., clip=cr.ClipNorm(1.0))``.
+
+    Args:
+        bound: the longest g that passes as it is, a finite number > 0.
+
+    Raises:
+        ConfigurationError: a bound that is not finite and > 0.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> clip, backend = cr.ClipNorm(1.0), cr.backend("numpy")
+        >>> clip(backend, np.asarray([3.0, 4.0])).round(3).tolist(), clip(backend, np.asarray([0.3, 0.4])).tolist()
+        ([0.6, 0.8], [0.3, 0.4])
     """
 
     bound: float
