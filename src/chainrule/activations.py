@@ -36,11 +36,23 @@ class Activation(Elementwise):
     Both take ``(xp, z)``, the array namespace and the pre-activations, and return an array of z's shape and dtype.
     Use ``xp`` and Python numbers only, and the same code runs on every backend.
 
+    Args:
+        f: g, a function of ``(xp, z)``.
+        df: its derivative g', alike.
+        name: what tables and errors call it; default "custom".
+
+    Raises:
+        ConfigurationError: f or df is no function; when called, what they return is not of z's shape and dtype.
+
     Example:
         >>> import numpy as np, chainrule as cr
         >>> bump = cr.Activation(lambda xp, z: xp.exp(-z * z), lambda xp, z: -2.0 * z * xp.exp(-z * z), name="bump")
-        >>> bump.value(np, np.asarray([0.0, 1.0])).round(3).tolist()
+        >>> z = np.asarray([0.0, 1.0])
+        >>> bump.value(np, z).round(3).tolist()
         [1.0, 0.368]
+        >>> network = cr.mlp([1, 3, 1], activation=bump)
+        >>> cr.check_gradients(network, [[0.0], [1.0]], [1.0, 2.0], loss="squared_error").passed
+        True
     """
 
     f: Callable[[Namespace, Array], Array]
@@ -60,7 +72,24 @@ class Activation(Elementwise):
 
 @dataclass(frozen=True)
 class Linear(Elementwise):
-    """g(z) = alpha z + beta; g'(z) = alpha. A stack of linear layers collapses to one."""
+    """g(z) = alpha z + beta; g'(z) = alpha. A stack of linear layers collapses to one.
+
+    For the output of a regression, which it is by itself; between layers it adds nothing.
+
+    Args:
+        alpha: the slope, any number; default 1.
+        beta: the value at 0, any number; default 0.
+
+    Raises:
+        ConfigurationError: alpha or beta is not a number.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Linear(2.0, 1.0), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-1.0, 1.0, 3.0], [2.0, 2.0, 2.0])
+    """
 
     alpha: float = 1.0
     beta: float = 0.0
@@ -77,7 +106,18 @@ class Linear(Elementwise):
 
 @dataclass(frozen=True)
 class Step(Elementwise):
-    """g(z) = 1 if z > 0 else 0: the perceptron (Rosenblatt, 1958). It predicts; it cannot be trained through."""
+    """g(z) = 1 if z > 0 else 0: the perceptron (Rosenblatt, 1958). It predicts; it cannot be trained through.
+
+    Raises:
+        ConfigurationError: from ``derivative``, which is 0 wherever it exists.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> x = np.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> g, z = cr.Step(), x @ [1.0, 1.0] - 1.5
+        >>> g.value(np, z).tolist()  # a perceptron that says AND
+        [0.0, 0.0, 0.0, 1.0]
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.astype(z > 0.0, z.dtype)
@@ -94,6 +134,16 @@ class Sigmoid(Elementwise):
     """g(z) = 1 / (1 + exp(-z)); g'(z) = a (1 - a). No overflow at any z: only exp(-|z|) is taken.
 
     Faster bodies take its place on CuPy: ``chainrule where Sigmoid``.
+
+    For the probability of one outcome, at the end. In hidden layers, where Rumelhart, Hinton & Williams (1986) had it,
+    it saturates: its slope is 1/4 at most, and next to nothing far out.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Sigmoid(), np.asarray([-4.0, 0.0, 4.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([0.018, 0.5, 0.982], [0.018, 0.25, 0.018])
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -110,6 +160,16 @@ class Tanh(Elementwise):
     """g(z) = tanh z; g'(z) = 1 - a^2.
 
     Faster bodies take its place on CuPy: ``chainrule where Tanh``.
+
+    2 sigmoid(2z) - 1: a sigmoid with mean 0 and slope 1 at 0, which trains faster (LeCun et al., 1998). For shallow
+    networks and smooth functions; far out it saturates too.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Tanh(), np.asarray([-2.0, 0.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.964, 0.0, 0.964], [0.071, 1.0, 0.071])
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -124,6 +184,16 @@ class ReLU(Elementwise):
     """g(z) = max(0, z); g'(z) = 1 if z > 0 else 0. The derivative at z = 0, which does not exist, is taken as 0.
 
     Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where ReLU``.
+
+    The usual choice in hidden layers (Nair & Hinton, 2010): cheap, and it does not saturate above 0. A unit whose z is
+    negative for every example has no gradient and stays so: ``diagnose`` counts these.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.ReLU(), np.asarray([-2.0, 0.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([0.0, 0.0, 2.0], [0.0, 0.0, 1.0])
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -138,6 +208,21 @@ class LeakyReLU(Elementwise):
     """g(z) = z if z > 0 else alpha z; g'(z) = 1 if z > 0 else alpha (Maas, Hannun & Ng, 2013).
 
     Faster bodies take its place on CuPy: ``chainrule where LeakyReLU``.
+
+    Where ReLU's units die: here a gradient passes below 0 too. The slope at 0 is taken as alpha.
+
+    Args:
+        alpha: the slope below 0, any number; default 0.01.
+
+    Raises:
+        ConfigurationError: alpha is not a number.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.LeakyReLU(0.1), np.asarray([-2.0, 0.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.2, 0.0, 2.0], [0.1, 0.1, 1.0])
     """
 
     alpha: float = 0.01
@@ -157,6 +242,21 @@ class ELU(Elementwise):
     """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016).
 
     Faster bodies take its place on CuPy: ``chainrule where ELU``.
+
+    ReLU that goes below 0, so that its mean is nearer to 0; with alpha = 1 the slope has no jump at 0.
+
+    Args:
+        alpha: how far below 0 it goes, a number, > 0 in the paper; default 1.
+
+    Raises:
+        ConfigurationError: alpha is not a number.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.ELU(), np.asarray([-2.0, 0.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.865, 0.0, 2.0], [0.135, 1.0, 1.0])
     """
 
     alpha: float = 1.0
@@ -180,6 +280,19 @@ class SELU(Elementwise):
     """g(z) = s ELU(z; alpha), s = 1.0507, alpha = 1.6733: keeps mean 0 and variance 1 (Klambauer et al., 2017).
 
     Faster bodies take its place on CuPy: ``chainrule where SELU``.
+
+    For deep networks without normalisation, with LeCun's weights and standardised inputs; ``mlp`` takes these weights.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.SELU(), np.asarray([-2.0, 0.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-1.52, 0.0, 2.101], [0.238, 1.758, 1.051])
+        >>> z = np.random.default_rng(0).normal(size=100_000)  # of mean 0 and variance 1, and so is g(z)
+        >>> a = g.value(np, z)
+        >>> float(abs(a.mean()).round(1)), float(a.var().round(1))
+        (0.0, 1.0)
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -194,6 +307,15 @@ class GELU(Elementwise):
     """g(z) = z P(z), P the normal distribution function; g'(z) = P(z) + z p(z) (Hendrycks & Gimpel, 2016).
 
     Faster bodies take its place on CuPy: ``chainrule where GELU``.
+
+    A smooth ReLU, the usual choice in transformers.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.GELU(), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.159, 0.0, 0.841], [-0.083, 0.5, 1.083])
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -208,6 +330,18 @@ class GELUTanh(Elementwise):
     """g(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): GELU's approximation by tanh.
 
     Faster bodies take its place on CuPy: ``chainrule where GELUTanh``.
+
+    From the same paper (Hendrycks & Gimpel, 2016). Take it for weights that were trained with it.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.GELUTanh(), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.159, 0.0, 0.841], [-0.083, 0.5, 1.083])
+        >>> z = np.linspace(-8.0, 8.0, 1601)
+        >>> float(abs(g.value(np, z) - cr.GELU().value(np, z)).max()) < 5e-4
+        True
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -228,6 +362,15 @@ class SiLU(Elementwise):
     """g(z) = z s(z), s the sigmoid, also called swish; g'(z) = s + a (1 - s) (Elfwing et al., 2018).
 
     Faster bodies take its place on CuPy: ``chainrule where SiLU``.
+
+    A smooth ReLU, near to GELU and simpler (swish: Ramachandran, Zoph & Le, 2017).
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.SiLU(), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.269, 0.0, 0.731], [0.072, 0.5, 0.928])
     """
 
     def value(self, xp: Namespace, z: Array) -> Array:
@@ -240,7 +383,17 @@ class SiLU(Elementwise):
 
 @dataclass(frozen=True)
 class Mish(Elementwise):
-    """g(z) = z tanh(softplus z); g'(z) = t + z (1 - t^2) s, t the tanh, s the sigmoid (Misra, 2020)."""
+    """g(z) = z tanh(softplus z); g'(z) = t + z (1 - t^2) s, t the tanh, s the sigmoid (Misra, 2020).
+
+    A smooth ReLU, near to SiLU.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Mish(), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.303, 0.0, 0.865], [0.059, 0.6, 1.049])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return z * xp.tanh(Softplus().value(xp, z))
@@ -252,7 +405,17 @@ class Mish(Elementwise):
 
 @dataclass(frozen=True)
 class Softplus(Elementwise):
-    """g(z) = ln(1 + exp z) = max(0, z) + ln(1 + exp(-|z|)); g'(z) = sigmoid(z)."""
+    """g(z) = ln(1 + exp z) = max(0, z) + ln(1 + exp(-|z|)); g'(z) = sigmoid(z).
+
+    A smooth ReLU that stays above 0 (Dugas et al., 2001): for what must be positive, like a scale.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Softplus(), np.asarray([-2.0, 0.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([0.127, 0.693, 2.127], [0.119, 0.5, 0.881])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.clip(z, min=0.0) + xp.log1p(xp.exp(-xp.abs(z)))
@@ -263,7 +426,17 @@ class Softplus(Elementwise):
 
 @dataclass(frozen=True)
 class HardSigmoid(Elementwise):
-    """g(z) = clip(z/6 + 1/2, 0, 1); g'(z) = 1/6 if |z| < 3 else 0."""
+    """g(z) = clip(z/6 + 1/2, 0, 1); g'(z) = 1/6 if |z| < 3 else 0.
+
+    A sigmoid without exp, for small devices (Howard et al., 2019). Beyond 3 no gradient passes.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.HardSigmoid(), np.asarray([-4.0, 0.0, 1.5])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([0.0, 0.5, 0.75], [0.0, 0.167, 0.167])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.clip(z * (1.0 / 6.0) + 0.5, min=0.0, max=1.0)
@@ -274,7 +447,17 @@ class HardSigmoid(Elementwise):
 
 @dataclass(frozen=True)
 class HardTanh(Elementwise):
-    """g(z) = clip(z, -1, 1); g'(z) = 1 if |z| < 1 else 0."""
+    """g(z) = clip(z, -1, 1); g'(z) = 1 if |z| < 1 else 0.
+
+    A tanh without exp (Collobert, 2004). Beyond 1 no gradient passes.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.HardTanh(), np.asarray([-2.0, 0.0, 0.5])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-1.0, 0.0, 0.5], [0.0, 1.0, 1.0])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.clip(z, min=-1.0, max=1.0)
@@ -285,7 +468,17 @@ class HardTanh(Elementwise):
 
 @dataclass(frozen=True)
 class HardSwish(Elementwise):
-    """g(z) = z clip(z/6 + 1/2, 0, 1); g'(z) = h + z h', h the hard sigmoid (Howard et al., 2019)."""
+    """g(z) = z clip(z/6 + 1/2, 0, 1); g'(z) = h + z h', h the hard sigmoid (Howard et al., 2019).
+
+    SiLU without exp, for small devices.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.HardSwish(), np.asarray([-1.5, 0.0, 4.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.375, 0.0, 4.0], [0.0, 0.5, 1.0])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return z * HardSigmoid().value(xp, z)
@@ -297,7 +490,17 @@ class HardSwish(Elementwise):
 
 @dataclass(frozen=True)
 class Exponential(Elementwise):
-    """g(z) = g'(z) = exp z: the inverse of the Poisson loss's log link."""
+    """g(z) = g'(z) = exp z: the inverse of the Poisson loss's log link.
+
+    For the output of a network for counts (Nelder & Wedderburn, 1972). It grows too fast for hidden layers.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Exponential(), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([0.368, 1.0, 2.718], [0.368, 1.0, 2.718])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.exp(z)
@@ -308,7 +511,18 @@ class Exponential(Elementwise):
 
 @dataclass(frozen=True)
 class Sine(Elementwise):
-    """g(z) = sin z; g'(z) = cos z. Any activation that is not a polynomial approximates any continuous function."""
+    """g(z) = sin z; g'(z) = cos z.
+
+    Any activation that is not a polynomial approximates any continuous function (Leshno et al., 1993). This one is for
+    signals, pictures and what repeats itself (Sitzmann et al., 2020).
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Sine(), np.asarray([-1.0, 0.0, 1.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([-0.841, 0.0, 0.841], [0.54, 1.0, 0.54])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.sin(z)
@@ -319,7 +533,17 @@ class Sine(Elementwise):
 
 @dataclass(frozen=True)
 class Cosine(Elementwise):
-    """g(z) = cos z; g'(z) = -sin z."""
+    """g(z) = cos z; g'(z) = -sin z.
+
+    A layer of it with random weights is random Fourier features (Rahimi & Recht, 2007).
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Cosine(), np.asarray([0.5, 1.0, 2.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([0.878, 0.54, -0.416], [-0.479, -0.841, -0.909])
+    """
 
     def value(self, xp: Namespace, z: Array) -> Array:
         return xp.cos(z)
@@ -330,7 +554,23 @@ class Cosine(Elementwise):
 
 @dataclass(frozen=True)
 class Polynomial(Elementwise):
-    """g(z) = c0 + c1 z + c2 z^2 + ...: the one kind of activation that is no universal approximator (Leshno, 1993)."""
+    """g(z) = c0 + c1 z + c2 z^2 + ...: the one kind of activation that is no universal approximator (Leshno, 1993).
+
+    To see what it cannot do: a network of it is a polynomial itself, and grows like one outside of the examples.
+
+    Args:
+        coefficients: c0, c1, c2, ..., at least one number; default (0, 0, 1), the square.
+
+    Raises:
+        ConfigurationError: no coefficients, or one that is not a number.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> g, z = cr.Polynomial((1.0, 0.0, 2.0)), np.asarray([-1.0, 0.0, 3.0])
+        >>> a = g.value(np, z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        ([3.0, 1.0, 19.0], [-4.0, 0.0, 12.0])
+    """
 
     coefficients: tuple[float, ...] = (0.0, 0.0, 1.0)
 
