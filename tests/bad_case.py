@@ -40,6 +40,7 @@ BUILT_IN = {
     cr.DTypeError: TypeError,
     cr.BackendError: RuntimeError,
     cr.DeviceMemoryError: MemoryError,
+    cr.MissingAttributeError: AttributeError,
     cr.MissingEntryError: KeyError,
     cr.MissingExtraError: ImportError,
     cr.DivergenceError: FloatingPointError,

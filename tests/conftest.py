@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -136,6 +136,12 @@ class Platform:
         assert dtype_name(got.dtype) == (self.spec.dtype if dtype is None else dtype)
         assert tuple(got.shape) == want.shape
         np.testing.assert_allclose(self.host(got), want, rtol=rtol, atol=atol)
+
+
+def elsewhere(platform: Platform) -> AbstractContextManager[object]:
+    """While it lasts, the current device is the library's first, which need not be the platform's."""
+    library = platform.backend.library
+    return library.active(library.devices()[0])
 
 
 def find_library(name: str, module: str | None = None) -> ModuleType:

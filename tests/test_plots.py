@@ -123,10 +123,20 @@ def test_decision_regions(tmp_path):
         plot_decision_regions(predict, X[:, :2], y[:5])
 
 
-def test_a_models_predict_draws_its_regions(tmp_path):
-    corners = np.asarray([[0.0, 0], [0, 1], [1, 0], [1, 1]])
-    model = cr.fit(cr.mlp([2, 4, 2]), corners, [0, 1, 1, 0], loss="softmax_cross_entropy", epochs=2)
-    assert written(plot_decision_regions(model.predict, corners, [0, 1, 1, 0], resolution=10), tmp_path)
+def test_a_model_an_estimator_and_their_predict_draw_the_same_regions(tmp_path):
+    corners, y = np.asarray([[0.0, 0], [0, 1], [1, 0], [1, 1]]), [0, 1, 1, 0]
+    model = cr.fit(cr.mlp([2, 4, 2]), corners, y, loss="softmax_cross_entropy", epochs=2)
+    estimator = cr.MLPClassifier(max_iter=9, tol=9.9, n_iter_no_change=1, random_state=0).fit(corners, y)
+    for given in (model, estimator):
+        figures = [plot_decision_regions(one, corners, y, resolution=10) for one in (given, given.predict)]
+        one, other = (figure.axes[0].images[0].get_array() for figure in figures)
+        np.testing.assert_array_equal(one, other)
+        assert written(figures[0], tmp_path)
+
+
+def test_a_network_has_no_regions_and_says_what_has():
+    with pytest.raises(TypeError, match=r"a network cannot be called: .*model = cr\.fit"):
+        plot_decision_regions(cr.mlp([2, 2]), X[:, :2], X[:, 0] > 0)
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):

@@ -25,6 +25,7 @@ from ._base.errors import DivergenceError as DivergenceError
 from ._base.errors import DTypeError as DTypeError
 from ._base.errors import FileError as FileError
 from ._base.errors import InterruptedTraining as InterruptedTraining
+from ._base.errors import MissingAttributeError as MissingAttributeError
 from ._base.errors import MissingEntryError as MissingEntryError
 from ._base.errors import MissingExtraError as MissingExtraError
 from ._base.errors import ModelFileError as ModelFileError

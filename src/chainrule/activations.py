@@ -1,18 +1,21 @@
 """Activations: each with its value a = g(z) and its derivative g'(z), side by side.
 
-``value(xp, z)`` and ``derivative(xp, z, a)`` take any array API namespace, so ``cr.Tanh().value(np, z)`` works on its
-own; ``derivative`` is handed ``a = value(z)`` because the sigmoid and tanh need nothing else. Write your own with
-``cr.Activation(f, df)``. Softmax and the randomised leaky ReLU are not functions of one number: they are layers.
+``cr.Tanh()(z)`` is g(z) of an array of any library, a list or a number. ``value(xp, z)`` and ``derivative(xp, z, a)``
+are what a network calls, with its array API namespace; ``derivative`` is handed ``a = value(z)`` because the sigmoid
+and tanh need nothing else. Write your own with ``cr.Activation(f, df)``. Softmax and the randomised leaky ReLU are not
+functions of one number: they are layers.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from ._backend import map_numbers
 from ._base.errors import ConfigurationError, require
 from ._base.options import as_list, check_numbers, find, real_number
 from ._base.typing import Array, Namespace
@@ -20,13 +23,30 @@ from ._base.typing import Array, Namespace
 
 @runtime_checkable
 class Elementwise(Protocol):
-    """A function of one number and its derivative."""
+    """A function of one number and its derivative, which is called like a function."""
 
+    @abstractmethod
     def value(self, xp: Namespace, z: Array) -> Array:
         """g(z)."""
 
+    @abstractmethod
     def derivative(self, xp: Namespace, z: Array, a: Array) -> Array:
         """g'(z), where a = g(z)."""
+
+    def __call__(self, z: Any) -> Any:
+        """g(z): of an array, in its library, on its device and in its dtype; of a list, as NumPy's; of a number, one.
+
+        Integers become numbers of the library's default float type: float64 in NumPy, float32 in torch and JAX.
+
+        Raises:
+            DTypeError: z holds no real numbers.
+
+        Example:
+            >>> import numpy as np, chainrule as cr
+            >>> cr.Sigmoid()(0.0), cr.ReLU()([-1, 2]), cr.Tanh()(np.zeros(2, np.float32)).dtype
+            (0.5, array([0., 2.]), dtype('float32'))
+        """
+        return map_numbers(self.value, z)
 
 
 @dataclass(frozen=True)

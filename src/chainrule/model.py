@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ._backend import Backend, dtype_name, library_of
-from ._base.errors import ConfigurationError, DataError, ModelFileError
+from ._base.errors import ConfigurationError, DataError, ModelFileError, missing_attribute
 from ._base.typing import Array
 from ._data.labels import Label
 from ._kernels import backend as make_backend
@@ -29,6 +29,15 @@ from .metrics import HostMetric, find_metrics
 from .network import Sequential, without_link
 from .tables import Preprocessing
 
+# What people ask of a model.
+_BY_NAME = 'write model.parameters, and model.parameters["W1"] for the weights of layer 1'
+_INSTEAD = {
+    **dict.fromkeys(("weights", "biases", "coefs_", "intercepts_", "state_dict", "get_weights"), _BY_NAME),
+    "layers": "write model.network.layers, and model.parameters for W and b of each",
+    "forward": "write model(X) for the network's output, or cr.trace(model, X) for that of every layer",
+    "score": "write model.evaluate(X, y)",
+    "fit": "write cr.fit(model, X, y, ...), which trains it further and gives a new model",
+}
 _COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")  # beside the numbers
 
 
@@ -54,7 +63,8 @@ class Model:
     frame, a dict of columns, or the path of a file; or an array of its raw columns, by position. ``y`` is labels, or
     numbers in the target's own unit, and so are predictions. ``without_preprocessing()`` is the network behind.
 
-    Predictions come back in the library, and on the device, of the X they were asked with; in NumPy for tables.
+    ``model(X)`` is the network's output as it is written, ``predict`` its classes, or numbers in the target's unit, and
+    ``predict_proba`` probabilities. They come back in the library, and on the device, of X; in NumPy for tables.
     """
 
     network: Sequential
@@ -99,6 +109,32 @@ class Model:
         arrays = {name: backend.asarray(state[name]) for name in ("theta", "buffers")}
         vars(self).update({**state, **arrays, "backend": backend})
         self.__post_init__()
+
+    if not TYPE_CHECKING:  # to a type checker a misspelt name is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing_attribute(self, name, _INSTEAD)
+
+    def __call__(self, X: Any) -> Any:
+        """The network's output as it is written, ``(rows, n_out)``: z where it ends in Dense, a where in an activation.
+
+        ``predict`` decides for classes, in their labels, or gives numbers in the target's unit; ``predict_proba`` gives
+        probabilities, whether the network ends in softmax (sigmoid) or leaves it to the loss. Dropout and batch
+        normalisation predict, as there.
+
+        Example:
+            >>> import numpy as np, chainrule as cr
+            >>> X, y = np.asarray([[0.0], [1.0]]), [0, 1]
+            >>> model = cr.fit(cr.mlp([1, 2]), X, y, loss="softmax_cross_entropy", epochs=5)  # ends in Dense
+            >>> np.allclose(model(X), X @ model.parameters["W1"] + model.parameters["b1"])
+            True
+            >>> model = cr.fit(cr.mlp([1, 2], output="softmax"), X, y, loss="softmax_cross_entropy", epochs=5)
+            >>> np.array_equal(model(X), model.predict_proba(X))
+            True
+        """
+        left_to_loss = self.network.layers[-1] == find_link(self.loss).layer
+        output = self.predict_with(Link.apply if left_to_loss else _as_is, X)
+        return output if output.ndim == 2 else output[:, None]
 
     def predict(self, X: Any) -> Any:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers.
@@ -256,6 +292,11 @@ class Model:
         return Predictor(
             network, **self._arrays(), loss=self.loss, backend=self.backend, schema=self.schema, flat=self.flat
         )
+
+
+def _as_is(link: Link, backend: Backend, z: Array) -> Array:
+    """The output of a network that ends in pre-activations, or in an activation that is not the loss's."""
+    return z
 
 
 for _name in ("theta", "buffers"):  # in the class's body dataclass would take them for defaults

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, cast
 
 import numpy as np
 
 from ._backend import Backend
-from ._base.errors import ConfigurationError, require, unknown_name
+from ._base.errors import ConfigurationError, MissingAttributeError, missing_attribute, require, unknown_name
 from ._base.options import as_list, whole_number
 from ._base.typing import Array
 from ._layout import Layout, Pieces, join
@@ -33,6 +33,17 @@ from .layers import (
 )
 from .links import LINEAR, LINKS, find_link
 from .losses import LossFunction
+
+_FIT = "it holds no numbers, model = cr.fit(network, X, y, ...) gives a model, with"
+# What people ask of a network.
+_INSTEAD = {
+    **dict.fromkeys(("predict", "predict_proba", "evaluate", "score", "save"), f"{_FIT} model.predict(X) and the like"),
+    **dict.fromkeys(
+        ("weights", "biases", "parameters", "coefs_", "intercepts_", "state_dict", "get_weights", "theta"),
+        f"{_FIT} model.parameters; network.initial_theta(seed) are the numbers it starts from",
+    ),
+    **dict.fromkeys(("fit", "train", "compile"), "a network is trained by model = cr.fit(network, X, y, loss=...)"),
+}
 
 
 @dataclass(frozen=True, init=False)
@@ -203,6 +214,15 @@ class Sequential:
         for layer, ps, bs in zip(self.layers, params, buffers, strict=True):
             x = layer.apply(backend, ps, bs, x)
         return x
+
+    def __call__(self, X: Any) -> NoReturn:
+        """Raises MissingAttributeError, a TypeError: a network computes nothing without numbers, a model does."""
+        raise MissingAttributeError(f"a network cannot be called: {_FIT}, model(X) and model.predict(X).")
+
+    if not TYPE_CHECKING:  # to a type checker a misspelt name is an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing_attribute(self, name, _INSTEAD)
 
 
 def _last_width(layers: Sequence[Layer], width: int) -> int:

@@ -7,7 +7,7 @@ notebook's cell. Matplotlib is imported when a picture is asked for: ``pip insta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,12 +137,13 @@ def plot_diagnosis(diagnosis: Diagnosis) -> Figure:
 
 
 def plot_decision_regions(
-    predict: Callable[[np.ndarray], Any], X: Any, y: Any, *, resolution: int = 300, names: tuple[str, str] | None = None
+    model: Any, X: Any, y: Any, *, resolution: int = 300, names: tuple[str, str] | None = None
 ) -> Figure:
-    """The class that ``predict`` gives to every point of the plane, and the examples on it.
+    """The class that a model predicts at every point of the plane, and the examples on it.
 
     Args:
-        predict: from points ``(n, 2)`` to their classes ``(n,)`` or ``(n, 1)``: a model's ``predict``.
+        model: a model or an estimator, of which ``predict`` is asked, or a function from points ``(n, 2)`` to their
+            classes ``(n,)`` or ``(n, 1)``.
         X: examples ``(B, 2)``.
         y: their classes ``(B,)``, numbers or names.
         resolution: points along each axis; default 300.
@@ -168,6 +169,7 @@ def plot_decision_regions(
     margin = 0.1 * np.maximum(high - low, 1e-9)
     across, up = (np.linspace(low[i] - margin[i], high[i] + margin[i], resolution) for i in (0, 1))
     points = np.stack([np.tile(across, resolution), np.repeat(up, resolution)], axis=1)
+    predict = getattr(model, "predict", model)
     regions = np.asarray(predict(points)).reshape(resolution, resolution)
     return _draw_regions(across, up, regions, X, y, names or ("x1", "x2"))
 

@@ -268,6 +268,31 @@ def to_host(x: Any) -> np.ndarray:
         raise DataError(f"expected an array, got a {type(x).__name__} that NumPy cannot read ({error}).") from error
 
 
+def map_numbers(f: Callable[[Namespace, Array], Array], z: Any) -> Any:
+    """``f(xp, z)`` of real numbers outside of any backend: an array in its own library, a list as NumPy's, a number.
+
+    Raises DTypeError for what is no real number.
+    """
+    owner = library_of(z) or _numpy
+    given = z if owner.owns(z) else to_host(z)
+    xp = owner.load()
+    if not hasattr(given, "dtype") or not _are_real(xp, given):
+        kind = getattr(given, "dtype", type(z).__name__)
+        raise DTypeError(f"expected an array, a list or a number, of real numbers, got {z!r:.60} of type {kind}.")
+    with nullcontext() if owner.follows(given) else owner.active(owner.device_of(given)):
+        if not xp.isdtype(given.dtype, "real floating"):
+            default = xp.__array_namespace_info__().default_dtypes(device=None)["real floating"]
+            given = xp.astype(given, default)
+        result: Any = f(xp, given)
+    return result.item() if owner is _numpy and given.ndim == 0 and not isinstance(z, np.ndarray) else result
+
+
+def _are_real(xp: Namespace, x: Array) -> bool:
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind not in "biuf":
+        return False  # text, dates and objects, of which the standard does not know
+    return bool(xp.isdtype(x.dtype, ("bool", "integral", "real floating")))
+
+
 def returned(backend: Backend, x: Array, given: Any) -> Any:
     """``x``, an array of the backend, in the library and on the device of what the user gave; else NumPy's."""
     owner = library_of(given)

@@ -7,6 +7,7 @@
     ├── BackendError        (RuntimeError)        a backend or device that cannot run here
     │   └── DeviceMemoryError  (MemoryError)      a device without memory enough
     ├── MissingEntryError   (KeyError, IndexError)  a column, an epoch or an array that is not there
+    ├── MissingAttributeError  (AttributeError, TypeError)  what an object does not have, but another has
     ├── MissingExtraError   (ImportError)         an optional package that is not installed
     ├── DivergenceError     (FloatingPointError)  a training run that turned NaN or infinite
     ├── ContractError       (AssertionError)      a part of one's own that does not do what its kind must
@@ -25,7 +26,7 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,10 @@ class MissingEntryError(ChainruleError, KeyError, IndexError):
     """A column, an epoch, a layer or an array by name, that is not there; the message says what is."""
 
     __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
+class MissingAttributeError(ChainruleError, AttributeError, TypeError):
+    """An attribute, or a call, that an object does not have; the message says what to write in its place."""
 
 
 class MissingExtraError(ChainruleError, ImportError):
@@ -120,6 +125,14 @@ def missing_column(got: object, known: Iterable[str]) -> MissingEntryError:
 def missing_array(got: object, known: Iterable[str]) -> MissingEntryError:
     """The error for an array that is in no table of arrays by name, with the nearest one that is."""
     return MissingEntryError(f"there is no array {got!r}: {_listed(got, list(known))}")
+
+
+def missing_attribute(thing: object, name: str, instead: Mapping[str, str]) -> AttributeError:
+    """The error for an attribute that is not there; ``instead`` says of the names that people try what to write."""
+    kind = type(thing).__name__
+    if name in instead:
+        return MissingAttributeError(f"a {kind} has no {name!r}: {instead[name]}.")
+    return AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=thing)
 
 
 def _listed(got: object, names: list[str]) -> str:
