@@ -1,8 +1,7 @@
 """Break an equation in the source, and see what that does to a training run.
 
-Ten equations are broken, one at a time, each in a copy of the library of its own. The same network is trained from each
-copy as NumPy does by default, where faster bodies take the place of many equations and nothing changes, and with
-``kernels=False``, where every equation runs as it is written.
+Ten equations are broken, one at a time, each in a copy of the library. The same network is trained from each copy as
+NumPy does by default, where faster bodies take the place of many equations, and as it is written: ``kernels=False``.
 """
 
 import os
