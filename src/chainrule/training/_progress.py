@@ -81,10 +81,11 @@ class ProgressBar(Callback):
         if not (_in_notebook() and console is None) and importlib.util.find_spec("rich") is None:
             raise MissingExtraError("a progress bar needs rich: pip install 'chainrule[cli]'.")
         self._console, self._after = console, after
+        self._display: _Display | None = None
 
     def on_train_begin(self, run: Run) -> None:
+        self._close()  # of a training run that this one is in the middle of
         self._clock = _Clock()
-        self._display: _Display | None = None
         self._due = time.perf_counter() + self._after
 
     def on_epoch_begin(self, run: Run) -> None:
@@ -139,7 +140,7 @@ class ProgressBar(Callback):
                 warn(f"the progress bar cannot be shown: {error!r}. Training goes on.")
 
     def _close(self) -> None:
-        display, self._display = self._display, None  # it holds a lock, and could not be copied or pickled
+        display, self._display = self._display, None  # holds a lock, and could not be copied or pickled
         if display is not None:
             try:
                 display.close()
