@@ -131,14 +131,14 @@ def test_an_activation_of_ones_own_need_not_be_callable() -> None:
 
 @pytest.mark.parametrize("name", ["predict", "predict_proba", "evaluate", "save", "weights", "parameters", "coefs_"])
 def test_a_network_says_that_it_holds_no_numbers(name: str) -> None:
-    with pytest.raises(AttributeError, match=rf"no '{name}': it holds no numbers, model = cr\.fit\(network, X, y"):
+    with pytest.raises(AttributeError, match=rf"no '{name}': it holds no numbers, so train it, model = cr\.fit"):
         getattr(cr.mlp([4, 3]), name)
 
 
 def test_a_network_cannot_be_called_and_says_what_can() -> None:
     with pytest.raises(TypeError, match=r"a network cannot be called: .* model = cr\.fit\(.*model\(X\)"):
         cr.mlp([4, 3])(X)
-    with pytest.raises(AttributeError, match=r"trained by model = cr\.fit\(network, X, y, loss=\.\.\.\)"):
+    with pytest.raises(AttributeError, match=r"write model = cr\.fit\(network, X, y, loss=\.\.\.\)"):
         cr.mlp([4, 3]).fit(X, Y)  # type: ignore[attr-defined]
 
 

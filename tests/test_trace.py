@@ -174,6 +174,8 @@ def test_arrays_go_back_to_the_library_of_x_whatever_the_model_runs_on() -> None
     model = cr.fit(cr.mlp([4, 5, 3]), X, Y, loss="softmax_cross_entropy", epochs=1, backend=cr.backend(compile=False))
     there = cr.trace(model, torch.tensor(X), torch.tensor(Y))
     here = cr.trace(model, X, Y)
+    assert tuple(there.cost.shape) == here.cost.shape == ()
+    assert float(there.cost) == here.cost
     for name in here.arrays:
         assert isinstance(there[name], torch.Tensor)
         np.testing.assert_array_equal(there[name].numpy(), here[name])
@@ -273,7 +275,7 @@ def test_layers_are_counted_from_1(number: int) -> None:
         (DEEP, {"y": Y}, "y needs a loss"),
         (DEEP, {"theta": [1.0]}, r"theta must have shape \(99,\) for this network, or \(k, 99\).*got \(1,\)"),
         (DEEP, {"seed": -1}, "seed must be a whole number >= 0"),
-        ("relu", {}, "expected a network or a model, got 'relu'"),
+        ("relu", {}, r"expected a network or a model, got 'relu': .* estimator\.model_"),
         (cr.mlp([4, 3], output="step"), {"y": X[:, :3], "loss": "squared_error"}, "train with activation='sigmoid'"),
         (DEEP, {"y": Y[:3], "loss": "softmax_cross_entropy"}, "the same number of rows"),
     ],

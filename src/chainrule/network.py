@@ -34,15 +34,17 @@ from .layers import (
 from .links import LINEAR, LINKS, find_link
 from .losses import LossFunction
 
-_FIT = "it holds no numbers, model = cr.fit(network, X, y, ...) gives a model, with"
+_FIT = "it holds no numbers, so train it, model = cr.fit(network, X, y, loss=...), and write"
 # What people ask of a network.
 _INSTEAD = {
-    **dict.fromkeys(("predict", "predict_proba", "evaluate", "score", "save"), f"{_FIT} model.predict(X) and the like"),
+    **{name: f"{_FIT} model.{name}(X)" for name in ("predict", "predict_proba")},
+    **dict.fromkeys(("evaluate", "score"), f"{_FIT} model.evaluate(X, y)"),
+    "save": f"{_FIT} model.save(path)",
+    **dict.fromkeys(("fit", "train", "compile"), "write model = cr.fit(network, X, y, loss=...)"),
     **dict.fromkeys(
         ("weights", "biases", "parameters", "coefs_", "intercepts_", "state_dict", "get_weights", "theta"),
-        f"{_FIT} model.parameters; network.initial_theta(seed) are the numbers it starts from",
+        f"{_FIT} model.parameters; network.initial_theta(seed) is what it starts from",
     ),
-    **dict.fromkeys(("fit", "train", "compile"), "a network is trained by model = cr.fit(network, X, y, loss=...)"),
 }
 
 
@@ -217,7 +219,7 @@ class Sequential:
 
     def __call__(self, X: Any) -> NoReturn:
         """Raises MissingAttributeError, a TypeError: a network computes nothing without numbers, a model does."""
-        raise MissingAttributeError(f"a network cannot be called: {_FIT}, model(X) and model.predict(X).")
+        raise MissingAttributeError(f"a network cannot be called: {_FIT} model(X) or model.predict(X).")
 
     if not TYPE_CHECKING:  # to a type checker a misspelt name is an error
 

@@ -255,7 +255,8 @@ def trace(
     given, buffers = X, None
     if not isinstance(network, Sequential):
         require(
-            hasattr(network, "theta"), f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1])."
+            hasattr(network, "theta"),
+            f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1]), or estimator.model_.",
         )
         model = network
         schema = getattr(model, "schema", Schema())

@@ -299,7 +299,10 @@ def returned(backend: Backend, x: Array, given: Any) -> Any:
     if owner is backend.library and owner.device_of(given) == backend.device:
         return x
     host = backend.to_numpy(x)
-    return host if owner is None else owner.from_numpy(host, owner.device_of(given))
+    if owner is None:
+        return host
+    made = owner.from_numpy(host, owner.device_of(given))
+    return made if made.ndim == host.ndim else owner.load().reshape(made, host.shape)  # a single number got an axis
 
 
 def dtype_name(dtype: DType) -> str:
