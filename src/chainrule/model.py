@@ -43,7 +43,7 @@ _COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_nam
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network with its trained numbers.
+    """A network with its trained numbers: what ``fit`` and ``load`` return. It never changes.
 
     Attributes:
         network: the layers, without arrays.
@@ -52,8 +52,8 @@ class Model:
         buffers: running statistics, ``(q,)``, as theta.
         loss: what it was trained for; its link turns the network's last pre-activations into predictions.
         backend: where it runs.
-        flat: whether targets were one number a row, so that predictions are ``(rows,)``.
-        history: one record an epoch.
+        flat: whether targets were one number a row, so that predictions are ``(rows,)``; default yes.
+        history: one record an epoch; default none.
         preprocessing: how a table becomes the network's inputs, and predictions become labels or numbers in the
             target's unit, where it was trained on one (``chainrule train``, ``cr.fit(..., preprocessing=...)``).
         classes: the labels of the classes, in order, where they are known; ``predict`` then gives these.
@@ -65,6 +65,15 @@ class Model:
 
     ``model(X)`` is the network's output as it is written, ``predict`` its classes, or numbers in the target's unit, and
     ``predict_proba`` probabilities. They come back in the library, and on the device, of X; in NumPy for tables.
+
+    Example:
+        >>> import chainrule as cr
+        >>> X, y, adam = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], cr.Adam(0.1)
+        >>> model = cr.fit(cr.mlp([1, 8, 2]), X, y, loss="softmax_cross_entropy", optimizer=adam, epochs=100)
+        >>> model.predict([[0.5], [2.5]]).tolist(), model.evaluate(X, y)["accuracy"]
+        ([0, 1], 1.0)
+        >>> model.theta.shape, list(model.parameters), len(model.history)
+        ((34,), ['W1', 'b1', 'W2', 'b2'], 100)
     """
 
     network: Sequential
@@ -140,9 +149,30 @@ class Model:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers.
 
         Where the model knows its ``classes`` their labels come in place of the indices; where it has a
-        ``preprocessing`` numbers are in the target's own unit.
+        ``preprocessing`` numbers are in the target's own unit. JAX and torch can differentiate and compile this for
+        arrays of theirs, on a model that is there.
 
-        Raises DataError for columns that it was not trained on.
+        Args:
+            X: rows as it was trained on: ``(rows, features)``, of any library, or lists; a frame; with
+                ``preprocessing`` a table; or rows that need not fit in memory, or batches, as ``fit`` takes them, whose
+                predictions come one below the other.
+
+        Returns:
+            ``(rows,)``; or ``(rows, outputs)`` where targets had that shape.
+
+        Raises:
+            DataError: X is of another width, or has columns that the model was not trained on, or numbers that are NaN
+                or infinite.
+            DeviceMemoryError: a GPU has not enough memory for so many rows.
+
+        Example:
+            >>> import numpy as np, chainrule as cr
+            >>> X, adam = np.asarray([[0.0], [1.0], [2.0], [3.0]]), cr.Adam(0.1)
+            >>> model = cr.fit(cr.mlp([1, 1]), X, 2 * X[:, 0] + 1, loss="squared_error", optimizer=adam, epochs=500)
+            >>> model.predict([[10.0], [20.0]]).round(1).tolist()
+            [21.0, 41.0]
+            >>> model.predict(batch for batch in np.split(X, 2)).round(1).tolist()
+            [1.0, 3.0, 5.0, 7.0]
         """
         return self.schema.decode(self.predict_with(Link.decide, X))
 
@@ -151,7 +181,19 @@ class Model:
 
         Two ``classes`` that are known have a column each, also where the network has one output.
 
-        Raises ConfigurationError for a loss without probabilities.
+        Args:
+            X: as ``predict`` takes it.
+
+        Raises:
+            ConfigurationError: a loss without probabilities. DataError, DeviceMemoryError: as ``predict``.
+
+        Example:
+            >>> import chainrule as cr
+            >>> X, y, adam = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], cr.Adam(0.1)
+            >>> model = cr.fit(cr.mlp([1, 8, 2]), X, y, loss="softmax_cross_entropy", optimizer=adam, epochs=100)
+            >>> p = model.predict_proba([[0.5], [2.5]])
+            >>> p.shape, p.sum(axis=1).round(6).tolist(), bool(p[1, 1] > 0.9)
+            ((2, 2), [1.0, 1.0], True)
         """
         if not find_link(self.loss).predicts_classes:
             raise ConfigurationError(
@@ -171,17 +213,34 @@ class Model:
     ) -> dict[str, float]:
         """``loss`` and metrics on data: accuracy for classes and r2 for numbers, unless others are asked for.
 
-        A metric of your own is called with y and the predictions as NumPy arrays, in labels or in the target's unit; it
-        is NaN where these are not finite. ``loss`` is the one that was trained on, so with ``preprocessing`` that of
-        the standardised target; metrics are in the target's own unit.
+        ``loss`` is the one that was trained on, without a penalty, so with ``preprocessing`` that of the standardised
+        target; metrics are in the target's own unit.
+
+        Args:
+            X: as ``predict`` takes it, but for batches.
+            y: the targets, as ``fit`` takes them.
+            sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two; default 1 for each.
+            metrics: names (``"accuracy"`` for classes; ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"`` for numbers), or
+                functions of y and the predictions, which get NumPy arrays, in labels or in the target's unit; NaN where
+                the predictions are not finite.
+
+        Returns:
+            A number by name.
+
+        Raises:
+            DataError: X, y or the weights do not fit the model. ConfigurationError: a metric that is not known, or not
+                for this loss.
 
         Example:
             >>> import numpy as np, chainrule as cr
             >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
             >>> net, adam = cr.mlp([1, 16, 1]), cr.Adam(0.01)
             >>> model = cr.fit(net, X, X[:, 0] ** 2, loss="squared_error", optimizer=adam, epochs=200)
-            >>> model.evaluate(X, X[:, 0] ** 2)["r2"] > 0.9
-            True
+            >>> def largest(y, predictions):
+            ...     return abs(y - predictions).max()
+            >>> measured = model.evaluate(X, X[:, 0] ** 2, metrics=["r2", largest])
+            >>> list(measured), measured["r2"] > 0.9, measured["largest"] < 0.2
+            (['loss', 'r2', 'largest'], True, True)
         """
         return self._predictor.evaluate(X, y, sample_weight, find_metrics(metrics, self.loss))
 
@@ -226,7 +285,11 @@ class Model:
         return Schema(self.preprocessing, self.classes, self.feature_names)
 
     def summary(self, rows: int | None = None) -> str:
-        """Layers, shapes and parameters as a table, see ``Sequential.summary``, and where the model runs."""
+        """Layers, shapes and parameters as a table, see ``Sequential.summary``, and where the model runs.
+
+        Args:
+            rows: of a batch, >= 1; by default the shapes have a B in place of it.
+        """
         return f"{self.network.summary(rows)}\nloss {type(self.loss).__name__} on {self.backend!r}"
 
     def to(self, backend: str | Backend = "auto", *, dtype: Any = None) -> Model:
@@ -261,18 +324,37 @@ class Model:
     def save(self, path: str | os.PathLike[str], *, lenient: bool = False) -> None:
         """Write one ``.safetensors`` file with everything in it, whole or not at all.
 
-        A link stays, and what it points to is written; a file that is there keeps its mode, and its other hard links
-        what they had.
+        It has no pickle in it: reading it runs no code. ``cr.load`` reads it, on any backend. A link stays, and what it
+        points to is written; a file that is there keeps its mode, and its other hard links what they had.
 
-        ``lenient`` writes null for a part of your own, which has no name in a file: such a file keeps the numbers, and
-        ``load`` refuses it.
+        Args:
+            path: of the file, ``"digits.safetensors"``.
+            lenient: whether to write null for a part of your own, which has no name in a file, instead of refusing it;
+                default no. Such a file keeps the numbers, and ``load`` refuses it.
 
-        Raises FileError where it cannot be written, ConfigurationError for a part of your own.
+        Raises:
+            FileError: it cannot be written.
+            ConfigurationError: the model has a part of your own: a layer, an activation, a loss.
+
+        Example:
+            >>> import tempfile, chainrule as cr
+            >>> model = cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [1.0, 3.0], loss="squared_error", epochs=1)
+            >>> path = tempfile.mkdtemp() + "/line.safetensors"
+            >>> model.save(path)
+            >>> cr.load(path, dtype="float64").predict([[2.0]]).dtype
+            dtype('float64')
         """
         serialization.write(path, self._numbers(), self.description(lenient=lenient))
 
     def description(self, *, lenient: bool = False) -> dict[str, Any]:
-        """Everything but the arrays, in JSON. ``lenient``: a part of your own becomes null, which cannot be loaded."""
+        """Everything but the arrays, in JSON, as a file has it.
+
+        Args:
+            lenient: as of ``save``.
+
+        Raises:
+            ConfigurationError: the model has a part of your own.
+        """
         described = {name: vars(self)[name] for name in (*_COMPARED, "history")}
         return write_fields(described, lenient=lenient)
 
@@ -283,7 +365,10 @@ class Model:
         return {name: self.backend.to_numpy(array) for name, array in self._arrays().items()}
 
     def predict_with(self, finish: LinkFinish, X: Any) -> Any:
-        """``finish(link, backend, z)`` of the last pre-activations z of X, in the library of X."""
+        """``finish(link, backend, z)`` of the last pre-activations z of X, in the library of X.
+
+        ``predict`` and ``predict_proba`` are this with ``Link.decide`` and ``Link.apply`` of ``chainrule.links``.
+        """
         return self._predictor.predict(finish, X)
 
     @cached_property

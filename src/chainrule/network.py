@@ -50,9 +50,22 @@ _INSTEAD = {
 
 @dataclass(frozen=True, init=False)
 class Sequential:
-    """Layers one after the other: a value, without arrays in it.
+    """Layers one after the other: a value, without arrays in it. ``fit`` trains it, ``summary()`` shows it.
 
-    Activations may stand among the layers as they are. Widths are checked here, once.
+    Args:
+        layers: first to last, at least one with weights. Activations may stand among them as they are. Widths are
+            checked here, once.
+
+    Attributes:
+        layers: the same, each activation made a layer.
+        n_in: how many numbers an example has.
+        n_out: how many a prediction has.
+        layout: where each parameter lies in theta.
+        buffer_layout: where each running statistic lies in the buffers.
+        lowest_trained: the first layer with parameters, from 0: no gradient is carried below it.
+
+    Raises:
+        ConfigurationError: no layer with weights; a layer whose width is not that of the one before; no layer.
 
     Example:
         >>> import chainrule as cr
@@ -145,7 +158,12 @@ class Sequential:
         return _table([*table, ("total", "", "", f"{self.size:,}", products)])
 
     def initial_theta(self, seed: int, member: int = 0) -> np.ndarray:
-        """Theta at the start, float64 ``(p,)`` on the host: each parameter drawn by itself, keyed by seed and path."""
+        """Theta at the start, float64 ``(p,)`` on the host: each parameter drawn by itself, keyed by seed and path.
+
+        Args:
+            seed: an integer >= 0; ``fit`` starts from those of its own ``seed``.
+            member: of a stack of networks, each of which has weights of its own, from 0; default 0.
+        """
         pieces = [
             _draw(p, host_generator(seed, "initial weights", member, f"layers.{i}.{p.name}"))
             for i, layer in enumerate(self.layers)
@@ -166,7 +184,15 @@ class Sequential:
     def forward(
         self, backend: Backend, params: Sequence[Pieces], buffers: Array, x: Array, key: Key
     ) -> tuple[Array, list[Residual], Array]:
-        """The training pass: (z of the last layer, what each layer remembers, the buffers updated)."""
+        """The training pass: (z of the last layer, what each layer remembers, the buffers updated).
+
+        Args:
+            backend: where it runs.
+            params: theta, as ``layout.split(backend, theta)`` gives it.
+            buffers: ``(q,)``.
+            x: ``(..., B, n_in)``.
+            key: of what is random in the layers; see ``Key``.
+        """
         split = self.buffer_layout.split(backend, buffers)
         residuals, updated = [], []
         for y, residual, after in self.walk_forward(backend, params, split, x, key):
@@ -178,7 +204,7 @@ class Sequential:
     def backward(
         self, backend: Backend, params: Sequence[Pieces], residuals: Sequence[Residual], dy: Array
     ) -> list[Pieces]:
-        """dC/dparams of every layer, from dC/dz of the last."""
+        """dC/dparams of every layer, from dy = dC/dz of the last, ``(..., B, n_out)``, and what ``forward`` remembered."""
         gradients: list[Pieces] = [()] * len(self.layers)
         for i, _, found in self.walk_backward(backend, params, residuals, dy):
             gradients[i] = found
@@ -207,7 +233,16 @@ class Sequential:
                 dy = layer.pullback(backend, params[i], residuals[i], dy, gradients)
 
     def apply(self, backend: Backend, theta: Array, buffers: Array, x: Array) -> Array:
-        """The prediction pass."""
+        """The prediction pass: z of the last layer, ``(..., B, n_out)``.
+
+        Example:
+            >>> import chainrule as cr
+            >>> backend = cr.backend("numpy")
+            >>> network = cr.Sequential(cr.Dense(2, 1), cr.ReLU())
+            >>> theta, buffers, x = (backend.asarray(numbers) for numbers in ([3, 4, -5], [], [[1, 2], [0, 1]]))
+            >>> network.apply(backend, theta, buffers, x).tolist()
+            [[6.0], [0.0]]
+        """
         split = self.layout.split(backend, theta), self.buffer_layout.split(backend, buffers)
         return self.apply_split(backend, *split, x)
 
@@ -282,15 +317,17 @@ def mlp(
     """A multilayer perceptron: Dense, normalisation, activation, dropout for each hidden layer, then Dense.
 
     Args:
-        sizes: widths from input to output, ``[784, 512, 512, 10]``.
+        sizes: widths from input to output, each >= 1: ``[784, 512, 512, 10]``.
         activation: of the hidden layers, by name or object (``"softmax"`` and ``"randomized_leaky_relu"`` too), or a
-            list with one for each.
-        output: the last activation; None ends in pre-activations, which is what a loss with a link expects.
-        dropout: the rate after each hidden activation, or a list with one for each.
-        normalization: of the hidden pre-activations; Dense then has no bias, which normalisation would cancel.
-        weight_init: what draws the weights, by name or object; None chooses by activation: LeCun for SELU, Glorot
-            for (hard) tanh and sigmoid, else He.
-        bias_init: what draws the biases.
+            list with one for each; default ``"relu"``.
+        output: the last activation; None (the default) ends in pre-activations, which is what a loss with a link
+            expects.
+        dropout: the rate after each hidden activation, in [0, 1), or a list with one for each; default 0.
+        normalization: ``"batch"`` or ``"layer"``, of the hidden pre-activations; Dense then has no bias, which
+            normalisation would cancel. Default None.
+        weight_init: what draws the weights, by name or object; None (the default) chooses by activation: LeCun for
+            SELU, Glorot for (hard) tanh and sigmoid, else He.
+        bias_init: what draws the biases; default ``"zeros"``.
 
     Raises:
         ConfigurationError: an unknown name, fewer than two sizes, a size below 1, a list of another length.
@@ -299,6 +336,8 @@ def mlp(
         >>> import chainrule as cr
         >>> cr.mlp([64, 32, 10], activation="tanh", dropout=0.1)
         Sequential(Dense(64, 32), Tanh, Dropout(0.1), Dense(32, 10))
+        >>> cr.mlp([64, 32, 10]).size == 64 * 32 + 32 + 32 * 10 + 10
+        True
     """
     sizes = as_list(sizes, name="sizes", example="784, 512, 10")
     require(len(sizes) >= 2, f"sizes needs at least an input and an output width, got {list(sizes)}.")

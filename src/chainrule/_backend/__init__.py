@@ -34,12 +34,26 @@ Provider = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Backend:
-    """An array library, a device and a dtype.
+    """An array library, a device and a dtype: what ``cr.backend("torch:cuda")`` makes, and a layer computes with.
 
-    Made by ``cr.backend("torch:cuda")``. ``precision`` is that of the products of Dense in float32; ``deterministic``
-    forbids what would make two training runs on one machine differ. ``providers`` maps an operation's reference body to
-    this library's faster body of it; without an entry the reference runs. Without ``kernels`` there are none, and every
-    equation runs as it is written. One that ``copies`` makes no array that shares memory with what it was made from.
+    Attributes:
+        library: the library's part of this one.
+        xp: its namespace of the array API standard (2024.12): ``backend.xp.exp(z)``.
+        device: the library's own object.
+        dtype: the library's own float32 or float64.
+        compiled: whether steps are.
+        precision: of the products of ``Dense`` in float32: ``"float32"``, ``"tf32"`` or ``"bf16"``.
+        kernels: whether faster bodies run where there are some, or every equation as it is written.
+        deterministic: whether all is forbidden that would make two training runs on one machine differ.
+        providers: from an operation's reference body to this library's faster body of it.
+        copies: whether no array shares memory with what it was made from.
+
+    Example:
+        >>> import chainrule as cr
+        >>> backend = cr.backend("numpy")
+        >>> z = backend.asarray([[0, 3], [4, 0]])
+        >>> z.dtype, backend.to_numpy(backend.xp.max(z, axis=-1)).tolist(), backend.zeros((1, 2)).tolist()
+        (dtype('float32'), [3.0, 4.0], [[0.0, 0.0]])
     """
 
     library: Library
@@ -99,7 +113,7 @@ class Backend:
 
     @property
     def memory(self) -> Memory | None:
-        """The device's memory; None where it is the host's, or is not looked after."""
+        """The device's memory: ``memory.free()`` bytes are; None where it is the host's, or is not looked after."""
         return self.library.memory(self.device)
 
     def bytes_to_move(self, x: Any) -> int:
@@ -126,7 +140,15 @@ class Backend:
         return reference(self, *arguments) if result is NotImplemented else result
 
     def asarray(self, x: Any, dtype: DType | None = None) -> Array:
-        """``x``, from any library or a list, as an array of this backend; ``dtype`` defaults to the backend's."""
+        """``x`` as an array of this backend; the only way in.
+
+        Args:
+            x: an array of any library, or lists.
+            dtype: of the library's own; default the backend's. A number too large for it becomes infinite.
+
+        Raises:
+            DataError: it cannot be read as an array.
+        """
         dtype = self.dtype if dtype is None else dtype
         if self.library.owns(x):
             moved = self.library.to_device(x, dtype, self.device)
@@ -223,7 +245,16 @@ def reference_backend(
 
 
 def available_backends() -> list[dict[str, object]]:
-    """Every backend with ``name``, ``version``, ``devices``, and ``problem``: why it cannot run, or None."""
+    """Every backend with ``name``, ``version``, ``devices``, and ``problem``: why it cannot run, or None.
+
+    It imports every library that is installed, which may take seconds. A version is None where none is installed.
+
+    Example:
+        >>> import chainrule as cr
+        >>> numpy = next(row for row in cr.available_backends() if row["name"] == "numpy")
+        >>> numpy["devices"], numpy["problem"]
+        (['cpu'], None)
+    """
     rows: list[dict[str, object]] = []
     for name, library in LIBRARIES.items():
         row: dict[str, object] = {"name": name, "version": library.version(), "devices": [], "problem": None}
