@@ -204,7 +204,7 @@ class Sequential:
     def backward(
         self, backend: Backend, params: Sequence[Pieces], residuals: Sequence[Residual], dy: Array
     ) -> list[Pieces]:
-        """dC/dparams of every layer, from dy = dC/dz of the last, ``(..., B, n_out)``, and what ``forward`` remembered."""
+        """dC/dparams of every layer, from dy = dC/dz of the last, ``(..., B, n_out)``, and ``forward``'s residuals."""
         gradients: list[Pieces] = [()] * len(self.layers)
         for i, _, found in self.walk_backward(backend, params, residuals, dy):
             gradients[i] = found
