@@ -26,7 +26,7 @@ _WORD = 0xFFFFFFFF
 
 
 class Key(NamedTuple):
-    """What a layer in one step draws its random numbers by: the cipher's key, int32 arrays ``(..., 1, 1)``.
+    """What a layer draws its random numbers by in one step: a key of the cipher Threefry (Salmon et al., 2011).
 
     The same key gives the same numbers, on every backend. A layer's ``forward`` is handed one that is new in each step
     and for each layer, and follows ``fit``'s seed; a layer that needs two draws makes one of twice the columns.

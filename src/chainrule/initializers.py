@@ -1,8 +1,10 @@
 """Initial weights: drawn once on the host in float64 from the seed, the same on every backend, rounded once.
 
 An initializer answers ``draw(generator, shape)`` for a weight of shape ``(n_in, n_out)``. Most are one idea, variance
-scaling: the variance that keeps the size of activations and gradients through the layers. Without one, ``mlp`` takes
-the one made for the activation behind: He for ReLU and its kin, Glorot for tanh and sigmoid, LeCun for SELU.
+scaling: the variance that keeps the size of activations and gradients through the layers.
+
+``mlp(..., weight_init="he_normal")`` takes a name, ``weight_init=cr.Normal(0.1)`` an object. Without one, ``mlp`` takes
+what was made for the activation behind: He's for ReLU and its kin, Glorot's for tanh and sigmoid, LeCun's for SELU.
 
 A ``..._normal`` and its ``..._uniform`` have the same variance (``relu_glorot`` apart, which is as a lecture has it),
 and train alike; the uniform one has no outliers.
@@ -72,7 +74,7 @@ class Constant(Initializer):
 class Normal(Initializer):
     """w ~ N(mean, std^2): one spread for every layer, whatever its width.
 
-    For trying out what a bad start does: 1 saturates a wide sigmoid layer, 0.01 lets a deep network collapse to 0.
+    Take it to see what a bad start does: std 1 saturates a wide sigmoid layer, with 0.01 a deep network collapses to 0.
 
     Args:
         std: the standard deviation, >= 0; default 0.01.
@@ -134,12 +136,12 @@ class Uniform(Initializer):
 class VarianceScaling(Initializer):
     """Var w = scale / fan, fan = n_in or (n_in + n_out)/2: a normal, or a uniform with bound sqrt(3 Var w).
 
-    The idea behind Glorot's, He's and LeCun's, for a scale of your own. n_in keeps the size of what goes forward, the
-    average is a compromise with what comes back (Glorot & Bengio, 2010).
+    Glorot's, He's and LeCun's initializers are this with a scale and a fan; take it for a scale of your own. By n_in
+    what goes forward keeps its size; the average is a compromise with what comes back (Glorot & Bengio, 2010).
 
     Args:
-        scale: what makes up for the activation, a finite number > 0: 1 for a function of slope 1 at 0, 2 for ReLU,
-            which drops half of it; default 1.
+        scale: what makes up for the activation behind, a finite number > 0: 1 where its slope at 0 is 1, 2 for ReLU,
+            which sets half of z to 0; default 1.
         fan: "in", the layer's inputs, or "average", of its inputs and outputs; default "average".
         distribution: "normal" or "uniform"; default "uniform".
 
@@ -149,7 +151,7 @@ class VarianceScaling(Initializer):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> x = np.random.default_rng(0).normal(size=(200, 300))
-        >>> for scale in (1.0, 2.0, 4.0):  # the size of x after ten ReLU layers
+        >>> for scale in (1.0, 2.0, 4.0):  # what becomes of x in ten ReLU layers
         ...     a, init = x, cr.VarianceScaling(scale, fan="in")
         ...     for layer in range(10):
         ...         a = np.maximum(a @ init.draw(np.random.default_rng(layer), (300, 300)), 0)

@@ -116,7 +116,7 @@ def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
 
     Args:
         y: the true classes as indices from 0, ``(B,)``, on the host: NumPy's array or a list.
-        predicted: those that the model says, alike: its ``predict`` on the host.
+        predicted: the model's, alike: what ``predict`` gave, on the host.
         classes: how many there are, >= 1; one that never occurs has a row and a column of zeros.
 
     Returns:

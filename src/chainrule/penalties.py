@@ -18,11 +18,11 @@ class Penalty:
     the batch's number of examples (the sum of their weights): the lectures' lambda/(2m) sum w^2, and scikit-learn's
     ``alpha``. In plain gradient descent the l2 term is weight decay, w <- (1 - eta l2) w or (1 - eta l2/m) w.
 
-    Take l2 (ridge; Hoerl & Kennard, 1970) against weights fitted to noise, l1 (lasso; Tibshirani, 1996) where most
-    weights should be 0. With Adam, a decay apart from the gradient does better: ``AdamW``.
+    Take l2 (ridge; Hoerl & Kennard, 1970) against overfitting, l1 (lasso; Tibshirani, 1996) where most weights should
+    be 0: ``fit(..., penalty=cr.Penalty(l2=1e-4))``. In place of l2 with Adam there is ``AdamW``.
 
     Args:
-        l1, l2: the strengths, >= 0, in units of the cost; default 0, no penalty.
+        l1, l2: what one unit of |w|, and of w^2/2, adds to the cost, >= 0; default 0, nothing.
         over: "cost" or "examples", as above; default "cost".
 
     Raises:

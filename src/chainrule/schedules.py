@@ -176,7 +176,8 @@ class CosineDecay(Schedule):
     eta(t) = learning_rate t / warmup for t <= warmup, else final + (learning_rate - final)/2 (1 + cos(pi s)),
     s = (t - warmup) / (steps - warmup), held at 1 (Loshchilov & Hutter, 2017).
 
-    The usual choice where the number of epochs is known: it ends with small steps and has nothing to tune.
+    The usual choice where the number of epochs is known, ``cr.Adam(cr.CosineDecay(1e-3))``: it ends with small steps
+    and has nothing to tune.
 
     Args:
         learning_rate: the highest rate, a finite number >= 0.
@@ -237,8 +238,8 @@ class OneCycle(Schedule):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> schedule = cr.OneCycle(1.0, steps=100)
-        >>> schedule.rate(np, np.asarray([0.0, 15.0, 30.0, 65.0, 100.0])).round(4).tolist()
-        [0.04, 0.52, 1.0, 0.5, 0.0001]
+        >>> schedule.rate(np, np.asarray([15.0, 30.0, 65.0, 100.0])).round(4).tolist()  # halfway up, top, halfway down
+        [0.52, 1.0, 0.5, 0.0001]
     """
 
     learning_rate: float

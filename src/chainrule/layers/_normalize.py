@@ -29,8 +29,8 @@ class BatchNorm(Layer):
 
     Args:
         n: the width, a whole number >= 1.
-        momentum: the batch's share in the running statistics, in (0, 1]; default 0.1. With 1 they are the last
-            batch's.
+        momentum: the batch's share in the running statistics, in (0, 1]; default 0.1, as in torch. Keras
+            names the other share, 0.99.
         epsilon: what keeps the root from 0, > 0, in the units of the variance; default 1e-5.
 
     Raises:
