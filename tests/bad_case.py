@@ -36,6 +36,7 @@ def classify(X: Any = X, y: Any = LABELS, **options: Any) -> cr.Model:
 
 BUILT_IN = {
     cr.ConfigurationError: ValueError,
+    cr.ArgumentError: TypeError,
     cr.DataError: ValueError,
     cr.DTypeError: TypeError,
     cr.BackendError: RuntimeError,

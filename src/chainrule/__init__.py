@@ -15,6 +15,8 @@ from typing import Any as _Any
 
 from ._backend import Backend as Backend
 from ._backend import available_backends as available_backends
+from ._base.arguments import classes_name_arguments as _classes_name_arguments
+from ._base.errors import ArgumentError as ArgumentError
 from ._base.errors import BackendError as BackendError
 from ._base.errors import ChainruleError as ChainruleError
 from ._base.errors import ConfigurationError as ConfigurationError
@@ -133,6 +135,8 @@ if _TYPE_CHECKING:
     from .estimators import MLPClassifier as MLPClassifier
     from .estimators import MLPRegressor as MLPRegressor
     from .estimators import from_pipeline as from_pipeline
+
+_classes_name_arguments(list(globals().values()))
 
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor", "from_pipeline")
 _MODULES = ("plots", "testing")

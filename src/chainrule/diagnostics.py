@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._backend import Backend
+from ._base.arguments import names_arguments
 from ._base.errors import ConfigurationError, DataError, require
 from ._base.options import whole_number
 from ._base.typing import Array
@@ -158,6 +159,7 @@ class Diagnosis:
         return "\n".join([f"{head}  verdict", *lines, f"{self.examples} examples. {self.advice}"])
 
 
+@names_arguments
 def diagnose(
     network: Sequential | Trained,
     X: Any,

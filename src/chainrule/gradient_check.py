@@ -16,6 +16,7 @@ import numpy as np
 
 from ._backend import Backend, Provider, to_host
 from ._backend._functions import UNRECORDED
+from ._base.arguments import names_arguments
 from ._base.errors import DataError, require
 from ._base.options import check_instance, real_number, whole_number
 from ._base.typing import Array
@@ -130,6 +131,7 @@ class GradientCheck:
         )
 
 
+@names_arguments
 def check_gradients(
     network: Sequential,
     X: Any,

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._backend import Backend
+from ._base.arguments import names_arguments
 from ._base.errors import ConfigurationError, DataError, unknown_name
 from ._base.options import as_list, whole_number
 from ._base.typing import Array
@@ -111,6 +112,7 @@ def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction)
     return found
 
 
+@names_arguments
 def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
     """Counts ``(classes, classes)``: row the true class, column the predicted one, so what is right is on the diagonal.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ._backend import Backend, dtype_name, library_of
+from ._base.arguments import names_arguments
 from ._base.errors import ConfigurationError, DataError, ModelFileError, missing_attribute
 from ._base.typing import Array
 from ._data.labels import Label
@@ -292,6 +293,7 @@ class Model:
         """
         return f"{self.network.summary(rows)}\nloss {type(self.loss).__name__} on {self.backend!r}"
 
+    @names_arguments
     def to(self, backend: str | Backend = "auto", *, dtype: Any = None) -> Model:
         """The same model on another backend, device or dtype.
 
@@ -388,6 +390,7 @@ for _name in ("theta", "buffers"):  # in the class's body dataclass would take t
     setattr(Model, _name, Own(_name))
 
 
+@names_arguments
 def load(path: str | os.PathLike[str], *, backend: str | Backend = "numpy", dtype: Any = None) -> Model:
     """The model in a file that ``save`` wrote, on any backend.
 

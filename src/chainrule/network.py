@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, cast
 import numpy as np
 
 from ._backend import Backend
+from ._base.arguments import names_arguments
 from ._base.errors import ConfigurationError, MissingAttributeError, missing_attribute, require, unknown_name
 from ._base.options import as_list, whole_number
 from ._base.typing import Array
@@ -304,6 +305,7 @@ LAYERS: Mapping[str, Layer] = MappingProxyType({"softmax": Softmax(), "randomize
 Activations: TypeAlias = "str | Elementwise | Layer | Sequence[str | Elementwise | Layer]"
 
 
+@names_arguments
 def mlp(
     sizes: Sequence[int],
     *,

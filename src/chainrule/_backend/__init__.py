@@ -20,11 +20,12 @@ from .._base.errors import BackendError, ConfigurationError, DataError, DTypeErr
 from .._base.options import flag
 from .._base.typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
-from ._library import Library, Memory
+from ._library import Library, Memory, is_gpu, on_a_gpu
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
     {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "array-api-strict": _strict}
 )
+_ALSO_CALLED = {"np": "numpy", "cp": "cupy", "pytorch": "torch", "jnp": "jax", "xla": "jax"}
 DTYPES = ("float32", "float64")
 PRECISIONS = ("float32", "tf32", "bf16")
 
@@ -224,7 +225,7 @@ def reference_backend(
     elif name in LIBRARIES:
         library = LIBRARIES[name]
     else:
-        raise unknown_name("backend", name, ["auto", *LIBRARIES])
+        raise unknown_name("backend", name, ["auto", *LIBRARIES], _meant_by(name))
     xp = library.load()
     found_device = library.find_device(library.device_of(like) if device is None and owner is library else device)
     found_dtype = _find_dtype(library, xp, found_device, dtype)
@@ -375,6 +376,13 @@ def _check_said(device: Any, precision: Any, flags: Mapping[str, Any]) -> None:
             flag(option, value)
     known = precision is None or (isinstance(precision, str) and precision in PRECISIONS)
     require(known, f"precision must be 'float32', 'tf32' or 'bf16', got {precision!r:.60}.")
+
+
+def _meant_by(name: str) -> str:
+    """What to write for a word that is no library of ours."""
+    if is_gpu(name):
+        return f"{on_a_gpu()}."
+    return f"write {_ALSO_CALLED[name.lower()]!r}." if name.lower() in _ALSO_CALLED else ""
 
 
 def name_and_device(name: Any, device: Any = None) -> tuple[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -16,6 +17,8 @@ import numpy as np
 
 from .._base.errors import BackendError
 from .._base.typing import Array, Device, DType, Namespace
+
+_FOR_GPUS = {"torch": "torch:cuda", "cupy": "cupy"}
 
 
 class Memory(Protocol):
@@ -112,7 +115,20 @@ def by_index(devices: list[Device], device: int, *, name: str) -> Device:
 def no_such_device(device: object, devices: Sequence[object], *, name: str) -> BackendError:
     """The error for a device that does not exist."""
     listed = ", ".join(f"{i} ({d})" for i, d in enumerate(devices))
-    return BackendError(f"{name} has no device {device!r} on this machine; it has {listed}.")
+    hint = f": {on_a_gpu()}" if name == "NumPy" and is_gpu(device) else ""
+    return BackendError(f"{name} has no device {device!r} on this machine; it has {listed}{hint}.")
+
+
+def is_gpu(word: object) -> bool:
+    """Whether ``word`` is what others call a GPU: ``"cuda:1"``."""
+    return str(word).lower().partition(":")[0] in ("cuda", "gpu", "mps", "hip", "rocm")
+
+
+def on_a_gpu() -> str:
+    """What to write for a GPU, of what is installed here."""
+    here = [name for module, name in _FOR_GPUS.items() if importlib.util.find_spec(module) is not None]
+    needs = "" if here else ", which takes pip install 'chainrule[torch]' or 'chainrule[cuda13]'"
+    return f"for a GPU write backend={' or '.join(map(repr, here or _FOR_GPUS.values()))}{needs}"
 
 
 def installed_version(*distributions: str) -> str:

@@ -2,6 +2,7 @@
 
     ChainruleError
     ├── ConfigurationError  (ValueError)          an option that cannot be
+    │   └── ArgumentError      (TypeError)        a keyword that a function does not have
     ├── DataError           (ValueError)          X, y or weights that cannot be trained on
     ├── DTypeError          (TypeError)           an element type that cannot be
     ├── BackendError        (RuntimeError)        a backend or device that cannot run here
@@ -26,9 +27,11 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
+
+from .synonyms import OTHERWISE, same_argument, value_for
 
 
 class ChainruleError(Exception):
@@ -37,6 +40,10 @@ class ChainruleError(Exception):
 
 class ConfigurationError(ChainruleError, ValueError):
     """An option that cannot be: an unknown name, a negative rate, a link applied twice."""
+
+
+class ArgumentError(ConfigurationError, TypeError):
+    """A keyword that a function does not have; the message names the one that is meant."""
 
 
 class DataError(ChainruleError, ValueError):
@@ -112,9 +119,22 @@ class InterruptedTraining(UserWarning):
     """
 
 
-def unknown_name(kind: str, got: object, known: Iterable[str]) -> ConfigurationError:
-    """The error for a name that is in no table, with the nearest name that is."""
-    return ConfigurationError(f"unknown {kind} {got!r}: {_listed(got, sorted(known))}")
+def unknown_name(kind: str, got: object, known: Iterable[str], hint: str = "") -> ConfigurationError:
+    """The error for a name that is in no table, with what is meant by it, or the nearest name that is."""
+    names, ours = sorted(known), value_for(kind, got)
+    if ours is not None:
+        hint = f"write {ours!r}." if ours in names else f"write {ours}."
+    return ConfigurationError(f"unknown {kind} {got!r}: {hint or _listed(got, names)}")
+
+
+def unknown_argument(function: str, got: str, known: Sequence[str]) -> ArgumentError:
+    """The error for a keyword that a function does not have, with what is meant by it, or the nearest that it has."""
+    otherwise, ours = OTHERWISE.get(function, {}).get(got), same_argument(got, known)
+    if otherwise is not None:
+        hint = f"{', '.join(otherwise)}."
+    else:
+        hint = _listed(got, list(known)) if ours is None else f"write {ours}."
+    return ArgumentError(f"{function} has no {got}: {hint}")
 
 
 def missing_column(got: object, known: Iterable[str]) -> MissingEntryError:
@@ -139,7 +159,7 @@ def _listed(got: object, names: list[str]) -> str:
     as_typed = {name.lower(): name for name in names}
     nearest = difflib.get_close_matches(str(got).lower(), as_typed, n=1, cutoff=0.5)
     hint = f"did you mean {as_typed[nearest[0]]!r}? " if nearest else ""
-    return f"{hint}Known: {', '.join(names)}."
+    return f"{hint}Known: {', '.join(names) or 'none'}."
 
 
 def one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, reference_backend
+from .._base.arguments import names_arguments
 from .._base.errors import require
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
 
@@ -34,6 +35,7 @@ FASTER_BODIES: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
 )
 
 
+@names_arguments
 def backend(
     name: str | Backend = "auto",
     *,

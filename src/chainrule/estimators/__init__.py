@@ -1,5 +1,6 @@
 """scikit-learn's two multilayer perceptrons, on any array. Needs the extra ``chainrule[sklearn]``."""
 
+from .._base.arguments import classes_name_arguments
 from .._base.errors import MissingExtraError
 
 try:
@@ -12,3 +13,5 @@ except ImportError as error:
 from ._classifier import MLPClassifier as MLPClassifier
 from ._pipeline import from_pipeline as from_pipeline
 from ._regressor import MLPRegressor as MLPRegressor
+
+classes_name_arguments([MLPClassifier, MLPRegressor])

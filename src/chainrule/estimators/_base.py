@@ -15,6 +15,7 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from .._backend import Backend, dtype_name, to_host
+from .._base.arguments import names_arguments
 from .._base.errors import ConfigurationError, DataError, warn
 from .._base.options import whole_number
 from .._base.typing import Array
@@ -302,6 +303,7 @@ class Perceptron(
             penalty=make_problem(self, model.network, model.loss).penalty,
         )
 
+    @names_arguments
     def to(self, backend: str | Backend = "auto", *, dtype: str | None = None) -> Any:
         """Move the fitted network to another backend, device or dtype, as ``Model.to``; returns the estimator.
 

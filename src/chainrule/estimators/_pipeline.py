@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from .._backend import to_host
+from .._base.arguments import names_arguments
 from .._base.errors import ConfigurationError, require
 from .._layout import join
 from ..layers import Dense
@@ -35,6 +36,7 @@ _SCALERS: Mapping[type, Callable[[Any], tuple[Any, Any]]] = MappingProxyType(
 )
 
 
+@names_arguments
 def from_pipeline(pipeline: Any) -> Model:
     """The model that predicts for a fitted pipeline as a whole: its scalers are folded into the network's first layer.
 

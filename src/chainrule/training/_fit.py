@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._backend import Backend, name_and_device
+from .._base.arguments import names_arguments
 from .._base.errors import ConfigurationError, unknown_name
 from .._base.options import check_instance, flag, whole_number
 from .._base.typing import Array
@@ -40,6 +41,7 @@ from ._step import Problem, State, fresh_state, initial_state
 _VALIDATION = "the validation X"
 
 
+@names_arguments
 def fit(
     network: Sequential | Model,
     X: Any,
