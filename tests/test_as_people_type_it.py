@@ -22,7 +22,7 @@ Z = RNG.normal(scale=3.0, size=(5, 3))
 
 
 def trained(network: cr.Sequential, y: Any, loss: str, **options: Any) -> cr.Model:
-    return cr.fit(network, X, y, loss=loss, epochs=2, compile=False, dtype="float64", **options)
+    return cr.fit(network, X, y, loss=loss, epochs=2, backend=cr.backend(dtype="float64", compile=False), **options)
 
 
 # ------------------------------------------------------------------------------------------------------------- model(X)
