@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._backend import Backend, returned
+from ._base.arguments import names_arguments
 from ._base.errors import DataError, MissingEntryError, require
 from ._base.options import whole_number
 from ._base.typing import Array
@@ -189,6 +190,7 @@ class Trained(Protocol):
     def backend(self) -> Backend: ...
 
 
+@names_arguments
 def trace(
     network: Sequential | Trained,
     X: Any,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import Backend
+from .._base.arguments import names_arguments
 from .._base.errors import ConfigurationError, DivergenceError, InterruptedTraining, require
 from .._base.options import real_number, whole_number
 from .._base.typing import Array
@@ -66,6 +67,7 @@ class RangeTest:
         return "\n".join([f"rate   {'loss':>12}", *(line.rstrip() for line in lines), self.finding])
 
 
+@names_arguments
 def find_rate(
     network: Sequential | Model,
     X: Any,
