@@ -98,6 +98,14 @@ def check_matrix(X: Any, n_in: int, *, what: str = "X") -> Any:
     return x
 
 
+def take_rows(x: Any, rows: np.ndarray, what: str) -> Any:
+    """These rows of X, y or weights that were checked: an array of any library where it was, all else as NumPy's."""
+    x = _numeric(x, what)
+    owner = library_of(x)
+    assert owner is not None
+    return owner.load().take(x, owner.from_numpy(rows, owner.device_of(x)), axis=0)
+
+
 def is_flat(y: Any) -> bool:
     """Whether y is one number a row, ``(rows,)``, so that predictions come back in the same shape."""
     return not is_frame(y) and len(_shape(y)) == 1

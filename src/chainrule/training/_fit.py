@@ -32,6 +32,7 @@ from ._callbacks import check_callbacks
 from ._checkpoint import Checkpoint, as_checkpoint, identity_of
 from ._checkpoint_keeper import Keeper
 from ._examples import DEFAULT_BATCH, in_batches, parts_of, whole
+from ._held_out import Rows, hold_out, share_of_rows
 from ._loop import OnDivergence, Plan, train
 from ._progress import progress
 from ._run import Run
@@ -53,7 +54,7 @@ def fit(
     batch_size: int | None = None,
     shuffle: bool = True,
     seed: int = 0,
-    validation: Sequence[Any] | None = None,
+    validation: float | Sequence[Any] | None = None,
     sample_weight: Any = None,
     metrics: Sequence[str | HostMetric] | None = None,
     penalty: Penalty | None = None,
@@ -86,7 +87,11 @@ def fit(
         batch_size: rows a step, default 128; the last, shorter batch of an epoch counts like any other.
         shuffle: a new order each epoch, the same on every backend.
         seed: of initial weights, orders and dropout.
-        validation: ``(X, y)`` or ``(X, y, sample_weight)`` of your own, measured after each epoch.
+        validation: measured after each epoch, as ``val_loss`` and more in the history: ``(X, y)`` or
+            ``(X, y, sample_weight)`` of your own, or a share of the rows, which is then not trained on: ``0.2`` holds
+            out a fifth of X, y and the weights, of every class alike, drawn by the seed, the same on every backend:
+            the rows ``tables.split(len(X), y, fraction=0.2, seed=seed, stratify=True, part="validation")[1]``, without
+            ``stratify`` where y is numbers. Rows that are not in memory, and batches, need a set of your own.
         sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. In float32 they sum to 1e-19 to 2e19.
         metrics: names, or functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost.
@@ -138,25 +143,30 @@ def fit(
     if batches is None:
         X, y, sample_weight = _encoded(schema, X if rows is None else rows, y, sample_weight)
 
+    share = share_of_rows(validation, in_batches=batches is not None, in_memory=rows is None)
     found_backend = _make_backend(backend, like, before)
     problem = Problem(without_link(net, found_loss), found_loss, find_optimizer(optimizer), penalty, clip)
     found_backend = found_backend.compiling(problem.parts())
 
     def trained() -> Model:
         """Whatever lies on the device is of this frame, so that its memory is free when it ends."""
+        held_out = None
         if batches is None:
-            order_of, in_memory = seed if shuffle else None, rows is None
-            given = whole(
-                found_backend, X, y, sample_weight, net, found_loss, batch_size, order_of, in_memory=in_memory
-            )
+            examples, order_of, in_memory = Rows(X, y, sample_weight), seed if shuffle else None, rows is None
+            if share is not None:
+                examples, held_out = hold_out(share, found_backend, examples, net, found_loss, seed)
+            given = whole(found_backend, *examples, net, found_loss, batch_size, order_of, in_memory=in_memory)
         else:
             given = in_batches(found_backend, batches, net, found_loss, schema)
         feed, flat = given.feed, given.flat
+        if validation is not None and held_out is None:
+            held_out = _own_validation(validation, schema)
         validation_set = None
-        if validation is not None:
-            X_val, y_val, weight_val = parts_of(validation, "validation", ConfigurationError)
-            X_val = schema.inputs(X_val, what=_VALIDATION, unseen="warn")
-            validation_set = _validation_set(found_backend, X_val, y_val, weight_val, net, found_loss, schema)
+        if held_out is not None:
+            sizes = {"n_in": net.n_in, "n_out": net.n_out}
+            validation_set = prepare(
+                found_backend, *held_out, **sizes, loss=found_loss, what=_VALIDATION, training=False
+            )
         found_metrics = find_metrics(metrics, found_loss)
 
         history = History() if before is None else before.history
@@ -278,12 +288,11 @@ def _make_backend(given: str | Backend, X: Any, before: Model | None) -> Backend
     return make_backend(given, like=X)
 
 
-def _validation_set(
-    backend: Backend, X: Any, y: Any, weight: Any, net: Sequential, loss: LossFunction, schema: Schema
-) -> Batch:
-    n_in, n_out, X = net.n_in, net.n_out, read_rows(X, _VALIDATION)
-    y, weight = schema.targets(y, "the validation y"), schema.weights(weight, "the validation weights")
-    return prepare(backend, X, y, weight, n_in=n_in, n_out=n_out, loss=loss, what=_VALIDATION, training=False)
+def _own_validation(validation: Any, schema: Schema) -> Rows:
+    """The user's validation set as the network takes it."""
+    X, y, weight = parts_of(validation, "validation", ConfigurationError)
+    X = read_rows(schema.inputs(X, what=_VALIDATION, unseen="warn"), _VALIDATION)
+    return Rows(X, schema.targets(y, "the validation y"), schema.weights(weight, "the validation weights"))
 
 
 def _start(backend: Backend, problem: Problem, before: Model | None, seed: int) -> State:
