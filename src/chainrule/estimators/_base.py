@@ -51,7 +51,27 @@ def has_epochs(parameters: Parameters) -> bool:
 class Perceptron(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, Parameters, ABC
 ):
-    """What both estimators do with their parameters."""
+    """What both estimators do with their parameters; the help() of either has the attributes below.
+
+    Attributes:
+        coefs_: each layer's weights ``(n_in, n_out)``, arrays of the backend.
+        intercepts_: each layer's biases ``(n_out,)``.
+        model_: the trained ``cr.Model``: ``model_.save("digits.safetensors")``.
+        loss_: the last of ``loss_curve_``; of ``"lbfgs"`` the cost that it reached.
+        loss_curve_: the loss of every epoch, while it was trained, penalty included; not there with ``"lbfgs"``, as the
+            next four.
+        best_loss_: the lowest of them; None under early stopping.
+        validation_scores_: the score after every epoch, where there is a validation set; None without.
+        validation_loss_curve_: the loss there, without the penalty.
+        best_validation_score_: the highest score under early stopping; None without.
+        stopped_: why training ended before ``max_iter``, or None.
+        n_iter_: epochs (iterations of ``"lbfgs"``) of the last fit.
+        t_: examples seen, in all epochs; 0 with ``"lbfgs"``.
+        n_layers_: layers, the input counted.
+        n_outputs_: outputs of the network.
+        n_features_in_: features of X.
+        feature_names_in_: their names; not there where X had none.
+    """
 
     _kind: ClassVar[type[Targets]]
 
@@ -75,10 +95,11 @@ class Perceptron(
         """Train on X ``(rows, features)`` and y ``(rows,)`` or ``(rows, outputs)``; returns the estimator.
 
         Args:
-            X: dense or sparse; an array of any library, a list, a frame, a dict of columns, or ``cr.Parquet``.
+            X: numbers, dense or sparse; an array of any library, a list, a frame, a dict of columns, or
+                ``cr.Parquet``.
             y: labels, an indicator matrix of several labels a row, or numbers.
-            sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two.
-            X_val: the inputs of a validation set of your own, measured after every epoch.
+            sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. Default 1 for each.
+            X_val: the inputs of a validation set of your own, measured after every epoch; default none.
             y_val: its targets.
             sample_weight_val: its weights.
 
@@ -264,9 +285,22 @@ class Perceptron(
         return X
 
     def transform(self, X: Any, layer: int = -1) -> Any:
-        """What a hidden layer makes of X: its activations ``(rows, width)``; -1 is the last hidden layer.
+        """What a hidden layer makes of X: its activations ``(rows, width)``, in the library of X.
 
-        Raises IndexError where there is no such hidden layer.
+        Args:
+            X: as ``predict`` takes it.
+            layer: which hidden layer, from 0; -1 (the default) is the last.
+
+        Raises:
+            IndexError: there is no such hidden layer.
+            ConfigurationError: ``set_output`` names the features of the last hidden layer, and another is asked for.
+
+        Example:
+            >>> import chainrule as cr
+            >>> reg = cr.MLPRegressor(hidden_layer_sizes=(3, 2), solver="lbfgs", random_state=0)
+            >>> reg = reg.fit([[0.0], [1.0]], [0.0, 1.0])
+            >>> reg.transform([[0.5]]).shape, reg.transform([[0.5]], layer=0).shape
+            ((1, 2), (1, 3))
         """
         X = self._checked(X, "transform")
         model, layer = self.model_, whole_number("layer", layer)
@@ -287,7 +321,20 @@ class Perceptron(
     def check_gradients(self, X: Any, y: Any, sample_weight: Any = None) -> GradientCheck:
         """The fitted network's gradient on X and y, against central differences, in float64 on NumPy.
 
-        A handful of rows is enough. See ``cr.check_gradients``.
+        Args:
+            X: as ``predict`` takes it; a handful of rows is enough.
+            y: their labels or numbers.
+            sample_weight: ``(rows,)``, >= 0; default 1 for each.
+
+        Returns:
+            A ``GradientCheck``: see ``cr.check_gradients``.
+
+        Example:
+            >>> import chainrule as cr
+            >>> X, y = [[0.0, 1.0], [1.0, 0.0]], ["no", "yes"]
+            >>> clf = cr.MLPClassifier(hidden_layer_sizes=(3,), activation="tanh", solver="lbfgs", random_state=0)
+            >>> clf.fit(X, y).check_gradients(X, y).passed
+            True
         """
         check_is_fitted(self)
         given = Examples(X, self._kind.read(y), sample_weight)
@@ -305,9 +352,22 @@ class Perceptron(
 
     @names_arguments
     def to(self, backend: str | Backend = "auto", *, dtype: str | None = None) -> Any:
-        """Move the fitted network to another backend, device or dtype, as ``Model.to``; returns the estimator.
+        """Move the fitted network to another backend, device or dtype; returns the estimator.
 
         The parameters stay: ``set_params(backend=...)`` says where the next fit runs.
+
+        Args:
+            backend: as of ``Model.to``; default where it is.
+            dtype: ``"float32"`` or ``"float64"``; default as it is.
+
+        Raises:
+            BackendError: the library or the device cannot run here. NotFittedError: scikit-learn's.
+
+        Example:
+            >>> import chainrule as cr
+            >>> reg = cr.MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", random_state=0).fit([[0.0], [1.0]], [0, 1])
+            >>> reg.to(dtype="float32").coefs_[0].dtype
+            dtype('float32')
         """
         check_is_fitted(self)
         self._take_model(self.model_.to(backend, dtype=dtype))

@@ -17,12 +17,14 @@ from .._backend import library_of
 from .._base.errors import ConfigurationError
 from ..links import Link
 from ._base import Perceptron, has_epochs
+from ._help import with_shared_sections
 from ._inputs import Examples, as_host, check_weight
 from ._labels import ClassLabels, as_labels, check_labels, check_same_classes
 from ._records import Fitted
 from ._targets import Classes, Targets
 
 
+@with_shared_sections
 @dataclass(eq=False, repr=False, kw_only=True)
 class MLPClassifier(ClassifierMixin, Perceptron):
     """scikit-learn's multilayer perceptron classifier, on the arrays it is handed, with what scikit-learn has not.
@@ -33,61 +35,18 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     differs, name by name.
 
     Args:
-        hidden_layer_sizes: the hidden layers' widths; ``()`` is logistic regression.
-        activation: of the hidden layers, by name (``"logistic"`` is the sigmoid, ``"identity"`` linear; all of the
-            library's names) or object (``cr.Activation(f, df)`` for your own), or a list with one for each.
-        solver: ``"adam"``, ``"sgd"`` (momentum), ``"lbfgs"`` (SciPy's L-BFGS, all examples at once), the name of
-            another optimizer (its own defaults at the rate ``learning_rate_init``), or an object, which brings its own
-            rate or schedule: ``cr.AdamW(cr.CosineDecay(1e-3))``.
-        alpha: the L2 penalty's strength.
-        batch_size: examples a step; ``"auto"`` is min(200, rows). The last, shorter batch counts like any other.
-        learning_rate: ``"constant"``; for ``"sgd"`` also ``"invscaling"``, eta / (t + 1)^power_t after t examples, and
-            ``"adaptive"``, a fifth whenever training would stop; or a schedule like ``cr.CosineDecay(1e-3)``, for
-            every solver that is named. Without a length it lasts for ``max_iter`` epochs; ``partial_fit`` needs one.
-        learning_rate_init: eta, for solvers that are named.
-        power_t: the exponent of ``"invscaling"``.
-        max_iter: epochs at most (iterations of ``"lbfgs"``).
-        shuffle: whether every epoch has a new order.
-        random_state: an int, a ``RandomState``, or None: of initial weights, orders, the validation split, dropout.
-        tol: an epoch improves on the best one if it is this much better (``"lbfgs"``: the gradient's largest entry).
-        verbose: True prints each epoch; ``"bar"`` shows a progress bar (needs ``chainrule[cli]``).
-        warm_start: whether ``fit`` goes on from the weights of the fit before, with patience and bests that begin anew.
-        momentum: mu of ``"sgd"``, in [0, 1).
-        nesterovs_momentum: whether it is Nesterov's.
-        early_stopping: whether to stop by the score on a validation set, and keep the weights that did best there.
-        validation_fraction: the share of rows held out for it, unless ``fit`` is given ``X_val``.
-        beta_1: of ``"adam"``.
-        beta_2: of ``"adam"``.
-        epsilon: of ``"adam"``, beside the uncorrected root (``cr.Adam(epsilon_hat=True)``).
-        n_iter_no_change: how many epochs in a row without improvement are allowed: the patience.
-        max_fun: evaluations of the cost at most, for ``"lbfgs"``.
-        backend: where training runs: ``"numpy"``, ``"torch"``, ``"torch:cuda"``, ``"cupy:1"``, ``"jax"``, or a backend
-            of ``cr.backend``. None is the library and device of X.
-        dtype: ``"float32"`` or ``"float64"``. None is float32 for X of float32, else float64; or the backend's own.
-        weight_init: what draws the weights, by name or object (biases then start at 0). None is scikit-learn's.
-        dropout: the rate after each hidden layer, or a list with one for each.
-        normalization: ``"batch"`` or ``"layer"``, of the hidden pre-activations.
-        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``.
-        scoring: what early stopping goes by: None is ``score``; ``"loss"``; any of scikit-learn's scorers, by name or
-            as a function of (estimator, X, y).
-        callbacks: the library's, such as ``cr.CSVLogger(path)``. scikit-learn's are given to ``set_callbacks``.
-        loss: ``"log_loss"``, or a loss whose link fits, such as ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``.
-        class_weight: what each class's examples weigh, a dict by label; ``"balanced"`` is inverse to its frequency.
+        loss: ``"log_loss"`` (the default), or a loss whose link fits, such as
+            ``cr.SoftmaxCrossEntropy(label_smoothing=0.1)``.
+        class_weight: what each class's examples weigh, >= 0, a dict by label; ``"balanced"`` is inverse to its
+            frequency. With several labels a row, a list of dicts. Default None, 1 each.
 
     Attributes:
         classes_: the labels, in the order of ``predict_proba``'s columns.
-        coefs_: each layer's weights ``(n_in, n_out)``, arrays of the backend.
-        intercepts_: each layer's biases.
-        model_: the trained ``cr.Model``: ``clf.model_.save("digits.safetensors")``.
-        loss_curve_: the loss of every epoch, while it was trained, penalty included; ``loss_`` is the last.
-        best_loss_: the lowest of them; None under early stopping.
-        validation_scores_: the score after every epoch, where there is a validation set; None without.
-        validation_loss_curve_: the loss there, without the penalty.
-        best_validation_score_: the highest score under early stopping.
-        stopped_: why training ended before ``max_iter``, or None.
-        n_iter_: epochs of the last fit. t_: examples seen. n_layers_: layers, the input counted. n_outputs_: outputs.
         out_activation_: ``"softmax"`` or ``"logistic"``.
-        n_features_in_: features. feature_names_in_: their names, if X had some.
+
+    Raises:
+        ConfigurationError: from ``fit``, a parameter that cannot be; InvalidParameterError of scikit-learn, one of the
+            wrong type or out of its range. Both are ValueErrors.
 
     Example:
         >>> from chainrule import MLPClassifier
@@ -121,8 +80,28 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ) -> MLPClassifier:
         """Train one epoch on X and y, from where the last call, or fit, ended; returns the estimator.
 
-        As many calls on the same rows as fit takes epochs give the same network. ``classes`` names all labels that will
-        ever come; the first call needs it. For the rest see ``fit``.
+        As many calls on the same rows as fit takes epochs give the same network.
+
+        Args:
+            X: as ``fit`` takes it.
+            y: its labels.
+            sample_weight: ``(rows,)``, >= 0; default 1 for each.
+            classes: all labels that will ever come, which the first call needs.
+            X_val: the inputs of a validation set of your own; default none.
+            y_val: its labels.
+            sample_weight_val: its weights.
+
+        Raises:
+            ValueError: a parameter or data that cannot be; a label that is not in ``classes``.
+            AttributeError: the solver is ``"lbfgs"``, which takes all examples at once.
+
+        Example:
+            >>> import chainrule as cr
+            >>> clf = cr.MLPClassifier(hidden_layer_sizes=(), solver="sgd", learning_rate_init=1.0, random_state=0)
+            >>> for _ in range(50):
+            ...     clf = clf.partial_fit([[0.0], [1.0]], ["no", "yes"], classes=["no", "yes"])
+            >>> clf.predict([[-1.0], [2.0]]).tolist(), clf.t_
+            (['no', 'yes'], 100)
 
         With early stopping the same rows of the same number of examples are held out in every call (or give ``X_val``);
         once the score stops to improve the best weights are put back, ``stopped_`` says so, and further calls change
@@ -138,7 +117,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return self
 
     def predict(self, X: Any) -> Any:
-        """Labels ``(rows,)``, or zeros and ones ``(rows, labels)``, in the library of X where they are numbers."""
+        """Labels ``(rows,)``, or zeros and ones ``(rows, labels)``, in the library of X where they are numbers.
+
+        Args:
+            X: ``(rows, features)``, as ``fit`` takes it.
+
+        Raises:
+            NotFittedError: scikit-learn's. ValueError: X of another width, with other columns, or not finite.
+        """
         predictions = self._predictions(X, Link.decide, "predict")  # refuses what is not fitted yet
         return self._labels.decode(predictions)
 
@@ -146,6 +132,16 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """Probabilities ``(rows, classes)``, columns in the order of ``classes_``, in the library of X.
 
         Several labels a row have a probability each: such rows do not sum to 1.
+
+        Args:
+            X: as ``predict`` takes it.
+
+        Example:
+            >>> import chainrule as cr
+            >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
+            >>> clf = cr.MLPClassifier(hidden_layer_sizes=(), solver="lbfgs", random_state=0).fit(X, y)
+            >>> clf.classes_.tolist(), clf.predict_proba([[0.0], [3.0]]).round(2).tolist()
+            (['high', 'low'], [[0.0, 1.0], [1.0, 0.0]])
         """
         return self._probabilities(X, "predict_proba")
 
@@ -158,14 +154,20 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return xp.stack([1.0 - p, p], axis=1)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Ln ``predict_proba(X)``; minus infinity where a probability is 0."""
+        """Ln ``predict_proba(X)``, ``(rows, classes)``; minus infinity where a probability is 0."""
         p = self._probabilities(X, "predict_log_proba")
         owner = library_of(p)
         with np.errstate(divide="ignore"):
             return (np if owner is None else owner.load()).log(p)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of right predictions; with several labels a row, of rows that are right in all."""
+        """The share of right predictions, 0 to 1; with several labels a row, of rows that are right in all.
+
+        Args:
+            X: as ``predict`` takes it.
+            y: the true labels.
+            sample_weight: ``(rows,)``, >= 0; default 1 for each.
+        """
         y, predictions = as_labels(y), as_host(self.predict(X))
         weight = check_weight(sample_weight, predictions.shape[0])
         return float(accuracy_score(as_host(y), predictions, sample_weight=weight))

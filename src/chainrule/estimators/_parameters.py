@@ -32,7 +32,59 @@ _ACTIVATION = [StrOptions(set(ACTIVATION_NAMES)), HasMethods(["value", "derivati
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Parameters:
-    """The parameters of both estimators, which ``MLPClassifier`` documents; scikit-learn's, then ours."""
+    """The parameters of both estimators, scikit-learn's, then ours; the help() of either has this text.
+
+    Args:
+        hidden_layer_sizes: the hidden layers' widths, each >= 1; ``()`` is a linear model. Default (100,).
+        activation: of the hidden layers, by name (``"logistic"`` is the sigmoid, ``"identity"`` linear; all of the
+            library's names) or object (``cr.Activation(f, df)`` for your own), or a list with one for each. Default
+            ``"relu"``.
+        solver: ``"adam"`` (the default), ``"sgd"`` (momentum), ``"lbfgs"`` (SciPy's L-BFGS, all examples at once), the
+            name of another optimizer (its own defaults at the rate ``learning_rate_init``), or an object, which brings
+            its own rate or schedule: ``cr.AdamW(cr.CosineDecay(1e-3))``.
+        alpha: the L2 penalty's strength, >= 0; default 1e-4.
+        batch_size: examples a step, >= 1; ``"auto"`` (the default) is min(200, rows). The last, shorter batch counts
+            like any other.
+        learning_rate: ``"constant"`` (the default); for ``"sgd"`` also ``"invscaling"``, eta / (t + 1)^power_t after t
+            examples, and ``"adaptive"``, a fifth whenever training would stop; or a schedule like
+            ``cr.CosineDecay(1e-3)``, for every solver that is named. Without a length it lasts for ``max_iter`` epochs;
+            ``partial_fit`` needs one.
+        learning_rate_init: eta, > 0, for solvers that are named; default 0.001.
+        power_t: the exponent of ``"invscaling"``, >= 0; default 0.5.
+        max_iter: epochs at most (iterations of ``"lbfgs"``), >= 1; default 200.
+        shuffle: whether every epoch has a new order; default True.
+        random_state: an int, a ``RandomState``, or None (the default), which is different each time: of initial
+            weights, orders, the validation split, dropout.
+        tol: an epoch improves on the best one if it is this much better, >= 0 (``"lbfgs"``: the gradient's largest
+            entry); default 1e-4.
+        verbose: True prints each epoch; ``"bar"`` shows a progress bar (needs ``chainrule[cli]``). Default False.
+        warm_start: whether ``fit`` goes on from the weights of the fit before, with patience and bests that begin anew;
+            default False.
+        momentum: mu of ``"sgd"``, 0 to 1; default 0.9.
+        nesterovs_momentum: whether it is Nesterov's; default True.
+        early_stopping: whether to stop by the score on a validation set, and keep the weights that did best there;
+            default False.
+        validation_fraction: the share of rows held out for it, in [0, 1), unless ``fit`` is given ``X_val``; default
+            0.1.
+        beta_1: of ``"adam"``, in [0, 1); default 0.9.
+        beta_2: of ``"adam"``, in [0, 1); default 0.999.
+        epsilon: of ``"adam"``, > 0, beside the uncorrected root (``cr.Adam(epsilon_hat=True)``); default 1e-8.
+        n_iter_no_change: how many epochs in a row without improvement are allowed, >= 1: the patience. Default 10.
+        max_fun: evaluations of the cost at most, >= 1, for ``"lbfgs"``; default 15000.
+        backend: where training runs: ``"numpy"``, ``"torch"``, ``"torch:cuda"``, ``"cupy:1"``, ``"jax"``, or a backend
+            of ``cr.backend``. None (the default) is the library and device of X.
+        dtype: ``"float32"`` or ``"float64"``. None (the default) is float32 for X of float32, else float64; or the
+            backend's own.
+        weight_init: what draws the weights, by name or object (biases then start at 0). None (the default) is
+            scikit-learn's.
+        dropout: the rate after each hidden layer, in [0, 1), or a list with one for each; default 0.
+        normalization: ``"batch"`` or ``"layer"``, of the hidden pre-activations; default None.
+        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, of the gradient; default None.
+        scoring: what early stopping goes by: None (the default) is ``score``; ``"loss"``; any of scikit-learn's
+            scorers, by name or as a function of (estimator, X, y).
+        callbacks: a list of the library's, such as ``cr.CSVLogger(path)``; default none. scikit-learn's are given to
+            ``set_callbacks``.
+    """
 
     # scikit-learn's
     hidden_layer_sizes: Any = (100,)
