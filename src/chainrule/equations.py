@@ -47,7 +47,15 @@ _WHEN = {
 
 @dataclass(frozen=True)
 class Body:
-    """Lines of the source, and the faster bodies that run in their place, each named by its library."""
+    """Lines of the source, and what runs in their place.
+
+    Attributes:
+        name: of the class or function; of a faster body, its library's.
+        path: the file.
+        first, last: its lines there, counted from 1.
+        summary: what it says of itself in one line.
+        faster: the faster bodies that run in its place.
+    """
 
     name: str
     path: Path
@@ -59,7 +67,11 @@ class Body:
 
 @dataclass(frozen=True)
 class Equation:
-    """What ``where`` found; ``print`` it for a table. The first of ``bodies`` is what was asked for."""
+    """What ``where`` found; ``print`` it for a table.
+
+    Attributes:
+        bodies: what was asked for, then the operations that it runs.
+    """
 
     bodies: tuple[Body, ...]
 

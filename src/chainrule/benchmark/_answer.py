@@ -97,12 +97,20 @@ def crossovers(measurements: Iterable[Measurement]) -> list[Crossover]:
 
 
 def unrest(measurements: Iterable[Measurement]) -> float:
-    """How busy the machine was: the largest median of a training's epochs, in units of its best; 1 is a quiet one."""
+    """How busy the machine was: the largest median of a training's epochs, in units of its best; 1 is a quiet one.
+
+    Args:
+        measurements: of one race.
+    """
     return max((one.median_seconds / one.seconds for one in measurements if one.problem is None), default=1.0)
 
 
 def by_network(measurements: Iterable[Measurement]) -> list[list[Measurement]]:
-    """The measurements of each network, the smallest network first."""
+    """The measurements of each network, the smallest network first.
+
+    Args:
+        measurements: of one race, in any order.
+    """
     rungs: dict[Widths, list[Measurement]] = {}
     for one in sorted(measurements, key=lambda one: one.parameters):
         rungs.setdefault(one.widths, []).append(one)

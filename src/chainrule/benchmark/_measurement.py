@@ -77,6 +77,9 @@ class Measurement:
 def network_name(widths: Sequence[int]) -> str:
     """Widths in one word; four or more equal ones in a row are counted.
 
+    Args:
+        widths: from inputs to outputs, as ``cr.mlp`` takes them.
+
     Example:
         >>> from chainrule.benchmark import network_name
         >>> network_name([784, *[512] * 11, 10])

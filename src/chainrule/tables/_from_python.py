@@ -47,18 +47,36 @@ def as_table(X: Any, prepared: Preprocessing, what: str = "X") -> Table:
 
 
 def is_table_file(X: Any) -> bool:
-    """Whether X is the path of a file whose columns have names and types of their own."""
+    """Whether X is the path of a file whose columns have names and types of their own.
+
+    Args:
+        X: anything; a .npy file and a folder are none.
+    """
     return isinstance(X, str | os.PathLike) and Path(X).suffix != ".npy" and not Path(X).is_dir()
 
 
 def with_names(rows: Any, window: np.ndarray) -> Any:
-    """Rows ``(n, columns)`` that were read, as columns by name, where those have names."""
+    """Rows that were read, as columns by name, where those have names.
+
+    Args:
+        rows: what they were read from.
+        window: ``(n, columns)``.
+    """
     names = column_names(rows)
     return window if names is None else dict(zip(names, window.T, strict=True))
 
 
 def as_target(y: Any, prepared: Preprocessing, what: str = "y") -> Table:
-    """Targets ``(n,)`` or ``(n, 1)``, a frame's column or an array, as a table of nothing else."""
+    """Targets as a table of nothing else.
+
+    Args:
+        y: ``(n,)`` or ``(n, 1)``, a frame's column or an array.
+        prepared: what knows the target's name, and whether it is text.
+        what: what y is called in messages.
+
+    Raises:
+        DataError: y is more than one column.
+    """
     name = prepared.target_name
     columns = read_columns(y if is_frame(y) else {name: _vector(y, what)})
     if len(columns) != 1:

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 class ContractReport:
     """What a part was checked for, and on which backends; ``print`` it.
 
-    ``notes`` says what a newcomer may want to know of the part: that it is random, that it cannot be pickled.
+    Attributes:
+        part: its name.
+        kind: what it is: ``"a layer"``.
+        checked: what it was checked for, in words.
+        backends: on which backends, with their dtypes.
+        notes: what a newcomer may want to know of the part: that it is random, that it cannot be pickled.
     """
 
     part: str

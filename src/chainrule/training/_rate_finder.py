@@ -47,6 +47,15 @@ class RangeTest:
         rates: the rate of each step, ``(steps,)``, float64, up to the step at which the loss exploded.
         losses: the loss of each step's batch before the step, penalty included.
         smoothed: the same, smoothed.
+
+    Example:
+        >>> import numpy as np, chainrule as cr
+        >>> X = np.random.default_rng(0).normal(size=(400, 3))
+        >>> found = cr.find_rate(cr.mlp([3, 16, 1]), X, X[:, 0] * X[:, 1], loss="squared_error")
+        >>> 1e-4 < found.low < found.learning_rate < found.high < 10.0
+        True
+        >>> found.optimizer == cr.Adam(found.learning_rate)
+        True
     """
 
     learning_rate: float | None
