@@ -114,6 +114,24 @@ def test_what_is_no_number_is_refused(z: Any) -> None:
         cr.Sigmoid()(z)
 
 
+def test_an_activation_that_is_called_is_recorded_as_before_where_its_class_allows_it() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Square(cr.activations.Elementwise):
+        traceable = True
+
+        def value(self, xp: Any, z: Any) -> Any:
+            return z * z
+
+        def derivative(self, xp: Any, z: Any, a: Any) -> Any:
+            return 2.0 * z
+
+    assert Square()(3) == 9.0
+    as_written = cr.backend("numpy", kernels=False)
+    assert as_written.compiling(cr.Sequential(cr.Dense(4, 1), Square()).parts()).compiled
+    function = cr.Activation(lambda xp, z: z * z, lambda xp, z: 2.0 * z)
+    assert not as_written.compiling(cr.Sequential(cr.Dense(4, 1), function).parts()).compiled
+
+
 def test_an_activation_of_ones_own_need_not_be_callable() -> None:
     class Square:
         def value(self, xp: Any, z: Any) -> Any:

@@ -16,6 +16,7 @@ Y = np.random.default_rng(1).integers(0, 3, 20)
 NETWORK = cr.Sequential(
     cr.Dense(4, 6, bias=False), cr.BatchNorm(6), cr.ReLU(), cr.Dense(6, 5), cr.LayerNorm(5), cr.Tanh(), cr.Dense(5, 3)
 )
+UNCOMPILED = cr.backend(compile=False)
 SHAPES = {
     "W1": (4, 6), "gamma1": (1, 6), "beta1": (1, 6),
     "W2": (6, 5), "b2": (1, 5), "gamma2": (1, 5), "beta2": (1, 5),
@@ -25,7 +26,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def model() -> cr.Model:
-    return cr.fit(NETWORK, X, Y, loss="softmax_cross_entropy", epochs=2, compile=False)
+    return cr.fit(NETWORK, X, Y, loss="softmax_cross_entropy", epochs=2, backend=UNCOMPILED)
 
 
 def test_they_are_the_pieces_of_theta_and_of_the_buffers_in_order(model: cr.Model) -> None:
@@ -35,11 +36,13 @@ def test_they_are_the_pieces_of_theta_and_of_the_buffers_in_order(model: cr.Mode
     statistics = model.running_statistics
     assert list(statistics) == ["mean1", "variance1"]
     np.testing.assert_array_equal(np.concatenate([array.ravel() for array in statistics.values()]), model.buffers)
-    assert not cr.fit(cr.mlp([4, 3]), X, Y, loss="softmax_cross_entropy", epochs=1, compile=False).running_statistics
+    plain = cr.fit(cr.mlp([4, 3]), X, Y, loss="softmax_cross_entropy", epochs=1, backend=UNCOMPILED)
+    assert not plain.running_statistics
 
 
 def test_the_network_computed_with_them_by_hand_is_the_models_prediction() -> None:
-    model = cr.fit(cr.mlp([4, 5, 3], activation="tanh"), X, Y, loss="softmax_cross_entropy", epochs=2, dtype="float64")
+    network, float64 = cr.mlp([4, 5, 3], activation="tanh"), cr.backend(dtype="float64")
+    model = cr.fit(network, X, Y, loss="softmax_cross_entropy", epochs=2, backend=float64)
     W1, b1, W2, b2 = model.parameters.values()
     e = np.exp(np.tanh(X @ W1 + b1) @ W2 + b2)
     np.testing.assert_allclose(model.predict_proba(X), e / e.sum(axis=1, keepdims=True), rtol=1e-13)

@@ -187,7 +187,8 @@ class Backend:
         Nor may a function in a part of ours (``cr.Activation``), which with kernels is called in every step.
         """
         parts = list(parts)
-        held = [x for part in parts for x in getattr(part, "__dict__", {}).values() if callable(x) and not self.kernels]
+        attributes = [x for part in parts for x in getattr(part, "__dict__", {}).values()]
+        held = [x for x in attributes if callable(x) and x not in parts and not self.kernels]
         traceable = all(_is_traceable(kind) for kind in map(type, parts))
         traceable = traceable and all(type(x).__module__.startswith("chainrule.") for x in held)
         return self if traceable or not self.library.RECORDS else replace(self, compiled=False)

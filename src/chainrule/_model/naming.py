@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .._backend import Backend
 from .._base.typing import Array
 from .._layout import Layout
-from ..layers import Buffer, Layer, Parameter
+from ..layers import Buffer, Parameter
 from ..network import Sequential
 from .named_arrays import NamedArrays
 
@@ -34,7 +34,7 @@ class Name(NamedTuple):
 
 def blocks(network: Sequential) -> list[Block]:
     """The lectures' layers. What comes before the first weights belongs to them."""
-    starts = [i for i, layer in enumerate(network.layers) if _has_weights(layer)] or [network.lowest_trained]
+    starts = network.weighted or [network.lowest_trained]
     ends = [*starts[1:], len(network.layers)]
     return [Block(range(a, b), i) for (a, b), i in zip(pairwise([0, *ends]), starts, strict=True)]
 
@@ -75,7 +75,3 @@ def _named(backend: Backend, names: Iterable[Iterable[Name]], layout: Layout, fl
     pieces = layout.split(backend, flat)
     pairs = [pair for group in zip(names, pieces, strict=True) for pair in zip(*group, strict=True)]
     return NamedArrays({name.full: piece for name, piece in pairs})
-
-
-def _has_weights(layer: Layer) -> bool:
-    return any(p.decays for p in layer.parameters())
