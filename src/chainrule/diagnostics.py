@@ -8,27 +8,22 @@ a ReLU that is never above 0 passes no gradient and never recovers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from ._backend import Backend
 from ._base.arguments import names_arguments
-from ._base.errors import ConfigurationError, DataError, require
-from ._base.options import whole_number
+from ._base.errors import ConfigurationError
 from ._base.typing import Array
-from ._data.checks import check_inputs, prepare
-from ._data.streams import read_once, read_targets
-from ._kernels import backend as make_backend
-from ._layout import Pieces
-from ._model.schema import Schema
-from ._random import Key, host_generator, single_key
+from ._model.naming import Block, blocks
+from ._model.training_pass import Trained, TrainingPass, answer, ask
+from ._random import host_generator
 from .layers import Layer, Residual
-from .losses import LossFunction, cost, find_loss
-from .network import Sequential, without_link
+from .losses import LossFunction
+from .network import Sequential
 
 # A slope below this passes on less than a hundredth of what reaches it: a sigmoid beyond |z| = 4.6, tanh beyond 3.
 FLAT = 0.01
@@ -57,21 +52,6 @@ _ADVICE = {
     "collapsed": f"The weights are too small: use {_WEIGHTS}.",
     "vanishing": "The lower layers learn too slowly: use ReLU with he_normal weights, or batch normalisation.",
 }
-
-
-class Trained(Protocol):
-    """A trained network: what is asked of a model that is diagnosed."""
-
-    @property
-    def network(self) -> Sequential: ...
-    @property
-    def theta(self) -> Array: ...
-    @property
-    def buffers(self) -> Array: ...
-    @property
-    def loss(self) -> LossFunction: ...
-    @property
-    def backend(self) -> Backend: ...
 
 
 @dataclass(frozen=True)
@@ -213,68 +193,18 @@ def diagnose(
         >>> diagnosis.rows[3].verdict
         'collapsed'
     """
-    if not isinstance(network, Sequential):
-        require(
-            hasattr(network, "theta"), f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1])."
-        )
-        model = network
-        schema = getattr(model, "schema", Schema())
-        X, y = schema.inputs(X), None if y is None else schema.targets(y)
-        network, loss = model.network, model.loss if loss is None else loss
-        theta, buffers = model.theta if theta is None else theta, model.buffers if buffers is None else buffers
-        backend = model.backend if backend == "auto" else backend
-    seed = whole_number("seed", seed, least=0)
-    require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
-    found = None if loss is None else find_loss(loss)
-    network = network if found is None else without_link(network, found)
-    found_backend = make_backend(backend, like=X)
-    with found_backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
-        return _diagnose(found_backend, network, found, X, y, theta, buffers, seed)
+    asked = ask(network, X, y, loss=loss, theta=theta, buffers=buffers, seed=seed, backend=backend)
+    with asked.backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is a finding here
+        return _judged(answer(asked), asked.seed)
 
 
-class _Pass(NamedTuple):
-    """A pass and what it met at each layer: ``(y, residual, buffers)``, and back (dC/dy, dC/dparams) by its index."""
-
-    backend: Backend
-    network: Sequential
-    params: Sequence[Pieces]
-    buffers: Sequence[Pieces]
-    key: Key
-    forward: Sequence[tuple[Array, Residual, Pieces]]
-    backward: Mapping[int, tuple[Array, Pieces]]
-
-
-def _diagnose(
-    backend: Backend,
-    network: Sequential,
-    loss: LossFunction | None,
-    X: Any,
-    y: Any,
-    theta: Any,
-    buffers: Any,
-    seed: int,
-) -> Diagnosis:
-    X, y = read_once(X), read_targets(y)
-    x, key = check_inputs(backend, X, network.n_in), single_key(backend, seed)
-    flat = _vector(backend, "theta", network.initial_theta(seed) if theta is None else theta, network.size)
-    rest = network.initial_buffers() if buffers is None else buffers
-    params = network.layout.split(backend, flat)
-    split = network.buffer_layout.split(backend, _vector(backend, "buffers", rest, network.buffer_layout.size))
-    forward = list(network.walk_forward(backend, params, split, x, key))
-    backward = {}
-    if y is not None and loss is not None:
-        n_in, n_out = network.n_in, network.n_out
-        batch = prepare(backend, X, y, n_in=n_in, n_out=n_out, loss=loss, training=False)
-        dz = cost(backend, loss, forward[-1][0], batch.y, None)[1]
-        residuals = [residual for _, residual, _ in forward]
-        walk = network.walk_backward(backend, params, residuals, dz)
-        backward = {i: (delta, gradients) for i, delta, gradients in walk}
-    seen = _Pass(backend, network, params, split, key, forward, backward)
-    blocks = _blocks(network)
-    shown = [_shown(seen, block) for block in blocks]
-    rows = [_measure(seen, block, i, k + 1, seed) for k, (block, i) in enumerate(zip(blocks, shown, strict=True))]
+def _judged(seen: TrainingPass, seed: int) -> Diagnosis:
+    groups = blocks(seen.network)
+    shown = [_shown(seen, group.layers) for group in groups]
+    rows = [_measure(seen, group, i, k, seed) for k, (group, i) in enumerate(zip(groups, shown, strict=True), 1)]
     bounded = [row.flat is not None and _flat_on_both_sides(seen, i) for row, i in zip(rows, shown, strict=True)]
-    return Diagnosis(tuple(_judge(rows, bounded)), x.shape[0], _look_at_inputs(network, _host(backend, x)))
+    inputs = _look_at_inputs(seen.network, _host(seen.backend, seen.x))
+    return Diagnosis(tuple(_judge(rows, bounded)), seen.x.shape[0], inputs)
 
 
 def _look_at_inputs(network: Sequential, x: np.ndarray) -> str:
@@ -301,26 +231,20 @@ def _look_at_inputs(network: Sequential, x: np.ndarray) -> str:
     return ""
 
 
-def _blocks(network: Sequential) -> list[range]:
-    """The layers of each row: one with weights and what follows it; what comes before the first belongs to it."""
-    return [range(a, b) for a, b in pairwise([0, *network.weighted[1:], len(network.layers)])]
-
-
-def _measure(seen: _Pass, block: range, shown: int, number: int, seed: int) -> LayerDiagnosis:
-    backend, layers = seen.backend, seen.network.layers
-    weighted = next((i for i in block if i in seen.network.weighted), None)
+def _measure(seen: TrainingPass, block: Block, shown: int, number: int, seed: int) -> LayerDiagnosis:
+    backend, layers, weighted = seen.backend, seen.network.layers, block.weights
     output, residual, _ = seen.forward[shown]
     a, slopes = _host(backend, output), _slopes(backend, layers[shown], residual)
     delta, norm, dW = None, None, None
-    if weighted is not None and weighted in seen.backward:
+    if weighted in seen.backward:
         delta, gradients = seen.backward[weighted]
         decays = [p.decays for p in layers[weighted].parameters()]
-        weights = [g for g, d in zip(gradients, decays, strict=True) if d]
+        weights = [g for g, d in zip(gradients, decays, strict=True) if d or not any(decays)]
         dW = np.concatenate([_host(backend, g).ravel() for g in weights])
         norm = float(np.linalg.norm(dW))
     return LayerDiagnosis(
         number=number,
-        name=", ".join(_short_name(layers[i], i == weighted) for i in block),
+        name=", ".join(_short_name(layers[i], i == weighted) for i in block.layers),
         units=a.shape[-1],
         mean=float(np.mean(a)),
         std=float(np.std(a)),
@@ -381,7 +305,7 @@ def _gradient_finding(row: LayerDiagnosis, last_hidden: LayerDiagnosis) -> str |
     return "exploding gradient" if row.delta > RATIO * last_hidden.delta else None
 
 
-def _flat_on_both_sides(seen: _Pass, i: int) -> bool:
+def _flat_on_both_sides(seen: TrainingPass, i: int) -> bool:
     """Whether the activation saturates (sigmoid, tanh): ReLU and its kin are flat on one side only, and should be."""
     layer, width = seen.network.layers[i], seen.forward[i][0].shape[-1]
     z = seen.backend.asarray([[-FAR] * width, [FAR] * width])
@@ -390,12 +314,12 @@ def _flat_on_both_sides(seen: _Pass, i: int) -> bool:
     return slopes is not None and bool(np.all(np.abs(slopes) < FLAT))
 
 
-def _shown(seen: _Pass, block: range) -> int:
+def _shown(seen: TrainingPass, block: range) -> int:
     """The layer of a block whose outputs are looked at: the last, but none that only disturbs them, as dropout does."""
     return max(i for i in block if i == block[0] or not _predicts_its_inputs(seen, i))
 
 
-def _predicts_its_inputs(seen: _Pass, i: int) -> bool:
+def _predicts_its_inputs(seen: TrainingPass, i: int) -> bool:
     layer, x = seen.network.layers[i], seen.forward[i - 1][0]
     no_function = _slopes(seen.backend, layer, seen.forward[i][1]) is None
     return no_function and layer.apply(seen.backend, seen.params[i], seen.buffers[i], x) is x
@@ -414,13 +338,6 @@ def _host(backend: Backend, x: Array) -> np.ndarray:
 
 def _rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(x * x)))
-
-
-def _vector(backend: Backend, name: str, given: Any, size: int) -> Array:
-    vector = backend.asarray(given)
-    if vector.shape != (size,):
-        raise DataError(f"{name} must have shape ({size},) for this network, got {tuple(vector.shape)}.")
-    return vector
 
 
 def _short_name(layer: Layer, weighted: bool) -> str:

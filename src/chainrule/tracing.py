@@ -10,26 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from ._backend import Backend, returned
 from ._base.arguments import names_arguments
-from ._base.errors import DataError, MissingEntryError, require
+from ._base.errors import MissingEntryError
 from ._base.options import whole_number
 from ._base.typing import Array
-from ._data.checks import check_inputs, prepare
-from ._data.streams import read_once, read_targets
-from ._kernels import backend as make_backend
 from ._layout import Pieces
 from ._model.named_arrays import NamedArrays, table
 from ._model.naming import Block, Name, blocks, parameter_names
-from ._model.schema import Schema
-from ._random import Key, member_key, single_key
+from ._model.training_pass import Trained, TrainingPass, answer, ask
 from .links import LINEAR, find_link
-from .losses import LossFunction, cost, find_loss
-from .network import Sequential, without_link
+from .losses import LossFunction
+from .network import Sequential
 
 # So many layers are printed from either end of a network.
 _SHOWN = 10
@@ -175,21 +171,6 @@ class Trace:
         return table([(title, []), *forward, *cost, *back])
 
 
-class Trained(Protocol):
-    """A trained network: what is asked of a model that is traced."""
-
-    @property
-    def network(self) -> Sequential: ...
-    @property
-    def theta(self) -> Array: ...
-    @property
-    def buffers(self) -> Array: ...
-    @property
-    def loss(self) -> LossFunction: ...
-    @property
-    def backend(self) -> Backend: ...
-
-
 @names_arguments
 def trace(
     network: Sequential | Trained,
@@ -254,62 +235,24 @@ def trace(
         >>> seen[1].gradients["W"] is seen["dW1"]
         True
     """
-    given, buffers = X, None
-    if not isinstance(network, Sequential):
-        require(
-            hasattr(network, "theta"),
-            f"expected a network or a model, got {network!r:.60}: write cr.mlp([4, 8, 1]), or estimator.model_.",
-        )
-        model = network
-        schema = getattr(model, "schema", Schema())
-        X, y = schema.inputs(X), None if y is None else schema.targets(y)
-        network, loss, buffers = model.network, model.loss if loss is None else loss, model.buffers
-        theta = model.theta if theta is None else theta
-        backend = model.backend if backend == "auto" else backend
-    seed = whole_number("seed", seed, least=0)
-    require(y is None or loss is not None, "y needs a loss, got loss=None: give loss='squared_error' or another.")
-    found = None if loss is None else find_loss(loss)
-    found_backend = make_backend(backend, like=X).copying()  # what is handed out is nobody else's
-    with found_backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is shown as one
-        asked = _Question(found_backend, network, found, read_once(X), read_targets(y), seed)
-        theta = _theta(found_backend, network, theta, seed)
-        buffers = found_backend.asarray(network.initial_buffers() if buffers is None else buffers)
-        return _trace(asked, theta, buffers, given)
+    asked = ask(network, X, y, loss=loss, theta=theta, buffers=None, seed=seed, backend=backend)
+    asked = asked._replace(backend=asked.backend.copying())  # what is handed out is nobody else's
+    with asked.backend.active(), np.errstate(over="ignore", invalid="ignore"):  # an overflow is shown as one
+        return _as_trace(answer(asked, stacks=True), asked.loss, given=X)
 
 
-class _Question(NamedTuple):
-    """Where what is traced, on which data."""
-
-    backend: Backend
-    network: Sequential
-    loss: LossFunction | None
-    X: Any
-    y: Any
-    seed: int
-
-
-def _trace(asked: _Question, theta: Array, buffers: Array, given: Any) -> Trace:
-    """The pass, whose arrays go back to the library of ``given``."""
-    backend, network, loss, X, y, seed = asked
-    network = network if loss is None else without_link(network, loss)
-    params, split = network.layout.split(backend, theta), network.buffer_layout.split(backend, buffers)
-    x = check_inputs(backend, X, network.n_in)
-    walk = network.walk_forward(backend, params, split, x, _key(backend, theta, seed))
-    outputs, residuals, _ = zip(*walk, strict=True)
-    value, back = None, {}
-    if y is not None and loss is not None:
-        n_in, n_out = network.n_in, network.n_out
-        batch = prepare(backend, X, y, n_in=n_in, n_out=n_out, loss=loss, training=False)
-        value, dz = backend.run(cost, loss, outputs[-1], batch.y, None)
-        back = {i: (dy, grads) for i, dy, grads in network.walk_backward(backend, params, residuals, dz)}
+def _as_trace(seen: TrainingPass, loss: LossFunction | None, given: Any) -> Trace:
+    """The pass with its arrays in the library of ``given``."""
+    backend, network = seen.backend, seen.network
     give = partial(returned, backend, given=given)
-    names = parameter_names(network)
-    parts = [_part(network, i, output, back.get(i), names[i], give) for i, output in enumerate(outputs)]
+    outputs, names = [output for output, _, _ in seen.forward], parameter_names(network)
+    parts = [_part(network, i, output, seen.backward.get(i), names[i], give) for i, output in enumerate(outputs)]
     prediction = None
     link = LINEAR if loss is None else find_link(loss)
     if link is not LINEAR:
         prediction = f"{link.name} of the loss", give(link.apply(backend, outputs[-1]))
-    return Trace(tuple(_layers(blocks(network), parts, give(x), prediction)), None if value is None else give(value))
+    layers = _layers(blocks(network), parts, give(seen.x), prediction)
+    return Trace(tuple(layers), None if seen.cost is None else give(seen.cost))
 
 
 def _part(
@@ -339,22 +282,3 @@ def _layers(
             number, ", ".join(names), x, weighted.output, a, weighted.output_gradient, NamedArrays(gradients), mine
         )
         x = a
-
-
-def _theta(backend: Backend, network: Sequential, given: Any, seed: int) -> Array:
-    theta = backend.asarray(network.initial_theta(seed) if given is None else given)
-    if theta.ndim not in (1, 2) or theta.shape[-1] != network.size:
-        raise DataError(
-            f"theta must have shape ({network.size},) for this network, or (k, {network.size}) for k networks, got "
-            f"{tuple(theta.shape)}."
-        )
-    return theta
-
-
-def _key(backend: Backend, theta: Array, seed: int) -> Key:
-    """The key of the pass; of k networks each has its own."""
-    if theta.ndim == 1:
-        return single_key(backend, seed)
-    words = np.asarray([member_key(seed, member) for member in range(theta.shape[0])])
-    k0, k1 = (backend.asarray(column.reshape(-1, 1, 1), backend.xp.int32) for column in words.T)
-    return Key(k0, k1)
