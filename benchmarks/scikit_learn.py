@@ -62,8 +62,9 @@ from chainrule import MLPClassifier, MLPRegressor  # was: from sklearn.neural_ne
 
     pip install 'chainrule[sklearn]'    # in a clone: pip install '.[sklearn]'; scikit-learn 1.7 or newer
 
-All parameters are given by keyword. With scikit-learn 1.7 and 1.8 its own callbacks are missing (`set_callbacks` says
-so), `predict` takes the arrays of any library under array API dispatch too, and polars 2's columns have no names.
+Parameters go by position where they do there. With scikit-learn 1.7 and 1.8 its own callbacks are missing
+(`set_callbacks` says so), `predict` takes the arrays of any library under array API dispatch too, and polars 2's columns
+have no names.
 
 **What follows X.** Training runs in the library and on the device of X, in float32 where X is float32 and else in
 float64. Predictions come in the library and on the device of X. y and the weights may be arrays of
@@ -187,10 +188,9 @@ REQUESTS = (
 DIFFERENCES: dict[str, dict[str, str]] = {
     "defaults": {},
     "parameters": {
-        "hidden_layer_sizes": "By keyword only, as all: there the first argument is another one in each estimator.",
-        "activation": "By keyword only. More names, objects, and a list with one for each hidden layer.",
+        "activation": "More names, objects, and a list with one for each hidden layer.",
         "loss": (
-            "By keyword only. More losses, and objects. With `cr.SigmoidCrossEntropy()` the regressor's `predict` "
+            "More losses, and objects. With `cr.SigmoidCrossEntropy()` the regressor's `predict` "
             "gives fractions; its `model_`, and the file of that, give 0 or 1 there, and fractions in `predict_proba`."
         ),
         "solver": (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import find_library
 from side_by_side import DIGIT, DIGITS, NUMBER, NUMBERS, PROBLEMS, TARGETS, both, theirs
+from sklearn.base import clone
 
 import chainrule as cr
 
@@ -263,3 +264,10 @@ def test_lbfgs_takes_layer_normalisation_and_a_loss_of_your_own() -> None:
     np.testing.assert_allclose(own.predict(NUMBERS), usual.predict(NUMBERS), rtol=0, atol=1e-9)
     normed = cr.MLPRegressor(solver="lbfgs", normalization="layer", max_iter=50, random_state=0).fit(NUMBERS, y)
     assert normed.score(NUMBERS, y) > 0.99
+
+
+def test_parameters_go_by_position_where_they_do_in_scikit_learn() -> None:
+    classifier, regressor = cr.MLPClassifier((50, 20), "tanh"), cr.MLPRegressor("poisson", (50, 20), "tanh")
+    for estimator, loss in ((classifier, "log_loss"), (regressor, "poisson")):
+        assert (estimator.loss, estimator.hidden_layer_sizes, estimator.activation) == (loss, (50, 20), "tanh")
+        assert clone(estimator).get_params() == estimator.get_params()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -86,9 +86,10 @@ class Parameters:
             ``set_callbacks``.
     """
 
-    # scikit-learn's
-    hidden_layer_sizes: Any = (100,)
-    activation: Any = "relu"
+    # scikit-learn's; by position those that are so there, where the regressor's first is the loss
+    loss: Any = field(default=None, kw_only=False)
+    hidden_layer_sizes: Any = field(default=(100,), kw_only=False)
+    activation: Any = field(default="relu", kw_only=False)
     solver: Any = "adam"
     alpha: float = 0.0001
     batch_size: Any = "auto"

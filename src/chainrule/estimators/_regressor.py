@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sklearn.base import RegressorMixin
@@ -53,7 +53,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         True
     """
 
-    loss: Any = "squared_error"
+    loss: Any = field(default="squared_error", kw_only=False)
     output_activation: Any = None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
