@@ -63,8 +63,8 @@ from chainrule import MLPClassifier, MLPRegressor  # was: from sklearn.neural_ne
     pip install 'chainrule[sklearn]'    # in a clone: pip install '.[sklearn]'; scikit-learn 1.7 or newer
 
 Parameters go by position where they do there. With scikit-learn 1.7 and 1.8 its own callbacks are missing
-(`set_callbacks` says so), `predict` takes the arrays of any library under array API dispatch too, and polars 2's columns
-have no names.
+(`set_callbacks` says so), `predict` takes the arrays of any library under array API dispatch too, and polars 2's
+columns have no names.
 
 **What follows X.** Training runs in the library and on the device of X, in float32 where X is float32 and else in
 float64. Predictions come in the library and on the device of X. y and the weights may be arrays of

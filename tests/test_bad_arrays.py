@@ -120,10 +120,10 @@ ARRAYS = {
         lambda: fit(sample_weight=np.ones(5)), cr.DataError, r"sample_weight must have shape \(20,\), .* got \(5,\)"
     ),
     "weights a matrix": Case(lambda: fit(sample_weight=X), cr.DataError, r"must have shape \(20,\), .* got \(20, 3\)"),
-    "validation a share": Case(
-        lambda: fit(validation=0.2),
+    "validation more than all": Case(
+        lambda: fit(validation=1.2),
         cr.ConfigurationError,
-        r"validation must be \(X, y\) or \(X, y, sample_weight\), got 0\.2",
+        r"validation must be \(X_val, y_val\), or a share of the rows above 0 and below 1, got 1\.2",
     ),
     "validation X alone": Case(lambda: fit(validation=(X,)), cr.ConfigurationError, r"validation must be \(X, y\)"),
     "validation of wrong width": Case(
@@ -184,9 +184,7 @@ def test_targets_too_large_to_be_squared_are_named(id: str, loss: str, open_plat
     place = open_platform(id).array
     x, y, large = place(X), place(np.abs(Y)), place(1e30 * np.abs(Y))
     reach = f"{1e30 * np.abs(Y).max():.3g}".replace("+", r"\+")
-    says = (
-        rf"the targets reach {reach}, too large to add up their squares in float32: scale y, or use dtype='float64'\.$"
-    )
+    says = rf"the targets reach {reach}, too large to add up their squares in float32: scale y, or use float64, .*dtype='float64'\)\.$"
     model = fit(x, y, loss=loss)
     check(Case(lambda: fit(x, large, loss=loss), cr.DataError, says))
     check(Case(lambda: fit(x, y, loss=loss, validation=(x, large)), cr.DataError, says))

@@ -207,7 +207,7 @@ BEYOND = {
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
 def test_a_number_that_float32_cannot_hold_is_refused(library: str, options: dict[str, Any], says: str) -> None:
     find_library(library)
-    check(number(lambda: fit(backend=library, **options), rf"^{says}: .*dtype='float64'\.$"))
+    check(number(lambda: fit(backend=library, **options), rf"^{says}: .*dtype='float64'\)\.$"))
 
 
 def test_what_float64_holds_is_taken_there() -> None:

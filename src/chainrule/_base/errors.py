@@ -33,6 +33,8 @@ from typing import Any
 
 from .synonyms import OTHERWISE, same_argument, value_for
 
+USE_FLOAT64 = "use float64, backend=cr.backend(like=X, dtype='float64')"  # what fit and the estimators take
+
 
 class ChainruleError(Exception):
     """The base of every error that chainrule raises."""

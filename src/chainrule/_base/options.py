@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ConfigurationError, require, unknown_name
+from .errors import USE_FLOAT64, ConfigurationError, require, unknown_name
 
 # What annotates a field: the type, or its text where the module postpones annotations.
 BOOL, FLOAT, INT, INT_OR_NONE = (bool, "bool"), (float, "float"), (int, "int"), (int | None, "int | None")
@@ -38,7 +38,7 @@ def check_range(parts: Iterable[Any], dtype: str) -> None:
     Below the smallest normal number some libraries and devices calculate with 0.
     """
     low, high = float(np.finfo(dtype).smallest_normal), float(np.finfo(dtype).max)
-    wider = "" if dtype == "float64" else ", or use dtype='float64'"
+    wider = "" if dtype == "float64" else f", or {USE_FLOAT64}"
     for name, number in (found for part in parts for found in _floats(part)):
         require(
             number == 0 or not math.isfinite(number) or low <= abs(number) <= high,

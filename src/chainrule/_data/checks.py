@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .._backend import Backend, dtype_name, library_of, to_host
-from .._base.errors import ConfigurationError, DataError, DTypeError
+from .._base.errors import USE_FLOAT64, ConfigurationError, DataError, DTypeError
 from .._base.typing import Array
 from ..batch import Batch
 from ..losses import LossFunction
@@ -181,7 +181,7 @@ def _refuse_rows(x: np.ndarray, finite: np.ndarray, what: str, dtype: str, given
     listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
     with np.errstate(over="ignore"):
         overflowed = np.isfinite(x[bad].astype(float)).all()
-    remedy = f"scale {what}, or use dtype='float64'" if overflowed else "drop these rows or fill the values in"
+    remedy = f"scale {what}, or {USE_FLOAT64}" if overflowed else "drop these rows or fill the values in"
     raise DataError(
         f"{what} holds {'numbers too large for' if overflowed else 'NaN or infinity in'} {dtype}{where} "
         f"in {len(bad)} of {len(x)} rows ({listed}): {remedy}."
@@ -282,7 +282,7 @@ def check_squares(backend: Backend, y: Array, weight: Array | None) -> None:
         if np.isfinite(backend.to_numpy(total)):
             return
     reach, weighted = float(backend.to_numpy(xp.max(xp.abs(y)))), "" if weight is None else "weighted "
-    remedy = "" if dtype == "float64" else ", or use dtype='float64'"
+    remedy = "" if dtype == "float64" else f", or {USE_FLOAT64}"
     raise DataError(
         f"the targets reach {reach:.3g}, too large to add up their {weighted}squares in {dtype}: scale y{remedy}."
     )

@@ -96,7 +96,7 @@ def _launch(backend: Backend, name: str, shape: tuple[Any, Any], *arguments: Any
         reason = str(error).strip().partition("\n")[0]
         raise BackendError(
             f"the kernel {name} should compile on {backend.device_name}, but NVRTC says {reason!r}: train with "
-            "compile=False, which takes CuPy's own kernels."
+            "cr.backend('cupy', compile=False), which takes CuPy's own kernels."
         ) from error
 
 
