@@ -184,7 +184,7 @@ def test_targets_too_large_to_be_squared_are_named(id: str, loss: str, open_plat
     place = open_platform(id).array
     x, y, large = place(X), place(np.abs(Y)), place(1e30 * np.abs(Y))
     reach = f"{1e30 * np.abs(Y).max():.3g}".replace("+", r"\+")
-    says = rf"the targets reach {reach}, too large to add up their squares in float32: scale y, or use float64, .*dtype='float64'\)\.$"
+    says = rf"the targets reach {reach}, too large to add up their squares in float32: scale y, or use float64, .*\)\.$"
     model = fit(x, y, loss=loss)
     check(Case(lambda: fit(x, large, loss=loss), cr.DataError, says))
     check(Case(lambda: fit(x, y, loss=loss, validation=(x, large)), cr.DataError, says))
