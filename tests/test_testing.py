@@ -5,6 +5,7 @@ A broken part is a right one with one method written wrong. They are tried on Nu
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 import re
@@ -12,15 +13,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from conftest import REQUIRED
+from conftest import REQUIRED, cupy_stand_in
 
 import chainrule as cr
 from chainrule import losses, optimizers, schedules, testing
+from chainrule._base.short_name import short_name
 from chainrule._random import uniform
 from chainrule.layers import Buffer, Layer, Parameter
 
@@ -145,6 +148,68 @@ class Harmonic(schedules.Schedule):
         return self.first / t
 
 
+@dataclass(frozen=True)
+class Sorted(Layer):
+    """y = x sorted; what it remembers is integers, and as few axes as x has."""
+
+    def forward(self, backend, params, buffers, x, key):
+        order = backend.xp.argsort(x, axis=-1)
+        return backend.xp.take_along_axis(x, order, axis=-1), {"back": backend.xp.argsort(order, axis=-1)}, buffers
+
+    def apply(self, backend, params, buffers, x):
+        return backend.xp.sort(x, axis=-1)
+
+    def pullback(self, backend, params, residual, dy, grads):
+        return backend.xp.take_along_axis(dy, residual["back"], axis=-1)
+
+
+@dataclass(frozen=True)
+class Step(Layer):
+    """y = x + tanh(x W / sqrt n): a number that is computed once, and an array made on x's device."""
+
+    n_in: int
+
+    @cached_property
+    def scale(self):
+        return 1.0 / math.sqrt(self.n_in)
+
+    def parameters(self):
+        return (Parameter("W", (self.n_in, self.n_in)),)
+
+    def forward(self, backend, params, buffers, x, key):
+        a = backend.xp.tanh(self.scale * backend.xp.matmul(x, params[0]))
+        return x + a + backend.xp.zeros((1, 1), dtype=x.dtype, device=backend.device), (x, a), buffers
+
+    def apply(self, backend, params, buffers, x):
+        return self.forward(backend, params, buffers, x, None)[0]
+
+    def gradients(self, backend, residual, dy):
+        x, a = residual
+        return [self.scale * backend.xp.matmul(x.mT, dy * (1.0 - a * a))]
+
+    def pullback(self, backend, params, residual, dy, grads):
+        _, a = residual
+        return dy + self.scale * backend.xp.matmul(dy * (1.0 - a * a), params[0].mT)
+
+
+@dataclass(frozen=True)
+class Lookahead(optimizers.Optimizer):
+    """theta goes back half of the way every third step, which it counts itself; its moments are a list."""
+
+    learning_rate: Any = 0.01
+
+    def init(self, backend, theta, decays):
+        return [backend.copy(theta), backend.zeros((1,))]
+
+    def update(self, backend, theta, g, moments, t, eta):
+        slow, n = moments
+        theta -= eta * g
+        n = n + 1.0
+        now = n >= 3.0
+        slow = backend.xp.where(now, 0.5 * (slow + theta), slow)
+        return backend.xp.where(now, slow, theta), [slow + 0.0, backend.xp.where(now, 0.0 * n, n)]
+
+
 CHECKS = {
     Layer: testing.check_layer,
     cr.activations.Elementwise: testing.check_activation,
@@ -152,7 +217,7 @@ CHECKS = {
     optimizers.Optimizer: testing.check_optimizer,
     schedules.Schedule: testing.check_schedule,
 }
-RIGHT = [Center(), Scale(8), Noise(), Shift(3), Cube(), Hinge(), Signs(), Harmonic()]
+RIGHT = [*(Center(), Scale(8), Noise(), Shift(3), Sorted(), Step(3)), Cube(), Hinge(), Signs(), Lookahead(), Harmonic()]
 
 
 def check(part: Any, **options: Any) -> testing.ContractReport:
@@ -162,7 +227,7 @@ def check(part: Any, **options: Any) -> testing.ContractReport:
 @pytest.mark.parametrize("part", RIGHT, ids=lambda part: type(part).__name__)
 def test_a_right_part_passes_on_every_backend_that_is_there(part: Any) -> None:
     report = check(part)
-    assert str(report).startswith(f"{part!r} does what ")
+    assert str(report).startswith(f"{short_name(part)} does what ")
     assert {on.split()[0] for on in report.backends} >= {"numpy", *REQUIRED - {"g++"}}
     assert ("random" in str(report)) == isinstance(part, Noise)
 
@@ -186,6 +251,11 @@ def updated(change: Callable[..., Any]) -> Any:
     return lambda self, backend, theta, g, moments, t, eta: change(backend.xp, theta, g, moments[0], t, eta)
 
 
+def remembers_y(self: Any, backend: Any, params: Any, buffers: Any, x: Any, key: Any) -> Any:
+    y = x - backend.xp.mean(x, axis=-1, keepdims=True)
+    return y, y, buffers
+
+
 class Calls:
     """How often it was asked."""
 
@@ -202,7 +272,7 @@ by_two = np.float64(2.0)
 LAYERS = {
     "pullback's sign": (
         wrong(Scale(8), pullback=lambda s, b, p, r, dy, g: -p[0] * dy),
-        r"Scale\(n_in=8\): dC/dx differs from the central difference at row 0, column 0: .+ against .+; .* pullback",
+        r"Scale\(8\): dC/dx differs from the central difference at row 0, column 0: .+ against .+; .* pullback",
     ),
     "gradient without a factor": (
         wrong(Scale(8), gradients=lambda s, b, r, dy: (b.xp.sum(dy, axis=-2, keepdims=True),)),
@@ -234,6 +304,10 @@ LAYERS = {
     ),
     "pullback writes into dy": (
         wrong(Scale(8), pullback=lambda s, b, p, r, dy, g: dy.__imul__(p[0])),
+        "pullback writes into an array",
+    ),
+    "pullback writes into y": (
+        wrong(Center(), forward=remembers_y, pullback=lambda s, b, p, r, dy, g: dy + r.__imul__(0.0)),
         "pullback writes into an array",
     ),
     "pullback writes into its gradients": (
@@ -279,6 +353,19 @@ LAYERS = {
     "a sum over the leading axis": (
         wrong(Scale(8), gradients=lambda s, b, r, dy: (over_all(b.xp, dy * r),)),
         r"dC/ds of network 0 in a stack of 3 differs from that of the network alone at row 0, .*; look at gradients",
+    ),
+    "a batch of its own alone": (
+        wrong(
+            Scale(8), gradients=lambda s, b, r, dy: (b.xp.sum(b.xp.reshape(dy, r.shape) * r, axis=-2, keepdims=True),)
+        ),
+        "gradients fails on numpy in float64 for a stack, .* with ValueError: cannot reshape",
+    ),
+    "the first network's batch": (
+        wrong(
+            Scale(8),
+            gradients=lambda s, b, r, dy: (b.xp.sum(dy * r[:1] if r.ndim > 2 else dy * r, axis=-2, keepdims=True),),
+        ),
+        "dC/ds of network 1 in a stack of 3 differs .*; look at gradients",
     ),
     "the batch on axis 0": (
         wrong(Scale(8), gradients=lambda s, b, r, dy: (b.xp.sum(dy * r, axis=0, keepdims=True),)),
@@ -327,19 +414,24 @@ LAYERS = {
     ),
     "a fixed batch": (
         wrong(Center(), apply=lambda s, b, p, q, x: Center.apply(s, b, p, q, x if x.shape[-2] > 1 else x[1])),
-        "forward fails on numpy in float64 for a batch of one row with IndexError",
+        "forward fails on numpy in float64 for a batch of 1 row with IndexError",
     ),
     "not a number": (
         wrong(Center(), apply=lambda s, b, p, q, x: b.xp.log(x)),
         "y is not finite .*; look at forward",
     ),
+    "slopes of another function": (
+        wrong(Scale(8), slopes=lambda s, b, r: b.xp.ones_like(r)),
+        "dC/dx differs from that which slopes says, .*; look at slopes",
+    ),
+    "least rows in words": (wrong(Scale(8), least_rows=lambda s: "one"), "least_rows must be a whole number >= 1"),
     "an error": (
         wrong(Center(), pullback=lambda s, b, p, r, dy, g: dy @ r[0]),
         "pullback fails on numpy in float64 with TypeError: .*; look at pullback",
     ),
     "remembers x in itself": (
         wrong(Center(), apply=lambda s, b, p, q, x: object.__setattr__(s, "seen", x) or Center.apply(s, b, p, q, x)),
-        "forward changes its attribute seen",
+        "seen is another after it was called; what changes must be in arrays that it is given .*; look at apply",
     ),
 }
 
@@ -394,6 +486,10 @@ ACTIVATIONS = {
     ),
     "an if": (
         wrong(Cube(), value=lambda s, xp, z: z * z * z if xp.any(z > 0.0) else z**3),
+        "value reads a number on the host",
+    ),
+    "an if behind a tuple": (
+        wrong(Cube(), value=lambda s, xp, z: z * z * z if xp.unstack(xp.reshape(z, (-1,)))[0] < 1e9 else z),
         "value reads a number on the host",
     ),
     "NumPy's": (wrong(Cube(), value=lambda s, xp, z: np.power(z, 3.0)), "value calls a function of NumPy"),
@@ -521,9 +617,25 @@ OPTIMIZERS = {
         wrong(Signs(), init=lambda s, b, theta, decays: (theta,)),
         "moment 0 of init is theta itself, which every step overwrites; copy it; look at init",
     ),
+    "theta as a moment after a step": (
+        wrong(Signs(), update=updated(lambda xp, theta, g, v, t, eta: (theta.__isub__(eta * g), (theta,)))),
+        "theta and moment 0 after a step are one array, which the next overwrites; copy it; look at update",
+    ),
+    "init writes to theta": (
+        wrong(Signs(), init=lambda s, b, theta, decays: (0.0 * theta.__imul__(1.0),)),
+        "init writes into an array",
+    ),
+    "NumPy's zeros as a moment": (
+        wrong(Signs(), init=lambda s, b, theta, decays: (np.zeros(theta.shape),)),
+        "init gives moment 0 in float64 on numpy in float32",
+    ),
+    "one moment for the stack": (
+        wrong(Signs(), init=lambda s, b, theta, decays: (b.zeros(theta.shape[-1:]),)),
+        r"update gives moment 0 of shape \(3, 7\), expected \(7,\)|update fails on numpy .* for a stack",
+    ),
     "a number as a moment": (
         wrong(Signs(), init=lambda s, b, theta, decays: (0.0,)),
-        r"init must give arrays of the backend's dtype, got 0\.0 as moment 0; look at init",
+        "init gives moment 0 as a float on numpy",
     ),
     "float64's constants": (
         wrong(Signs(), update=updated(lambda xp, theta, g, v, t, eta: (theta - np.float64(1.0) * eta * g, (v,)))),
@@ -665,6 +777,16 @@ class Forgetful(Center):
 
 
 @dataclass(frozen=True)
+class Unique(Center):
+    """It equals itself alone."""
+
+    def __eq__(self, other):
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True)
 class HalfALayer:
     """It has no pullback and names no protocol."""
 
@@ -680,8 +802,9 @@ class HalfALayer:
         (Listed([1, 2]), r"its fields must be .*, which do not change \(unhashable type: 'list'\)"),
         (Listed(np.ones(2)), "its fields must be numbers, strings or tuples of these"),
         (Listed(float("nan")), "it comes back from pickle as another"),
+        (Unique(), "a copy of it is not equal to it"),
         (Forgetful(5), "it comes back from pickle as another"),
-        (HalfALayer(), r"a layer needs pullback; name the base, class Scale\(Layer\)"),
+        (HalfALayer(), r"a layer needs pullback; write class Scale\(cr.Layer\)"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -728,6 +851,38 @@ def alternating(xp: Any) -> float:
     return 2.0 if type(xp).__name__ == "Recorder" else 1.0
 
 
+COUNT = 0
+
+
+@dataclass(frozen=True)
+class Counts(Scale):
+    """It counts its calls, which no array shows."""
+
+    calls: ClassVar[list[int]] = []
+    traceable = True
+
+    def gradients(self, backend, residual, dy):
+        self.calls.append(1)
+        return super().gradients(backend, residual, dy)
+
+
+@dataclass(frozen=True)
+class CountsOutside(Scale):
+    """It counts them outside of its class."""
+
+    traceable = True
+
+    def gradients(self, backend, residual, dy):
+        global COUNT
+        COUNT += 1
+        return super().gradients(backend, residual, dy)
+
+
+@pytest.mark.parametrize("part", [Counts(8), CountsOutside(8)], ids=lambda part: type(part).__name__)
+def test_a_count_that_no_array_shows_is_caught(part: Any) -> None:
+    assert re.search(r"(calls|COUNT) is another after it was called; .*; look at gradients\.", sentence(part))
+
+
 @pytest.mark.parametrize("what", TRACEABLE)
 def test_what_says_traceable_and_is_not_is_caught(what: str) -> None:
     said = sentence(TRACEABLE[what])
@@ -744,7 +899,7 @@ def test_what_says_traceable_and_cannot_be_recorded_is_caught() -> None:
     assert "says traceable and the step cannot be recorded, it runs uncompiled: flip cannot be recorded" in said
 
 
-@pytest.mark.parametrize("part", RIGHT, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize("part", [p for p in RIGHT if p != Sorted()], ids=lambda part: type(part).__name__)
 def test_a_right_part_may_say_traceable(part: Any) -> None:
     plain, traceable = (check(one, backends=["numpy"]) for one in (part, wrong(part, traceable=True)))
     assert "recorded steps" in traceable.checked
@@ -806,8 +961,8 @@ def test_an_argument_that_cannot_be_is_refused(call: Callable[[], Any], says: st
 
 
 def test_a_kind_is_found_by_its_name() -> None:
-    assert testing.check_loss("huber", backends=["numpy"]).part == "Huber(delta=1.0)"
-    assert testing.check_activation("tanh", backends=["numpy"]).part == "Tanh()"
+    assert testing.check_loss("huber", backends=["numpy"]).part == "Huber"
+    assert testing.check_activation("tanh", backends=["numpy"]).part == "Tanh"
 
 
 def test_another_seed_finds_it_too() -> None:
@@ -824,3 +979,15 @@ def test_it_needs_no_pytest_and_is_imported_when_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "a schedule\n"
+
+
+@pytest.mark.parametrize("part", RIGHT, ids=lambda part: type(part).__name__)
+def test_a_right_part_passes_on_cupy(part: Any) -> None:
+    with cupy_stand_in():
+        assert check(part, backends=["cupy"]).backends[0].startswith("cupy on cuda:0 (float32, float64)")
+
+
+def test_numpys_function_is_caught_on_cupy() -> None:
+    part = wrong(Scale(8), pullback=lambda s, b, p, r, dy, g: np.multiply(p[0], dy) if b.name == "cupy" else p[0] * dy)
+    with cupy_stand_in():
+        assert "pullback" in sentence(part, backends=["cupy"])

@@ -1,4 +1,7 @@
-"""chainrule.testing finds nothing wrong with any of the library's own parts."""
+"""chainrule.testing finds nothing wrong with any of the library's own parts.
+
+Said here alone: an activation's derivative is its slope; a schedule keeps its length and the shape of t.
+"""
 
 from __future__ import annotations
 

@@ -70,14 +70,6 @@ def test_a_schedule_is_its_formula_at_every_step(platform: Platform) -> None:
             platform.check(rates, [formula(int(t)) for t in T], rtol=16 * platform.eps, atol=0.3 * platform.eps)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("platform", ["numpy-readonly", "strictest-float32"], indirect=True)
-def test_a_rate_has_the_shape_of_the_counter(platform: Platform, name: str) -> None:
-    schedule, formula = SCHEDULES[name]
-    rate = schedule.rate(platform.backend.xp, platform.array([13.0]))
-    platform.check(rate, [formula(13)], rtol=16 * platform.eps)
-
-
 def test_cosine_is_torchs_cosine_annealing() -> None:
     torch = find_library("torch")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
@@ -97,9 +89,3 @@ def test_a_schedule_without_a_length_is_planned_or_refused(schedule: Any) -> Non
     planned = schedule.planned(40)
     assert planned.steps == 40
     assert planned.planned(7) is planned
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_a_schedule_with_a_length_keeps_it(name: str) -> None:
-    schedule, _ = SCHEDULES[name]
-    assert schedule.planned(7) is schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,19 @@ from .._base.errors import ConfigurationError
 from .._base.options import whole_number
 from .._random import host_generator
 from ..activations import Activation, Elementwise, find_activation
+from ._backends import HOST
 from ._inputs import STEP, Slope, grid
-from ._part import Part, locked, part_of, pickled, unchanged
+from ._part import Part, locked
 from ._report import ContractReport
-from ._trial import HOST, Answer, Owned, Trial
+from ._trial import Answer, Owned, Trial
+from ._value import part_of, pickled, unchanged
 
 FAR = np.asarray([[-1000.0, -100.0, 100.0, 1000.0]])
 
 
-def check_activation(activation: str | Elementwise, seed: int = 0, backends: Any = None) -> ContractReport:
+def check_activation(
+    activation: str | Elementwise, seed: int = 0, backends: Sequence[str] | None = None
+) -> ContractReport:
     """Whether ``activation`` does what an activation must, on every backend that runs here.
 
     ``derivative`` against the central difference of ``value``, (g(z + h) - g(z - h)) / 2h, h = 1e-6; each number by
@@ -57,7 +62,7 @@ def check_activation(activation: str | Elementwise, seed: int = 0, backends: Any
     tried = Trial(part, lambda part: _passes(part, has_slope), (), batches, answers)
     expected = tried.run(HOST)
     tried.agree(tried.run(HOST), expected, "is another at a second call", 0.0)
-    changed("value or derivative")
+    changed()
     _check_elementwise(tried, expected)
     if has_slope:
         _check_slopes(part, batches[0][0], expected[0][1])

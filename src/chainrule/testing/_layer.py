@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,19 +12,26 @@ import numpy as np
 from .._base.errors import ConfigurationError, require
 from .._base.options import whole_number
 from .._random import Key, host_generator
+from ..initializers import find_initializer
 from ..layers import Layer
+from ._backends import HOST
 from ._inputs import MEMBERS, ROWS, grid, slopes
-from ._part import Part, locked, part_of, pickled, position, unchanged
+from ._part import Part, locked, position
 from ._report import ContractReport
-from ._trial import HOST, Answer, Owned, Trial
+from ._trial import Answer, Owned, Trial
+from ._value import part_of, pickled, unchanged
+
+PULLBACK = -2  # where dC/dx is among the answers
 
 
-def check_layer(layer: Layer, n_in: int | None = None, seed: int = 0, backends: Any = None) -> ContractReport:
+def check_layer(
+    layer: Layer, n_in: int | None = None, seed: int = 0, backends: Sequence[str] | None = None
+) -> ContractReport:
     """Whether ``layer`` does what a layer must, on every backend that runs here.
 
     Its parameters, widths and shapes; ``gradients`` and ``pullback`` against central differences of ``forward``,
     f(x + h) - f(x - h) over 2h, h = 1e-6; the same results from the same key; ``apply`` against ``forward``, unless it
-    is random or has buffers; stacks, k networks at once, against each alone; a batch of one row; nothing written to
+    is random or has buffers; stacks, k networks at once, against each alone; the smallest batch; nothing written to
     that it was given, no number read on the host; float32 and float64; each library against NumPy; and where it says
     ``traceable = True``, a recorded step against the step as it is, bit for bit.
 
@@ -44,34 +51,34 @@ def check_layer(layer: Layer, n_in: int | None = None, seed: int = 0, backends: 
         >>> import chainrule as cr
         >>> from chainrule.testing import check_layer
         >>> print(check_layer(cr.Dropout(0.25), backends=["numpy"]))
-        Dropout(rate=0.25) does what a layer must.
-          checked  a value, width and parameters, the same key again, slopes, stacks, one row, no reads on
-                   the host, recorded steps
+        Dropout(0.25) does what a layer must.
+          checked  a value, width and parameters, the same key again, slopes, stacks, the smallest batch, no
+                   reads on the host, recorded steps
           on       numpy (float32, float64)
           note     random: another key gives another y
     """
-    part = part_of(layer, Layer, "a layer", "class Scale(Layer)")
+    part = part_of(layer, Layer, "a layer", "class Scale(cr.Layer)", named=True)
     width = _width(part, _n_in(part, n_in))
     notes, changed = pickled(part), unchanged(part)
     rng = host_generator(whole_number("seed", seed, least=0), "check layer")
     tried = _trial(part, *width, rng)
     expected = tried.run(HOST)
     tried.agree(tried.run(HOST), expected, "is another at a second call with the same key", 0.0)
-    changed("forward")
+    changed()
     is_random = _is_random(tried, expected)
     _check_slopes(tried, rng)
     if not is_random and not layer.buffers():
         _check_prediction(part, expected)
     _check_stack(part, *width, rng)
-    _check_one_row(part, *width, rng)
+    _check_smallest_batch(part, *width, rng)
     tried.watched()
     stacked = _trial(part, *width, rng, (MEMBERS,))
     on = stacked.everywhere(backends, stacked.run(HOST))
     recorded = tried.replayed()
     predicts = () if is_random or layer.buffers() else ("prediction",)
-    checked = "a value", "width and parameters", "the same key again", "slopes", *predicts, "stacks", "one row"
+    always = "a value", "width and parameters", "the same key again", "slopes", "stacks", "the smallest batch"
     notes += ("random: another key gives another y",) if is_random else ()
-    return ContractReport(part.name, "a layer", (*checked, "no reads on the host", *recorded), on, notes)
+    return ContractReport(part.name, "a layer", (*always, *predicts, "no reads on the host", *recorded), on, notes)
 
 
 def _n_in(part: Part, given: int | None) -> int:
@@ -91,23 +98,22 @@ def _width(part: Part, n_in: int) -> tuple[int, int]:
     if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise part.broken(f"width({n_in}) must be a whole number >= 1, got {width!r}", "width")
     for kind in ("parameters", "buffers"):
-        said = part.call(kind)
-        if not isinstance(said, tuple):
-            raise part.broken(f"{kind} must give a tuple, got a {type(said).__name__}; write (W,) for one", kind)
-        names = [one.name for one in said]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise part.broken(
-                f"{kind} has {twice[0]!r} {names.count(twice[0])} times, expected names that differ", kind
-            )
-        for one in said:
-            if not isinstance(one.shape, tuple) or not all(isinstance(n, int) and n >= 1 for n in one.shape):
-                raise part.broken(
-                    f"{kind}: the shape of {one.name} must be a tuple of numbers, got {one.shape!r}", kind
-                )
-            if len(one.shape) != 2:
-                raise part.broken(f"{kind}: {one.name} must be a matrix, or a row (1, n), got shape {one.shape}", kind)
+        _check_arrays(part, kind)
     return n_in, width
+
+
+def _check_arrays(part: Part, kind: str) -> None:
+    """What the layer says of its parameters, or of its buffers."""
+    said = part.call(kind)
+    if not isinstance(said, tuple):
+        raise part.broken(f"{kind} must give a tuple, got a {type(said).__name__}; write (W,) for one", kind)
+    names = [one.name for one in said]
+    for one in said:
+        if names.count(one.name) > 1:
+            times = names.count(one.name)
+            raise part.broken(f"{kind} has {one.name!r} {times} times, expected names that differ", kind)
+        if len(one.shape) != 2:
+            raise part.broken(f"{kind}: {one.name} must be a matrix, or a row (1, n), got shape {one.shape}", kind)
 
 
 def _trial(
@@ -125,7 +131,7 @@ def _trial(
 
 
 def _weights(part: Part, parameter: Any, rng: np.random.Generator, lead: tuple[int, ...]) -> np.ndarray:
-    drawn = parameter.initializer.draw(rng, parameter.shape)
+    drawn = find_initializer(parameter.initializer).draw(rng, parameter.shape)
     if getattr(drawn, "shape", None) != parameter.shape:
         raise part.broken(f"parameters: the initializer of {parameter.name} draws another shape", "parameters")
     return grid(drawn + rng.normal(0.0, 0.2, (*lead, *parameter.shape)))
@@ -162,7 +168,6 @@ def _passes(part: Part, n_out: int) -> Any:
         q, lead = owned.arrays, tuple(dy.shape[:-2])
         # Without parameters and noise, networks that share a batch have one answer.
         y_shapes = [(*lead, x.shape[-2], n_out), (x.shape[-2], n_out)]
-        x_shapes = [(*lead, *x.shape[-2:]), tuple(x.shape)]
         found = part.call("forward", backend, p, q, x, Key(k0, k1))
         y, residual, after = part.several(found, 3, "forward", "(y, residual, buffers)")
         if getattr(y, "ndim", 0) and y.shape[-1] != n_out:
@@ -176,7 +181,9 @@ def _passes(part: Part, n_out: int) -> Any:
         grads = part.several(found, len(p), "gradients", "one for each of parameters()")
         for name, gradient, W in zip(names, grads, p, strict=True):
             locked(part.array(gradient, tuple(W.shape), f"dC/d{name}", "gradients"))
-        dx = part.array(part.call("pullback", backend, p, residual, dy, grads), x_shapes, "dC/dx", "pullback")
+        dx = dy
+        if x.ndim == dy.ndim:  # nobody asks for dC/dx of a batch that networks share: it lies below all weights
+            dx = part.array(part.call("pullback", backend, p, residual, dy, grads), tuple(x.shape), "dC/dx", "pullback")
         prediction = part.array(part.call("apply", backend, p, q, x), y_shapes, "y", "apply")
         return Owned(after), y, *grads, dx, prediction
 
@@ -184,7 +191,7 @@ def _passes(part: Part, n_out: int) -> Any:
 
 
 def _is_random(tried: Trial, expected: list[list[np.ndarray]]) -> bool:
-    """Whether another key gives another y; its prediction may not depend on it."""
+    """Whether another key gives another y."""
     first = tried.batches[0]
     other = replace(tried, batches=[(*first[:3], first[3] ^ 1, first[4] ^ 1)])
     a, b = _found(tried.part, expected[0]), _found(tried.part, other.run(HOST)[0])
@@ -206,6 +213,10 @@ def _check_slopes(tried: Trial, rng: np.random.Generator) -> None:
         moved = slopes(lambda W, i=i: cost((*p[:i], W, *p[i + 1 :]), x), p[i], gradient, rng)
         _compare(part, moved, f"dC/d{parameter.name}", "gradients")
     _compare(part, slopes(lambda x: cost(p, x), x, found.dx, rng), "dC/dx", "pullback")
+    own = part.call("slopes", HOST, part.call("forward", HOST, p, tried.owned, x, Key(k0, k1))[1])
+    if own is not None:
+        against = "differs from that which slopes says, dC/dy times g'(z),"
+        part.same(found.dx, dy * own, "dC/dx", "slopes", against, 1e-9)
 
 
 def _compare(part: Part, found: Any, what: str, method: str) -> None:
@@ -225,20 +236,21 @@ def _check_stack(part: Part, n_in: int, n_out: int, rng: np.random.Generator) ->
     """A stack of k networks is the k networks, with a batch each, and with one that they share."""
     stack = _trial(part, n_in, n_out, rng, (MEMBERS,), MEMBERS)
     p, x, *rest = stack.batches[0]
+    note = " for a stack, where nothing may reduce over an axis before -2"
     for shared in (False, True):
-        together = replace(stack, batches=[(p, x[0] if shared else x, *rest)]).run(
-            HOST, " for a stack, where nothing may reduce over an axis before -2"
-        )[0]
+        together = replace(stack, batches=[(p, x[0] if shared else x, *rest)]).run(HOST, note)[0]
         for i in range(MEMBERS):
             given = (tuple(W[i] for W in p), x[0] if shared else x[i], *(a[i] for a in rest))
             single = replace(stack, owned=tuple(q[i] for q in stack.owned), batches=[given])
-            member = [a[i] if a.ndim > 2 else a for a in together]
+            member, alone = [a[i] if a.ndim > 2 else a for a in together], single.run(HOST)
+            if shared:
+                member[PULLBACK] = alone[0][PULLBACK]
             against = f"of network {i} in a stack of {MEMBERS} differs from that of the network alone"
-            single.agree([member], single.run(HOST), against, 1e-9)
+            single.agree([member], alone, against, 1e-9)
 
 
-def _check_one_row(part: Part, n_in: int, n_out: int, rng: np.random.Generator) -> None:
-    try:
-        _trial(part, n_in, n_out, rng, rows=1).run(HOST, " for a batch of one row")
-    except ConfigurationError:
-        return  # as batch normalisation, whose variance would be 0
+def _check_smallest_batch(part: Part, n_in: int, n_out: int, rng: np.random.Generator) -> None:
+    rows = part.call("least_rows")
+    if not isinstance(rows, int) or rows < 1:
+        raise part.broken(f"least_rows must be a whole number >= 1, got {rows!r}", "least_rows")
+    _trial(part, n_in, n_out, rng, rows=rows).run(HOST, f" for a batch of {rows} row{'s' if rows > 1 else ''}")

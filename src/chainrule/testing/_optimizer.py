@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from .._backend import dtype_name
+from .._backend import Backend
 from .._base.errors import ConfigurationError
 from .._base.options import whole_number
 from .._random import host_generator
 from ..optimizers import Optimizer
 from ..schedules import as_schedule
+from ._backends import HOST, opened, words
 from ._inputs import MEMBERS, grid
-from ._part import Part, part_of, pickled, unchanged
+from ._part import Part, locked
 from ._report import ContractReport
-from ._trial import HOST, Answer, Owned, Trial
+from ._trial import Answer, Owned, Trial
+from ._value import part_of, pickled, unchanged
 
 SIZE, DECAYING, STEPS = 7, 4, 5
 RATE = 1.0 / 64.0
 
 
-def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Any = None) -> ContractReport:
+def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Sequence[str] | None = None) -> ContractReport:
     """Whether ``optimizer`` does what an optimizer must, on every backend that runs here.
 
     ``init`` gives the first moments and ``update`` theta and as many, of the same shapes; the gradient, the step and
@@ -48,12 +50,12 @@ def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Any = None) -
         >>> import chainrule as cr
         >>> from chainrule.testing import check_optimizer
         >>> print(check_optimizer(cr.SGD(0.1), backends=["numpy"]))
-        SGD(learning_rate=0.1) does what an optimizer must.
+        SGD(0.1) does what an optimizer must.
           checked  a value, the same again, moments, donation, rate 0, downhill, stacks, no reads on the
                    host, recorded steps
           on       numpy (float32, float64)
     """
-    part = part_of(optimizer, Optimizer, "an optimizer", "class Own(Optimizer)")
+    part = part_of(optimizer, Optimizer, "an optimizer", "class Own(cr.Optimizer)")
     try:
         as_schedule(optimizer.learning_rate)
     except ConfigurationError as error:
@@ -63,12 +65,13 @@ def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Any = None) -
     tried = _trial(part, rng)
     expected = tried.run(HOST)
     tried.agree(tried.run(HOST), expected, "is another at a second call", 0.0)
-    changed("init or update")
+    changed()
     _check_donation(tried)
     _check_direction(tried)
     stacked = _trial(part, rng, (MEMBERS,))
     _check_stack(stacked)
     tried.watched()
+    _check_init(stacked, backends)
     on = stacked.everywhere(backends, stacked.run(HOST))
     checked = "a value", "the same again", "moments", "donation", "rate 0", "downhill", "stacks", "no reads on the host"
     return ContractReport(part.name, "an optimizer", (*checked, *tried.replayed()), on, notes)
@@ -91,19 +94,27 @@ def _from(part: Part, theta: np.ndarray, gradients: Sequence[np.ndarray], eta: n
 
 
 def _first_moments(part: Part, theta: np.ndarray) -> tuple[np.ndarray, ...]:
-    theta, decays = theta.copy(), np.asarray([1.0] * DECAYING + [0.0] * (SIZE - DECAYING))
-    before = theta.copy()
-    theta.flags.writeable = False
-    made = part.call("init", HOST, theta, decays)
+    """What ``init`` gives on the part's backend, on the host."""
+    backend: Backend = part.backend
+    given = locked(backend.asarray(theta.copy()))
+    made = part.call("init", backend, given, backend.asarray(np.arange(SIZE) < DECAYING))
     if not isinstance(made, tuple | list):
         raise part.broken(f"init must give a tuple of moments, got a {type(made).__name__}; write (v,) for one", "init")
     for i, moment in enumerate(made):
-        if not isinstance(moment, np.ndarray) or dtype_name(moment.dtype) != "float64":
-            raise part.broken(f"init must give arrays of the backend's dtype, got {moment!r:.40} as moment {i}", "init")
-        if np.shares_memory(moment, theta):
+        part.array(moment, tuple(getattr(moment, "shape", ())), f"moment {i}", "init")
+        if isinstance(moment, np.ndarray) and np.shares_memory(moment, given):
             raise part.broken(f"moment {i} of init is theta itself, which every step overwrites; copy it", "init")
-    assert np.array_equal(theta, before)
-    return tuple(map(np.array, made))
+    return tuple(np.array(backend.to_numpy(moment)) for moment in made)
+
+
+def _check_init(stacked: Trial, backends: Sequence[str] | None) -> None:
+    theta, *expected = stacked.owned
+    for backend in opened(backends):
+        where = words(backend)
+        with backend.active():
+            found = _first_moments(replace(stacked.part, backend=backend, where=where), theta)
+        for i, (moment, wanted) in enumerate(zip(found, expected, strict=True)):
+            stacked.part.same(moment, wanted, f"moment {i} of init", "init", f"on {where} differs from NumPy's", 1e-4)
 
 
 def _passes(part: Part) -> Any:

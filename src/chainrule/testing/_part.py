@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +11,6 @@ import numpy as np
 from .._backend import Backend, dtype_name
 from .._backend._record import HostReadError, RecordingError, Traced
 from .._base.errors import ConfigurationError, ContractError
-from .._base.options import check_instance
 
 _OF_THE_STANDARD = ("T", "device", "to_device", "__array_namespace__")  # what an array has and a traced one lacks
 
@@ -123,73 +119,3 @@ def _apart(a: float, b: float) -> tuple[str, str]:
     """Two numbers in as few digits as show that they differ."""
     short = next((n for n in (3, 6, 9) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
     return f"{a:.{short}g}", f"{b:.{short}g}"
-
-
-def part_of(thing: Any, protocol: type, kind: str, write: str) -> Part:
-    """The part. Raises for what lacks a method, or is no frozen dataclass that equals its copy."""
-    if isinstance(thing, type):
-        check_instance(thing, protocol, expected=kind, write=write)
-    part = Part(thing, name_of(thing))
-    if not isinstance(thing, protocol):
-        lacking = [name for name in vars(protocol) if not name.startswith("_") and not hasattr(thing, name)]
-        raise part.broken(f"{kind} needs {', '.join(lacking)}; name the base, {write}, and write what it asks for")
-    _check_value(part)
-    return part
-
-
-def name_of(thing: Any) -> str:
-    """The part in a few words; a function by its name."""
-    text = re.sub(r"<function (?:\S*\.)?(\S+) at \w+>", r"\1", str(getattr(thing, "name", None) or thing))
-    return text if len(text) <= 80 else type(thing).__name__
-
-
-def _check_value(part: Part) -> None:
-    """Two of the same fields are one and the same part: a network is compared, saved and resumed by that."""
-    frozen = getattr(type(part.thing), "__dataclass_params__", None)
-    if frozen is None or not frozen.frozen or not frozen.eq:
-        raise part.broken("expected a frozen dataclass; write @dataclass(frozen=True) above the class")
-    try:
-        hash(part.thing)
-        unlike = copy.copy(part.thing) != part.thing
-    except (TypeError, ValueError) as error:
-        raise part.broken(
-            f"its fields must be numbers, strings or tuples of these, which do not change ({error})"
-        ) from error
-    if unlike:
-        raise part.broken("a copy of it is not equal to it; its fields must be numbers, strings or tuples of these")
-
-
-def pickled(part: Part) -> tuple[str, ...]:
-    """A note where it cannot be pickled. Raises where it comes back as another."""
-    try:
-        back = pickle.loads(pickle.dumps(part.thing))
-    except Exception:  # whatever __reduce__ or __setstate__ raise
-        return ("cannot be pickled, for other processes: write its class and functions at the top of a module",)
-    if back != part.thing:
-        raise part.broken("it comes back from pickle as another; its fields must be all that it has")
-    return ()
-
-
-def unchanged(part: Part) -> Callable[[str], None]:
-    """``check(method)`` raises if an attribute of the part or of its class has changed since."""
-    before = _attributes(part.thing)
-
-    def check(method: str) -> None:
-        after = _attributes(part.thing)
-        for name in after:
-            if name not in before or before[name] != after[name]:
-                raise part.broken(
-                    f"{method} changes its attribute {name}; what changes must be an array that it returns"
-                )
-
-    return check
-
-
-def _attributes(thing: Any) -> dict[str, str]:
-    found = {name: value for kind in reversed(type(thing).__mro__) for name, value in vars(kind).items()}
-    found |= getattr(thing, "__dict__", {})
-    return {
-        name: repr(value)
-        for name, value in found.items()
-        if not (name.startswith(("__", "_abc")) or callable(value) or hasattr(value, "__get__"))
-    }

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import Backend, available_backends, dtype_name, reference_backend
+from .._backend import Backend, dtype_name, reference_backend
 from .._backend._record import RecordingError, Tape, Traced
 from .._backend._trees import leaves, tree_map
-from .._base.errors import ContractError, DTypeError
-from .._base.options import as_list
-from .._kernels import backend as make_backend
+from .._base.errors import ContractError
 from .._kernels import with_providers
+from ._backends import HOST, opened, place, placed, words
 from ._part import Part, locked
+from ._watched import Watched
 
-HOST = reference_backend("numpy", dtype="float64", compile=False)
 ROUNDING = 1000  # units in the last place; a mistake is hardly ever below a part in 1e3, of which float32 has 1e4 units
 
 
@@ -54,10 +53,10 @@ class Trial:
         with backend.active(), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=".*(uncompiled|cannot be recorded)", category=RuntimeWarning)
-            owned, found = Owned(tree_map(lambda x: _placed(backend, x), self.owned)), []
+            owned, found = Owned(tree_map(lambda x: placed(backend, x), self.owned)), []
             step = self._step(backend, note)
             for given in self.batches:
-                made = step(owned, *tree_map(lambda x: locked(_placed(backend, x)), given))
+                made = step(owned, *tree_map(lambda x: locked(placed(backend, x)), given))
                 owned, *answers = (made,) if isinstance(made, Owned) else made
                 found.append([np.array(backend.to_numpy(x)) for x in (*leaves(owned.arrays), *answers)])
             return found
@@ -84,7 +83,7 @@ class Trial:
             for (what, method), a, b in zip(self.answers, mine, theirs, strict=True):
                 self.part.same(a, b, f"{what}{when}", method, against, tolerance)
 
-    def everywhere(self, backends: Any, expected: list[list[np.ndarray]]) -> tuple[str, ...]:
+    def everywhere(self, backends: Sequence[str] | None, expected: list[list[np.ndarray]]) -> tuple[str, ...]:
         """The names of the backends that were tried; raises where one differs from NumPy in float64."""
         tried: dict[str, list[str]] = {}
         for backend in opened(backends):
@@ -94,17 +93,17 @@ class Trial:
                 self.agree(self.run(backend), expected, against, ROUNDING * precision)
             except RuntimeWarning as error:
                 raise self.part.broken(f"on {words(backend)} {str(error).rstrip('.')}") from error
-            tried.setdefault(_place(backend), []).append(dtype_name(backend.dtype))
+            tried.setdefault(place(backend), []).append(dtype_name(backend.dtype))
         return tuple(f"{place} ({', '.join(dtypes)})" for place, dtypes in tried.items())
 
     def watched(self) -> None:
         """Raises where a number is read on the host, or an array handed to NumPy."""
         tape = Tape()
-        backend = replace(HOST, xp=_Watched(HOST.xp, tape))
+        backend = replace(HOST, xp=Watched(HOST.xp, tape))
         part = replace(self.part, backend=backend, where="numpy")
 
         def traced(x: np.ndarray) -> Traced:
-            return Traced(tape, _placed(HOST, x))
+            return Traced(tape, placed(HOST, x))
 
         try:
             self.make(part)(Owned(tree_map(traced, self.owned)), *tree_map(traced, self.batches[0]))
@@ -115,8 +114,7 @@ class Trial:
         """Whether it was recorded, which it is if it says ``traceable``; raises where the bits are not the step's."""
         # Without Numba's loops, which take seconds to compile.
         backend = with_providers(reference_backend("numpy", dtype="float64", compile=True), fast=False)
-        claims = getattr(type(self.part.thing), "traceable", False)
-        if not (claims or backend.compiling([self.part.thing]).compiled):
+        if not backend.compiling([self.part.thing]).compiled:
             return ()
         as_it_is = self.run(replace(backend, compiled=False))
         try:
@@ -130,62 +128,3 @@ class Trial:
             advice = "say traceable = True only of what depends on its arrays and fields alone"
             raise ContractError(f"{str(error).rstrip('.')}, or {advice}.") from error
         return ("recorded steps",)
-
-
-def opened(names: Any) -> Iterator[Backend]:
-    """Each backend of these names, or every one that runs here, in both dtypes where it has them, on two devices."""
-    found = {str(row["name"]): row for row in available_backends()} if names is None else {}
-    usable = [name for name, row in found.items() if row["problem"] is None]
-    for name in usable if names is None else as_list(names, name="backends", example='"numpy"'):
-        devices: Any = found.get(name, {}).get("devices") or [None]
-        for device in devices[:2]:
-            for dtype in ("float32", "float64"):
-                try:
-                    backend = make_backend(name, device=device, dtype=dtype)
-                except DTypeError:
-                    continue
-                yield replace(backend, compiled=False) if backend.library.RECORDS else backend
-
-
-def words(backend: Backend) -> str:
-    """``jax compiled in float32``."""
-    return f"{_place(backend)} in {dtype_name(backend.dtype)}"
-
-
-def _place(backend: Backend) -> str:
-    device = "" if backend.device_name.lower().startswith("cpu") else f" on {backend.device_name}"
-    return f"{backend.name}{device}{' compiled' if backend.compiled else ''}"
-
-
-class _Watched:
-    """NumPy's namespace on traced arrays: each function computes at once, and what it makes is traced again."""
-
-    def __init__(self, xp: Any, tape: Tape) -> None:
-        self._xp, self._tape = xp, tape
-
-    def __getattr__(self, name: str) -> Any:
-        plain = getattr(self._xp, name)
-        if not callable(plain) or isinstance(plain, type):
-            return plain
-
-        def function(*arguments: Any, **options: Any) -> Any:
-            made = plain(*map(_untraced, arguments), **{key: _untraced(value) for key, value in options.items()})
-            return self._traced(made)
-
-        return function
-
-    def _traced(self, made: Any) -> Any:
-        if isinstance(made, tuple):
-            return tuple(map(self._traced, made))
-        return Traced(self._tape, np.asarray(made)) if isinstance(made, np.ndarray | np.floating | np.bool_) else made
-
-
-def _untraced(x: Any) -> Any:
-    if isinstance(x, tuple | list):
-        return type(x)(map(_untraced, x))
-    return x.array if isinstance(x, Traced) else x
-
-
-def _placed(backend: Backend, x: np.ndarray) -> Any:
-    """A copy of ``x`` on the backend; integers stay such."""
-    return backend.asarray(np.array(x), backend.xp.int32 if x.dtype.kind == "i" else None)
