@@ -82,10 +82,10 @@ def fit(
             one: a step each, in the order in which they come, gone through once an epoch.
         y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``.
         loss: by name or object; required for a network.
-        optimizer: by name or object; a schedule without a length gets the length of this training.
-        epochs: how often to go through the data.
-        batch_size: rows a step, default 128; the last, shorter batch of an epoch counts like any other.
-        shuffle: a new order each epoch, the same on every backend.
+        optimizer: by name or object, default ``"adam"``; a schedule without a length gets the length of this training.
+        epochs: how often to go through the data, >= 1; default 20.
+        batch_size: rows a step, >= 1; default 128; the last, shorter batch of an epoch counts like any other.
+        shuffle: whether each epoch has a new order, the same on every backend; default yes.
         seed: of initial weights, orders and dropout.
         validation: measured after each epoch, as ``val_loss`` and more in the history: ``(X, y)`` or
             ``(X, y, sample_weight)`` of your own, or a share of the rows, which is then not trained on: ``0.2`` holds
@@ -94,22 +94,24 @@ def fit(
             ``stratify`` where y is numbers. Rows that are not in memory, and batches, need a set of your own.
         sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. In float32 they sum to 1e-19 to 2e19.
         metrics: names, or functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
-        penalty: ``cr.Penalty(l2=1e-4)``, added to the cost.
-        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient.
-        callbacks: see ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``.
+        penalty: ``cr.Penalty(l2=1e-4)``, added to the cost; default none.
+        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient; default none.
+        callbacks: a list: ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``, or one of your
+            own, see ``cr.Callback``; default none.
         verbose: None, a bar in a terminal or notebook once the training has lasted a second; True, the bar where one
             can be, else lines; ``"bar"`` or ``"lines"`` (one an epoch); False, nothing. See ``cr.ProgressBar``.
         checkpoint: a folder that keeps the whole state of the training after every epoch, or
             ``cr.Checkpoint(folder, resume=True)``, which goes on from there.
-        on_divergence: of a training that turns NaN or infinite: ``"raise"``; ``"stop"`` returns the last good weights
-            with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the lowest loss
-            so far, and where they fail too from the first ones, with a warning each time, ten times at most.
+        on_divergence: of a training that turns NaN or infinite: ``"raise"`` (the default); ``"stop"`` returns the last
+            good weights with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the
+            lowest loss so far, and where they fail too from the first ones, with a warning each time, ten times at
+            most.
         backend: where and how it runs: a library's name, with a device if need be, ``"torch"``, ``"torch:cuda"``,
-            ``"cupy:1"``; ``"auto"``, the library and device of X in float32, or those of a model that is trained
-            further, which keeps all that was said for it; or ``cr.backend(...)``, which has the dtype, compiling and
-            more: ``cr.backend(like=X, dtype="float64")`` is where X is, in float64.
+            ``"cupy:1"``; ``"auto"`` (the default), the library and device of X in float32, or those of a model that is
+            trained further, which keeps all that was said for it; or ``cr.backend(...)``, which has the dtype,
+            compiling and more: ``cr.backend(like=X, dtype="float64")`` is where X is, in float64.
         preprocessing: ``chainrule.tables.Preprocessing``: X and the validation X are then tables, y labels or numbers
-            in their own unit, and so is what the model takes and predicts.
+            in their own unit, and so is what the model takes and predicts. Default none.
 
     Raises:
         DataError, DTypeError, ConfigurationError, BackendError: before anything is trained.
