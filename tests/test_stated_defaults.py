@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import chainrule as cr
-from chainrule import benchmark, plots, tables
+from chainrule import benchmark, plots, tables, testing
 
 ENTRY = re.compile(r"^    (\w[\w, ]*): (.*\n(?:     .*\n|\n(?=     ))*)", re.MULTILINE)
 VALUE = r"(None|True|False|none|no|yes|-?[0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?|\(.*?\)|\"[^\"]*\")"
@@ -38,7 +38,7 @@ def stated(text: str) -> Iterator[tuple[str, str]]:
 
 
 def cases() -> Iterator[tuple[str, Any, str]]:
-    rooms = [cr, plots, tables, benchmark]
+    rooms = [cr, plots, tables, benchmark, testing]
     public = [getattr(room, name) for room in rooms for name in dir(room) if not name.startswith("_")]
     for thing in (one for one in public if callable(one) and one.__module__.startswith("chainrule")):
         for name, function in callables(thing):

@@ -47,14 +47,15 @@ _WHEN = {
 
 @dataclass(frozen=True)
 class Body:
-    """Lines of the source, and what runs in their place.
+    """Lines of the source, and the faster bodies that run in their place.
 
     Attributes:
-        name: of the class or function; of a faster body, its library's.
-        path: the file.
-        first, last: its lines there, counted from 1.
-        summary: what it says of itself in one line.
-        faster: the faster bodies that run in its place.
+        name: of the class or function; of a faster body, of its library.
+        path: of the file.
+        first: the first line, counted from 1.
+        last: the last line.
+        summary: what it says of itself.
+        faster: the faster bodies, a ``Body`` each.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Equation:
     """What ``where`` found; ``print`` it for a table.
 
     Attributes:
-        bodies: what was asked for, then the operations that it runs.
+        bodies: what was asked for, and then the operations that it calls and a library replaces, a ``Body`` each.
     """
 
     bodies: tuple[Body, ...]

@@ -150,8 +150,8 @@ class Model:
         """Class indices ``(rows,)`` for a softmax loss, 0 or 1 for each output for a sigmoid, else numbers.
 
         Where the model knows its ``classes`` their labels come in place of the indices; where it has a
-        ``preprocessing`` numbers are in the target's own unit. JAX and torch can differentiate and compile this for
-        arrays of theirs, on a model that is there.
+        ``preprocessing`` numbers are in the target's own unit. JAX and torch can differentiate and compile this as
+        a function of X, where the model runs on the same library.
 
         Args:
             X: rows as it was trained on: ``(rows, features)``, of any library, or lists; a frame; with

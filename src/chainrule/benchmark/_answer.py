@@ -100,7 +100,7 @@ def unrest(measurements: Iterable[Measurement]) -> float:
     """How busy the machine was: the largest median of a training's epochs, in units of its best; 1 is a quiet one.
 
     Args:
-        measurements: of one race.
+        measurements: what ``measure`` returns.
     """
     return max((one.median_seconds / one.seconds for one in measurements if one.problem is None), default=1.0)
 
@@ -109,7 +109,7 @@ def by_network(measurements: Iterable[Measurement]) -> list[list[Measurement]]:
     """The measurements of each network, the smallest network first.
 
     Args:
-        measurements: of one race, in any order.
+        measurements: what ``measure`` returns.
     """
     rungs: dict[Widths, list[Measurement]] = {}
     for one in sorted(measurements, key=lambda one: one.parameters):

@@ -78,7 +78,7 @@ def network_name(widths: Sequence[int]) -> str:
     """Widths in one word; four or more equal ones in a row are counted.
 
     Args:
-        widths: from inputs to outputs, as ``cr.mlp`` takes them.
+        widths: from input to output.
 
     Example:
         >>> from chainrule.benchmark import network_name

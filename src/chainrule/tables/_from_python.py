@@ -50,7 +50,7 @@ def is_table_file(X: Any) -> bool:
     """Whether X is the path of a file whose columns have names and types of their own.
 
     Args:
-        X: anything; a .npy file and a folder are none.
+        X: anything. A ``.npy`` file and a folder are rows of numbers, and no such files.
     """
     return isinstance(X, str | os.PathLike) and Path(X).suffix != ".npy" and not Path(X).is_dir()
 
@@ -59,7 +59,7 @@ def with_names(rows: Any, window: np.ndarray) -> Any:
     """Rows that were read, as columns by name, where those have names.
 
     Args:
-        rows: what they were read from.
+        rows: what they were read from: ``cr.Parquet``, a memory map, ...
         window: ``(n, columns)``.
     """
     names = column_names(rows)
@@ -71,11 +71,11 @@ def as_target(y: Any, prepared: Preprocessing, what: str = "y") -> Table:
 
     Args:
         y: ``(n,)`` or ``(n, 1)``, a frame's column or an array.
-        prepared: what knows the target's name, and whether it is text.
-        what: what y is called in messages.
+        prepared: what the model was trained with, its ``preprocessing``.
+        what: what messages call y; default ``"y"``.
 
     Raises:
-        DataError: y is more than one column.
+        DataError: several columns, or another shape.
     """
     name = prepared.target_name
     columns = read_columns(y if is_frame(y) else {name: _vector(y, what)})

@@ -35,8 +35,9 @@ def check_activation(
 
     Args:
         activation: by name or object.
-        seed: of the numbers it is tried on, >= 0.
-        backends: the names of those to try, ``["numpy", "torch"]``; None is every one that runs here.
+        seed: of the numbers it is tried on, >= 0; default 0.
+        backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
+            here.
 
     Returns:
         What was checked and where, to print.

@@ -38,8 +38,9 @@ def check_layer(
     Args:
         layer: the layer.
         n_in: how many inputs to give it; by default its own ``n_in``, or 4 where it has none.
-        seed: of the numbers it is tried on, >= 0.
-        backends: the names of those to try, ``["numpy", "torch"]``; None is every one that runs here.
+        seed: of the numbers it is tried on, >= 0; default 0.
+        backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
+            here.
 
     Returns:
         What was checked and where, to print.

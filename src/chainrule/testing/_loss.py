@@ -32,9 +32,10 @@ def check_loss(
 
     Args:
         loss: by name or object.
-        n_out: how many outputs the network has, >= 1.
-        seed: of the numbers it is tried on, >= 0. The targets are of the loss's own kind.
-        backends: the names of those to try, ``["numpy", "torch"]``; None is every one that runs here.
+        n_out: how many outputs the network has, >= 1; default 3.
+        seed: of the numbers it is tried on, >= 0; default 0. The targets are of the loss's own kind.
+        backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
+            here.
 
     Returns:
         What was checked and where, to print.

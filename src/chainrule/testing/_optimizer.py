@@ -37,8 +37,9 @@ def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Sequence[str]
 
     Args:
         optimizer: the optimizer.
-        seed: of the numbers it is tried on, >= 0.
-        backends: the names of those to try, ``["numpy", "torch"]``; None is every one that runs here.
+        seed: of the numbers it is tried on, >= 0; default 0.
+        backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
+            here.
 
     Returns:
         What was checked and where, to print.

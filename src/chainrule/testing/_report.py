@@ -12,9 +12,9 @@ class ContractReport:
 
     Attributes:
         part: its name.
-        kind: what it is: ``"a layer"``.
-        checked: what it was checked for, in words.
-        backends: on which backends, with their dtypes.
+        kind: ``"a layer"``, ``"a loss"``, ...
+        checked: what it was checked for, in a few words each.
+        backends: where, with the dtypes.
         notes: what a newcomer may want to know of the part: that it is random, that it cannot be pickled.
     """
 

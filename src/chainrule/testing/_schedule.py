@@ -29,7 +29,8 @@ def check_schedule(schedule: Schedule, backends: Sequence[str] | None = None) ->
 
     Args:
         schedule: the schedule; one without a length is checked as planned for 40 steps.
-        backends: the names of those to try, ``["numpy", "torch"]``; None is every one that runs here.
+        backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
+            here.
 
     Returns:
         What was checked and where, to print.

@@ -86,14 +86,15 @@ def fit(
         epochs: how often to go through the data, >= 1; default 20.
         batch_size: rows a step, >= 1; default 128; the last, shorter batch of an epoch counts like any other.
         shuffle: whether each epoch has a new order, the same on every backend; default yes.
-        seed: of initial weights, orders and dropout.
+        seed: of initial weights, orders and dropout, an integer >= 0; default 0.
         validation: measured after each epoch, as ``val_loss`` and more in the history: ``(X, y)`` or
             ``(X, y, sample_weight)`` of your own, or a share of the rows, which is then not trained on: ``0.2`` holds
             out a fifth of X, y and the weights, of every class alike, drawn by the seed, the same on every backend:
             the rows ``tables.split(len(X), y, fraction=0.2, seed=seed, stratify=True, part="validation")[1]``, without
             ``stratify`` where y is numbers. Rows that are not in memory, and batches, need a set of your own.
         sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. In float32 they sum to 1e-19 to 2e19.
-        metrics: names, or functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
+        metrics: names (``"accuracy"``, ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"``), or functions of
+            ``(y, predictions)``; default accuracy for classes, r2 for numbers.
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost; default none.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient; default none.
         callbacks: a list: ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``, or one of your

@@ -41,7 +41,8 @@ class RangeTest:
 
     Attributes:
         learning_rate: the proposal; None where the curve gives no clear answer, which ``finding`` explains.
-        low, high: where the loss begins to fall and where it falls no further, bounds of a cyclical schedule; or None.
+        low: where the loss begins to fall, a lower bound of a cyclical schedule; or None.
+        high: where it falls no further, an upper bound; or None.
         optimizer: the optimizer with the proposal, for ``cr.fit``; or None.
         finding: the advice in words.
         rates: the rate of each step, ``(steps,)``, float64, up to the step at which the loss exploded.
@@ -50,11 +51,11 @@ class RangeTest:
 
     Example:
         >>> import numpy as np, chainrule as cr
-        >>> X = np.random.default_rng(0).normal(size=(400, 3))
-        >>> found = cr.find_rate(cr.mlp([3, 16, 1]), X, X[:, 0] * X[:, 1], loss="squared_error")
-        >>> 1e-4 < found.low < found.learning_rate < found.high < 10.0
-        True
-        >>> found.optimizer == cr.Adam(found.learning_rate)
+        >>> X = np.random.default_rng(0).normal(size=(2000, 10))
+        >>> found = cr.find_rate(cr.mlp([10, 32, 1]), X, np.sin(X[:, 0]), loss="squared_error", optimizer=cr.SGD())
+        >>> found.optimizer == cr.SGD(found.learning_rate), len(found.losses) == len(found.rates)
+        (True, True)
+        >>> found.low < found.learning_rate < found.high
         True
     """
 
@@ -107,17 +108,17 @@ def find_rate(
         X: examples, whatever ``cr.fit`` takes.
         y: targets, or None where X is an iterable of batches.
         loss: by name or object; required for a network.
-        optimizer: by name or object; its own rate does not matter.
-        low: the rate of the first step, > 0.
-        high: the rate of the last one, above low.
-        steps: how many to take, at least 50; more are less noisy.
-        batch_size: rows a step, default 128. The proposal holds for this size.
-        seed: of initial weights, orders and dropout.
-        sample_weight: ``(rows,)``, >= 0.
-        penalty: ``cr.Penalty(l2=1e-4)``, part of the loss that is noted.
-        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``.
-        backend: the array library; ``"auto"`` is that of X.
-        preprocessing: ``chainrule.tables.Preprocessing``, where X is a table.
+        optimizer: by name or object, default ``"adam"``; its own rate does not matter.
+        low: the rate of the first step, > 0; default 1e-6.
+        high: the rate of the last one, above low; default 10.
+        steps: how many to take, >= 50; default 200. More are less noisy.
+        batch_size: rows a step, >= 1; default 128. The proposal holds for this size.
+        seed: of initial weights, orders and dropout, an integer >= 0; default 0.
+        sample_weight: ``(rows,)``, >= 0; default 1 for each.
+        penalty: ``cr.Penalty(l2=1e-4)``, part of the loss that is noted; default none.
+        clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``; default none.
+        backend: a name or ``cr.backend(...)``, as of ``cr.fit``; ``"auto"`` (the default) is the library of X.
+        preprocessing: ``chainrule.tables.Preprocessing``, where X is a table; default none.
 
     Raises:
         ConfigurationError: rates or steps that cannot be, and what ``cr.fit`` refuses.
