@@ -68,7 +68,7 @@ class Activation(Elementwise):
         >>> import numpy as np, chainrule as cr
         >>> bump = cr.Activation(lambda xp, z: xp.exp(-z * z), lambda xp, z: -2.0 * z * xp.exp(-z * z), name="bump")
         >>> z = np.asarray([0.0, 1.0])
-        >>> bump.value(np, z).round(3).tolist()
+        >>> bump(z).round(3).tolist()
         [1.0, 0.368]
         >>> network = cr.mlp([1, 3, 1], activation=bump)
         >>> cr.check_gradients(network, [[0.0], [1.0]], [1.0, 2.0], loss="squared_error").passed
@@ -106,8 +106,8 @@ class Linear(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Linear(2.0, 1.0), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-1.0, 1.0, 3.0], [2.0, 2.0, 2.0])
     """
 
@@ -135,7 +135,7 @@ class Step(Elementwise):
         >>> import numpy as np, chainrule as cr
         >>> x = np.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         >>> g, z = cr.Step(), x @ [1.0, 1.0] - 1.5
-        >>> g.value(np, z).tolist()  # a perceptron that says AND
+        >>> g(z).tolist()  # a perceptron that says AND
         [0.0, 0.0, 0.0, 1.0]
     """
 
@@ -153,16 +153,16 @@ class Step(Elementwise):
 class Sigmoid(Elementwise):
     """g(z) = 1 / (1 + exp(-z)); g'(z) = a (1 - a). No overflow at any z: only exp(-|z|) is taken.
 
-    Faster bodies take its place on CuPy: ``chainrule where Sigmoid``.
-
     For the probability of one outcome, at the end. In hidden layers, where Rumelhart, Hinton & Williams (1986) had it,
     it saturates: its slope is 1/4 at most, and next to nothing far out.
+
+    Faster bodies take its place on CuPy: ``chainrule where Sigmoid``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Sigmoid(), np.asarray([-4.0, 0.0, 4.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([0.018, 0.5, 0.982], [0.018, 0.25, 0.018])
     """
 
@@ -179,16 +179,16 @@ class Sigmoid(Elementwise):
 class Tanh(Elementwise):
     """g(z) = tanh z; g'(z) = 1 - a^2.
 
-    Faster bodies take its place on CuPy: ``chainrule where Tanh``.
-
     2 sigmoid(2z) - 1: a sigmoid with mean 0 and slope 1 at 0, which trains faster (LeCun et al., 1998). For shallow
     networks and smooth functions; far out it saturates too.
+
+    Faster bodies take its place on CuPy: ``chainrule where Tanh``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Tanh(), np.asarray([-2.0, 0.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.964, 0.0, 0.964], [0.071, 1.0, 0.071])
     """
 
@@ -203,16 +203,16 @@ class Tanh(Elementwise):
 class ReLU(Elementwise):
     """g(z) = max(0, z); g'(z) = 1 if z > 0 else 0. The derivative at z = 0, which does not exist, is taken as 0.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where ReLU``.
-
     The usual choice in hidden layers (Nair & Hinton, 2010): cheap, and it does not saturate above 0. A unit whose z is
     negative for every example has no gradient and stays so: ``diagnose`` counts these.
+
+    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where ReLU``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.ReLU(), np.asarray([-2.0, 0.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([0.0, 0.0, 2.0], [0.0, 0.0, 1.0])
     """
 
@@ -227,9 +227,9 @@ class ReLU(Elementwise):
 class LeakyReLU(Elementwise):
     """g(z) = z if z > 0 else alpha z; g'(z) = 1 if z > 0 else alpha (Maas, Hannun & Ng, 2013).
 
-    Faster bodies take its place on CuPy: ``chainrule where LeakyReLU``.
-
     Where ReLU's units die: here a gradient passes below 0 too. The slope at 0 is taken as alpha.
+
+    Faster bodies take its place on CuPy: ``chainrule where LeakyReLU``.
 
     Args:
         alpha: the slope below 0, any number; default 0.01.
@@ -240,8 +240,8 @@ class LeakyReLU(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.LeakyReLU(0.1), np.asarray([-2.0, 0.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.2, 0.0, 2.0], [0.1, 0.1, 1.0])
     """
 
@@ -261,9 +261,9 @@ class LeakyReLU(Elementwise):
 class ELU(Elementwise):
     """g(z) = z if z > 0 else alpha (exp z - 1); g'(z) = 1 if z > 0 else a + alpha (Clevert et al., 2016).
 
-    Faster bodies take its place on CuPy: ``chainrule where ELU``.
-
     ReLU that goes below 0, so that its mean is nearer to 0; with alpha = 1 the slope has no jump at 0.
+
+    Faster bodies take its place on CuPy: ``chainrule where ELU``.
 
     Args:
         alpha: how far below 0 it goes, a number, > 0 in the paper; default 1.
@@ -274,8 +274,8 @@ class ELU(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.ELU(), np.asarray([-2.0, 0.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.865, 0.0, 2.0], [0.135, 1.0, 1.0])
     """
 
@@ -299,18 +299,18 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 class SELU(Elementwise):
     """g(z) = s ELU(z; alpha), s = 1.0507, alpha = 1.6733: keeps mean 0 and variance 1 (Klambauer et al., 2017).
 
-    Faster bodies take its place on CuPy: ``chainrule where SELU``.
-
     For deep networks without normalisation, with LeCun's weights and standardised inputs; ``mlp`` takes these weights.
+
+    Faster bodies take its place on CuPy: ``chainrule where SELU``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.SELU(), np.asarray([-2.0, 0.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-1.52, 0.0, 2.101], [0.238, 1.758, 1.051])
         >>> z = np.random.default_rng(0).normal(size=100_000)  # of mean 0 and variance 1, and so is g(z)
-        >>> a = g.value(np, z)
+        >>> a = g(z)
         >>> float(abs(a.mean()).round(1)), float(a.var().round(1))
         (0.0, 1.0)
     """
@@ -326,15 +326,15 @@ class SELU(Elementwise):
 class GELU(Elementwise):
     """g(z) = z P(z), P the normal distribution function; g'(z) = P(z) + z p(z) (Hendrycks & Gimpel, 2016).
 
-    Faster bodies take its place on CuPy: ``chainrule where GELU``.
-
     A smooth ReLU, the usual choice in transformers.
+
+    Faster bodies take its place on CuPy: ``chainrule where GELU``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.GELU(), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.159, 0.0, 0.841], [-0.083, 0.5, 1.083])
     """
 
@@ -349,18 +349,18 @@ class GELU(Elementwise):
 class GELUTanh(Elementwise):
     """g(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3): GELU's approximation by tanh.
 
-    Faster bodies take its place on CuPy: ``chainrule where GELUTanh``.
-
     From the same paper (Hendrycks & Gimpel, 2016). Take it for weights that were trained with it.
+
+    Faster bodies take its place on CuPy: ``chainrule where GELUTanh``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.GELUTanh(), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.159, 0.0, 0.841], [-0.083, 0.5, 1.083])
         >>> z = np.linspace(-8.0, 8.0, 1601)
-        >>> float(abs(g.value(np, z) - cr.GELU().value(np, z)).max()) < 5e-4
+        >>> float(abs(g(z) - cr.GELU()(z)).max()) < 5e-4
         True
     """
 
@@ -381,15 +381,15 @@ class GELUTanh(Elementwise):
 class SiLU(Elementwise):
     """g(z) = z s(z), s the sigmoid, also called swish; g'(z) = s + a (1 - s) (Elfwing et al., 2018).
 
-    Faster bodies take its place on CuPy: ``chainrule where SiLU``.
-
     A smooth ReLU, near to GELU and simpler (swish: Ramachandran, Zoph & Le, 2017).
+
+    Faster bodies take its place on CuPy: ``chainrule where SiLU``.
 
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.SiLU(), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.269, 0.0, 0.731], [0.072, 0.5, 0.928])
     """
 
@@ -410,8 +410,8 @@ class Mish(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Mish(), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.303, 0.0, 0.865], [0.059, 0.6, 1.049])
     """
 
@@ -432,8 +432,8 @@ class Softplus(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Softplus(), np.asarray([-2.0, 0.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([0.127, 0.693, 2.127], [0.119, 0.5, 0.881])
     """
 
@@ -453,8 +453,8 @@ class HardSigmoid(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.HardSigmoid(), np.asarray([-4.0, 0.0, 1.5])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([0.0, 0.5, 0.75], [0.0, 0.167, 0.167])
     """
 
@@ -474,8 +474,8 @@ class HardTanh(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.HardTanh(), np.asarray([-2.0, 0.0, 0.5])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-1.0, 0.0, 0.5], [0.0, 1.0, 1.0])
     """
 
@@ -495,8 +495,8 @@ class HardSwish(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.HardSwish(), np.asarray([-1.5, 0.0, 4.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.375, 0.0, 4.0], [0.0, 0.5, 1.0])
     """
 
@@ -517,8 +517,8 @@ class Exponential(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Exponential(), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([0.368, 1.0, 2.718], [0.368, 1.0, 2.718])
     """
 
@@ -539,8 +539,8 @@ class Sine(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Sine(), np.asarray([-1.0, 0.0, 1.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([-0.841, 0.0, 0.841], [0.54, 1.0, 0.54])
     """
 
@@ -560,8 +560,8 @@ class Cosine(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Cosine(), np.asarray([0.5, 1.0, 2.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([0.878, 0.54, -0.416], [-0.479, -0.841, -0.909])
     """
 
@@ -587,8 +587,8 @@ class Polynomial(Elementwise):
     Example:
         >>> import numpy as np, chainrule as cr
         >>> g, z = cr.Polynomial((1.0, 0.0, 2.0)), np.asarray([-1.0, 0.0, 3.0])
-        >>> a = g.value(np, z)
-        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()
+        >>> a = g(z)
+        >>> a.round(3).tolist(), g.derivative(np, z, a).round(3).tolist()  # g(z), g'(z)
         ([3.0, 1.0, 19.0], [-4.0, 0.0, 12.0])
     """
 

@@ -116,7 +116,7 @@ class AbsoluteError(LossFunction):
 class Huber(LossFunction):
     """L = sum_j e^2/2 where |e| <= delta, else delta (|e| - delta/2), e = z - y; dL/dz = clip(e, -delta, delta).
 
-    Squared error near 0, absolute error far out (Huber, 1964). ``delta`` is in the units of y.
+    Squared error near 0, absolute error far out (Huber, 1964): for numbers with some outliers.
 
     Args:
         delta: the error from which on an example counts as an outlier, > 0, in the units of y; default 1.
@@ -254,10 +254,10 @@ class SoftmaxCrossEntropy(LossFunction):
     Categorical cross-entropy for classes that exclude each other; y is rows of probabilities. With smoothing s, y
     becomes (1 - s) y + s/n (Szegedy et al., 2016).
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where SoftmaxCrossEntropy``.
-
     In ``fit`` y may be class indices. With two classes it is ``SigmoidCrossEntropy`` of z_1 - z_0. Softmax with this
     loss is Bridle's (1990).
+
+    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where SoftmaxCrossEntropy``.
 
     Args:
         label_smoothing: s, in [0, 1); default 0. 0.1 is usual: it keeps a network from being too sure.

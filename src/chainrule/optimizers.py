@@ -85,12 +85,12 @@ def update(
 class SGD(Optimizer):
     """theta <- theta - eta g: gradient descent on a mini-batch (Robbins & Monro, 1951).
 
-    Faster bodies take its place on CuPy: ``chainrule where SGD``.
-
     The plainest rule, and the one to compare with; with a well chosen rate and ``Momentum`` often as good as any.
 
+    Faster bodies take its place on CuPy: ``chainrule where SGD``.
+
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.01.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
 
     Raises:
         ConfigurationError: a rate that is negative, not finite, or no schedule.
@@ -126,17 +126,17 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """v <- mu v + g; theta <- theta - eta v: the classical heavy ball (Polyak, 1964).
 
+    Steps that agree add up, to as much as 1/(1 - mu) times the rate; steps to and fro cancel.
+
     ``nesterov=True``: theta <- theta - eta (g + mu v), the gradient looked up ahead (Sutskever et al., 2013).
     torch.optim.SGD's convention. The averaging convention, v <- beta v + (1 - beta) g, is ``AveragedMomentum``: the
     same path at a rate 1/(1 - beta) times as large.
 
     Faster bodies take its place on CuPy: ``chainrule where Momentum``.
 
-    Steps that agree add up, to as much as 1/(1 - mu) times the rate; steps to and fro cancel.
-
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.01.
-        mu: what is kept of the velocity, in [0, 1); default 0.9.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
+        mu: how much of the velocity v a step keeps, in [0, 1); default 0.9.
         nesterov: whether the gradient is looked up ahead; default False.
 
     Raises:
@@ -183,8 +183,8 @@ class VelocityMomentum(Optimizer):
     Faster bodies take its place on CuPy: ``chainrule where VelocityMomentum``.
 
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.01.
-        mu: what is kept of the velocity, in [0, 1]; default 0.9.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
+        mu: how much of the velocity v a step keeps, in [0, 1]; default 0.9.
         nesterov: whether the gradient is looked up ahead; default False.
 
     Raises:
@@ -225,13 +225,13 @@ class VelocityMomentum(Optimizer):
 class AveragedMomentum(Optimizer):
     """v <- beta v + (1 - beta) g; theta <- theta - eta v: a running mean of the gradients.
 
-    Faster bodies take its place on CuPy: ``chainrule where AveragedMomentum``.
-
     One of the lectures' two forms: v is of the size of a gradient, so the rate is of the size that ``SGD`` wants.
 
+    Faster bodies take its place on CuPy: ``chainrule where AveragedMomentum``.
+
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.01.
-        beta: the weight of what went before, in [0, 1); default 0.9, a mean over about 1/(1 - beta) = 10 gradients.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
+        beta: how much of v a step keeps, in [0, 1); default 0.9, a mean over about 1/(1 - beta) = 10 gradients.
 
     Raises:
         ConfigurationError: a number outside of these ranges.
@@ -268,14 +268,14 @@ class AveragedMomentum(Optimizer):
 class Adagrad(Optimizer):
     """s <- s + g^2; theta <- theta - eta g / (sqrt s + epsilon) (Duchi, Hazan & Singer, 2011).
 
-    Faster bodies take its place on CuPy: ``chainrule where Adagrad``.
-
     For inputs that are mostly 0: a weight that rarely gets a gradient keeps its large steps. All steps become smaller
     as time goes by, so it needs no schedule, and is slow in a long training run.
 
+    Faster bodies take its place on CuPy: ``chainrule where Adagrad``.
+
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.01.
-        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-10.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of the gradient g; default 1e-10.
 
     Raises:
         ConfigurationError: a number outside of these ranges.
@@ -311,15 +311,15 @@ class Adagrad(Optimizer):
 class RMSProp(Optimizer):
     """s <- rho s + (1 - rho) g^2; theta <- theta - eta g / (sqrt s + epsilon) (Tieleman & Hinton, 2012).
 
-    Faster bodies take its place on CuPy: ``chainrule where RMSProp``.
-
     Adagrad that forgets, so its steps do not die out. s starts at 0 and is not corrected, so the first steps are as
     large as eta / sqrt(1 - rho), ten times eta; ``Adam`` corrects that.
 
+    Faster bodies take its place on CuPy: ``chainrule where RMSProp``.
+
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.001.
-        rho: the weight of what went before, in [0, 1); default 0.99, a mean over about 1/(1 - rho) = 100 gradients.
-        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-8.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.001.
+        rho: how much of s a step keeps, in [0, 1); default 0.99, a mean over about 1/(1 - rho) = 100 gradients.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of the gradient g; default 1e-8.
 
     Raises:
         ConfigurationError: a number outside of these ranges.
@@ -360,20 +360,20 @@ class Adam(Optimizer):
 
     m' = m / (1 - b1^t) and v' = v / (1 - b2^t) undo the zero start (Kingma & Ba, 2015, Algorithm 1).
 
+    The usual first choice: a step of about eta in every coordinate, whatever the size of its gradients.
+
     ``epsilon_hat=True``: theta <- theta - eta sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt v + epsilon), epsilon beside the
     root of the uncorrected v (section 2, which calls it epsilon hat). It is the default with epsilon / sqrt(1 - b2^t)
     in place of epsilon, and what scikit-learn and TensorFlow do.
 
     Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where Adam``.
 
-    The usual first choice: a step of about eta in every coordinate, whatever the size of its gradients.
-
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.001.
-            ``cr.Adam(cr.CosineDecay(1e-3, warmup=100))`` has one.
-        b1: the weight of what went before in m, the mean of the gradients, in [0, 1); default 0.9.
-        b2: the same in v, the mean of their squares, in [0, 1); default 0.999.
-        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-8.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.001.
+            With one: ``cr.Adam(cr.CosineDecay(1e-3, warmup=100))``.
+        b1: how much of m, the mean of the gradients, a step keeps, in [0, 1); default 0.9.
+        b2: how much of v, the mean of their squares, in [0, 1); default 0.999.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of the gradient g; default 1e-8.
         epsilon_hat: where epsilon stands, as above; default False.
 
     Raises:
@@ -437,16 +437,16 @@ class AdamW(Optimizer):
 
     Biases and the scales and shifts of normalisation do not decay.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where AdamW``.
-
     Take it where you would take Adam with an l2 ``Penalty``: Adam divides that by sqrt v, so that weights with large
     gradients hardly decay. Here all decay alike.
 
+    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where AdamW``.
+
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.001.
-        b1, b2: the weights of what went before in m and v, in [0, 1), as Adam's; defaults 0.9 and 0.999.
-        epsilon: what keeps the division from 0, a finite number > 0, in the units of g; default 1e-8.
-        decay: the share of a weight, in units of eta, that a step takes away: a finite number >= 0; default 0.01.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.001.
+        b1, b2: how much of m and v a step keeps, in [0, 1), as Adam's; defaults 0.9 and 0.999.
+        epsilon: what keeps the division from 0, a finite number > 0, in the units of the gradient g; default 1e-8.
+        decay: a step takes eta decay of each weight away; a finite number >= 0, default 0.01.
 
     Raises:
         ConfigurationError: a number outside of these ranges.
@@ -491,14 +491,14 @@ class Lion(Optimizer):
 
     Every coordinate moves by eta: use a rate 3 to 10 times smaller than Adam's. Only weights decay.
 
-    Faster bodies take its place on CuPy: ``chainrule where Lion``.
-
     It keeps one vector where Adam keeps two.
 
+    Faster bodies take its place on CuPy: ``chainrule where Lion``.
+
     Args:
-        learning_rate: a finite number >= 0, or a schedule; default 0.0001.
-        b1: the weight of m in the step, in [0, 1); default 0.9.
-        b2: the weight of what went before in m, in [0, 1); default 0.99.
+        learning_rate: eta, a finite number >= 0, or a schedule; default 0.0001.
+        b1: the share of m in the step, in [0, 1); default 0.9.
+        b2: how much of m, a mean of the gradients, a step keeps, in [0, 1); default 0.99.
         decay: as AdamW's, a finite number >= 0; default 0. The paper takes 3 to 10 times AdamW's.
 
     Raises:
@@ -558,7 +558,7 @@ class ClipValue(Clip):
     It bounds a few wild coordinates, and changes the direction of g. ``fit(..., clip=cr.ClipValue(1.0))``.
 
     Args:
-        bound: a finite number > 0, in the units of g.
+        bound: a finite number > 0, in the units of the gradient g.
 
     Raises:
         ConfigurationError: a bound that is not finite and > 0.
@@ -585,12 +585,12 @@ class ClipNorm(Clip):
 
     The norm is s ||g / s||, s the largest |g|: squares of numbers beyond 1.8e19 are infinite in float32.
 
-    Faster bodies take its place on NumPy: ``chainrule where ClipNorm``.
-
     Against exploding gradients: it keeps the direction of g. ``fit(..., clip=cr.ClipNorm(1.0))``.
 
+    Faster bodies take its place on NumPy: ``chainrule where ClipNorm``.
+
     Args:
-        bound: the longest g that passes as it is, a finite number > 0.
+        bound: the largest norm of the gradient g that passes as it is, a finite number > 0.
 
     Raises:
         ConfigurationError: a bound that is not finite and > 0.

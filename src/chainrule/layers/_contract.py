@@ -37,16 +37,18 @@ class Parameter:
     Args:
         name: ``"W"``, one of the names of its layer.
         shape: ``(n_in, n_out)`` of a matrix, ``(1, n)`` of a vector.
-        initializer: what draws it, by name or object.
-        decays: True for weights; False for biases, scales and shifts.
+        initializer: what draws it, by name or object; default "glorot_uniform".
+        decays: True for weights, the default; False for biases, scales and shifts.
 
     Raises:
         ConfigurationError: an unknown initializer, or a shape that is no tuple of whole numbers >= 1.
 
     Example:
         >>> import chainrule as cr
-        >>> cr.Parameter("b", (1, 3), "zeros", decays=False)
-        Parameter(name='b', shape=(1, 3), initializer='zeros', decays=False)
+        >>> for parameter in cr.Dense(3, 2).parameters():
+        ...     print(parameter.name, parameter.shape, parameter.decays)
+        W (3, 2) True
+        b (1, 2) False
     """
 
     name: str

@@ -18,13 +18,13 @@ from ._contract import Layer
 class Dropout(Layer):
     """y = x * mask / (1 - rate), each mask element 0 with probability ``rate``; prediction: y = x.
 
+    Against overfitting: no unit can rely on another one being there. ``mlp(..., dropout=0.5)`` puts it behind each
+    hidden activation.
+
     Inverted dropout (Srivastava et al., 2014). The rate is rounded to a multiple of 1/65536, and 1/(1 - rate) is taken
     of the rounded rate, so that the mean is kept exactly. Masks are equal on every backend, bit for bit.
 
     Faster bodies take its place on CuPy: ``chainrule where Dropout``.
-
-    Against overfitting: no unit can rely on another one being there. ``mlp(..., dropout=0.5)`` puts it behind each
-    hidden activation.
 
     Args:
         rate: the share that is dropped, in [0, 1); default 0.5. 0.1 to 0.5 is usual.
@@ -36,7 +36,7 @@ class Dropout(Layer):
         >>> import numpy as np, chainrule as cr
         >>> ones = cr.Dense(1, 1000, weight_init=cr.Constant(1.0))
         >>> a = cr.trace(cr.Sequential(ones, cr.Dropout(0.2)), np.ones((100, 1)))["a1"]  # a training pass
-        >>> float((a > 0).mean().round(2)), round(float(a.max()), 2), round(float(a.mean()), 2)  # the mean stays
+        >>> float((a > 0).mean().round(2)), round(float(a.max()), 2), round(float(a.mean()), 2)  # kept, 1/0.8, the mean
         (0.8, 1.25, 1.0)
     """
 
@@ -79,9 +79,9 @@ class RandomizedLeakyReLU(Layer):
 
     Xu, Wang, Chen & Li (2015), with alpha as the slope itself; their bounds are 1/8 and 1/3.
 
-    Faster bodies take its place on CuPy: ``chainrule where RandomizedLeakyReLU``.
-
     Take it where a leaky ReLU overfits: the noise in its slopes works against that.
+
+    Faster bodies take its place on CuPy: ``chainrule where RandomizedLeakyReLU``.
 
     Args:
         low, high: the bounds of the slope below 0, any numbers, low <= high; defaults 1/8 and 1/3.

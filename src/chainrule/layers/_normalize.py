@@ -40,7 +40,7 @@ class BatchNorm(Layer):
         >>> import numpy as np, chainrule as cr
         >>> X = np.random.default_rng(0).normal(loc=50.0, scale=9.0, size=(64, 3))
         >>> a = cr.trace(cr.Sequential(cr.Dense(3, 2, bias=False), cr.BatchNorm(2)), X)["a1"]  # a training pass
-        >>> abs(a.mean(axis=0)).round(2).tolist(), a.var(axis=0).astype(float).round(2).tolist()  # of each column
+        >>> abs(a.mean(axis=0)).round(2).tolist(), a.var(axis=0).round(2).tolist()  # of each column
         ([0.0, 0.0], [1.0, 1.0])
     """
 
