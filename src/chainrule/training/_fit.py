@@ -104,8 +104,8 @@ def fit(
         checkpoint: a folder that keeps the whole state of the training after every epoch, or
             ``cr.Checkpoint(folder, resume=True)``, which goes on from there.
         on_divergence: of a training that turns NaN or infinite: ``"raise"`` (the default); ``"stop"`` returns the last
-            good weights with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with the
-            lowest loss so far, and where they fail too from the first ones, with a warning each time, ten times at
+            good weights with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with
+            the lowest loss so far, and where they fail too from the first ones, with a warning each time, ten times at
             most.
         backend: where and how it runs: a library's name, with a device if need be, ``"torch"``, ``"torch:cuda"``,
             ``"cupy:1"``; ``"auto"`` (the default), the library and device of X in float32, or those of a model that is
