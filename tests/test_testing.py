@@ -786,14 +786,6 @@ class Unique(Center):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True)
-class HalfALayer:
-    """It has no pullback and names no protocol."""
-
-    width, parameters, buffers, gradients = Layer.width, Layer.parameters, Layer.buffers, Layer.gradients
-    forward, apply = Center.forward, Center.apply
-
-
 @pytest.mark.parametrize(
     ("part", "says"),
     [
@@ -804,7 +796,6 @@ class HalfALayer:
         (Listed(float("nan")), "it comes back from pickle as another"),
         (Unique(), "a copy of it is not equal to it"),
         (Forgetful(5), "it comes back from pickle as another"),
-        (HalfALayer(), r"a layer needs pullback; write class Scale\(cr.Layer\)"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -940,7 +931,13 @@ def test_an_array_left_on_the_default_device_is_caught() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: testing.check_layer(Scale), r"expected a layer, got the class Scale: write an object, Scale\(\)"),
+        (lambda: testing.check_layer(Scale), r"expected an object of a class Scale\(cr.Layer\) .*, got <class"),
+        (lambda: testing.check_layer(cr.ReLU()), r"with apply and pullback, got ReLU\(\); activations have check_act"),
+        (lambda: testing.check_optimizer(Signs), r"expected an optimizer, .* got the class Signs: write an object"),
+        (lambda: testing.check_optimizer(Signs(None)), "Signs has none: write a field, learning_rate"),
+        (lambda: testing.check_schedule(len), "learning_rate must be a number"),
+        (lambda: testing.check_loss(len), r"expected a loss, .*wrap your function as cr.Loss\(f\)"),
+        (lambda: testing.check_activation(len), "expected an activation"),
         (lambda: testing.check_layer(cr.BatchNorm(7)), r"check_layer: give n_in, .*needs 7 inputs, got 4"),
         (lambda: testing.check_layer(cr.Dense(3, 2), n_in=4), "needs 3 inputs, got 4"),
         (lambda: testing.check_layer(Center(), n_in=0), "n_in must be a whole number >= 1, got 0"),
@@ -963,6 +960,7 @@ def test_an_argument_that_cannot_be_is_refused(call: Callable[[], Any], says: st
 def test_a_kind_is_found_by_its_name() -> None:
     assert testing.check_loss("huber", backends=["numpy"]).part == "Huber"
     assert testing.check_activation("tanh", backends=["numpy"]).part == "Tanh"
+    assert testing.check_optimizer("adam", backends=["numpy"]).part == "Adam"
 
 
 def test_another_seed_finds_it_too() -> None:

@@ -43,7 +43,7 @@ def check_activation(
         What was checked and where, to print.
 
     Raises:
-        ContractError: what is broken, in one sentence.
+        ContractError: what is broken, in one sentence. ConfigurationError: it is no activation.
 
     Example:
         >>> import chainrule as cr
@@ -53,8 +53,8 @@ def check_activation(
         Traceback (most recent call last):
         chainrule...ContractError: cube: g'(z) differs from the central difference at z = 5.13: 52.6 against 78.9; ...
     """
-    found = find_activation(activation) if isinstance(activation, str) else activation
-    part = part_of(found, Elementwise, "an activation", "cr.Activation(f, df)")
+    found = find_activation(activation)
+    part = part_of(found)
     notes, changed = pickled(part), unchanged(part)
     rng = host_generator(whole_number("seed", seed, least=0), "check activation")
     has_slope = _has_slope(part)

@@ -36,7 +36,7 @@ def check_layer(
     ``traceable = True``, a recorded step against the step as it is, bit for bit.
 
     Args:
-        layer: the layer.
+        layer: the layer. A small one is checked as well as a large one, and sooner.
         n_in: how many inputs to give it; by default its own ``n_in``, or 4 where it has none.
         seed: of the numbers it is tried on, >= 0; default 0.
         backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
@@ -46,7 +46,7 @@ def check_layer(
         What was checked and where, to print.
 
     Raises:
-        ContractError: what is broken, in one sentence. ConfigurationError: the layer does not take n_in inputs.
+        ContractError: what is broken, in one sentence. ConfigurationError: no layer, or one of other inputs than n_in.
 
     Example:
         >>> import chainrule as cr
@@ -58,7 +58,11 @@ def check_layer(
           on       numpy (float32, float64)
           note     random: another key gives another y
     """
-    part = part_of(layer, Layer, "a layer", "class Scale(cr.Layer)", named=True)
+    wanted = "expected an object of a class Scale(cr.Layer) with apply and pullback"
+    require(
+        Layer in type(layer).__mro__, f"check_layer: {wanted}, got {layer!r:.60}; activations have check_activation."
+    )
+    part = part_of(layer)
     width = _width(part, _n_in(part, n_in))
     notes, changed = pickled(part), unchanged(part)
     rng = host_generator(whole_number("seed", seed, least=0), "check layer")

@@ -41,7 +41,7 @@ def check_loss(
         What was checked and where, to print.
 
     Raises:
-        ContractError: what is broken, in one sentence.
+        ContractError: what is broken, in one sentence. ConfigurationError: it is no loss.
 
     Example:
         >>> import chainrule as cr
@@ -56,8 +56,8 @@ def check_loss(
           note     cannot be pickled, for other processes: write its class and functions at the top of a
                    module
     """
-    found = find_loss(loss) if isinstance(loss, str) else loss
-    part = part_of(found, LossFunction, "a loss", "class Own(LossFunction)")
+    found = find_loss(loss)
+    part = part_of(found)
     for name, known in (("link", get_args(LinkName)), ("target", get_args(TargetKind))):
         if getattr(found, name) not in known:
             raise part.broken(f"{name} must be one of {', '.join(known)}, got {getattr(found, name)!r}", name)

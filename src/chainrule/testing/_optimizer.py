@@ -13,7 +13,7 @@ from .._backend import Backend
 from .._base.errors import ConfigurationError
 from .._base.options import whole_number
 from .._random import host_generator
-from ..optimizers import Optimizer
+from ..optimizers import Optimizer, find_optimizer
 from ..schedules import as_schedule
 from ._backends import HOST, opened, words
 from ._inputs import MEMBERS, grid
@@ -26,7 +26,7 @@ SIZE, DECAYING, STEPS = 7, 4, 5
 RATE = 1.0 / 64.0
 
 
-def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Sequence[str] | None = None) -> ContractReport:
+def check_optimizer(optimizer: str | Optimizer, seed: int = 0, backends: Sequence[str] | None = None) -> ContractReport:
     """Whether ``optimizer`` does what an optimizer must, on every backend that runs here.
 
     ``init`` gives the first moments and ``update`` theta and as many, of the same shapes; the gradient, the step and
@@ -36,7 +36,7 @@ def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Sequence[str]
     says ``traceable = True``, a recorded step against the step as it is, bit for bit.
 
     Args:
-        optimizer: the optimizer.
+        optimizer: by name or object.
         seed: of the numbers it is tried on, >= 0; default 0.
         backends: the names of those to try, ``["numpy", "torch"]``; None (the default) is every one that runs
             here.
@@ -45,7 +45,7 @@ def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Sequence[str]
         What was checked and where, to print.
 
     Raises:
-        ContractError: what is broken, in one sentence.
+        ContractError: what is broken, in one sentence. ConfigurationError: it is no optimizer.
 
     Example:
         >>> import chainrule as cr
@@ -56,9 +56,9 @@ def check_optimizer(optimizer: Optimizer, seed: int = 0, backends: Sequence[str]
                    host, recorded steps
           on       numpy (float32, float64)
     """
-    part = part_of(optimizer, Optimizer, "an optimizer", "class Own(cr.Optimizer)")
+    part = part_of(find_optimizer(optimizer))
     try:
-        as_schedule(optimizer.learning_rate)
+        as_schedule(part.thing.learning_rate)
     except ConfigurationError as error:
         raise part.broken(f"learning_rate must be a number or a schedule ({str(error).rstrip('.')})") from error
     notes, changed = pickled(part), unchanged(part)

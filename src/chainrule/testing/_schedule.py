@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..schedules import Schedule
+from ..schedules import Schedule, as_schedule
 from ._backends import HOST
 from ._part import Part
 from ._report import ContractReport
@@ -36,7 +36,7 @@ def check_schedule(schedule: Schedule, backends: Sequence[str] | None = None) ->
         What was checked and where, to print.
 
     Raises:
-        ContractError: what is broken, in one sentence.
+        ContractError: what is broken, in one sentence. ConfigurationError: it is no schedule.
 
     Example:
         >>> import chainrule as cr
@@ -46,7 +46,7 @@ def check_schedule(schedule: Schedule, backends: Sequence[str] | None = None) ->
           checked  a value, planned, rates >= 0, each step by itself, no reads on the host, recorded steps
           on       numpy (float32, float64)
     """
-    part = part_of(schedule, Schedule, "a schedule", "class Own(cr.Schedule)")
+    part = part_of(as_schedule(schedule))
     notes, changed = pickled(part), unchanged(part)
     part = _planned(part)
     batches = [(np.asarray([float(t)]),) for t in STEPS]

@@ -1,4 +1,4 @@
-"""A part is a value: of its base, frozen, equal to its copy, and the same after it was called."""
+"""A part is a value: frozen, equal to its copy, and the same after it was called."""
 
 from __future__ import annotations
 
@@ -11,20 +11,13 @@ from functools import cached_property
 from types import FunctionType
 from typing import Any
 
-from .._base.options import check_instance, lacks
 from .._base.short_name import short_name
 from ._part import Part
 
 
-def part_of(thing: Any, protocol: type, kind: str, write: str, *, named: bool = False) -> Part:
-    """The part. Raises for what lacks a method, or the base where it must be ``named``, or is no value."""
-    if isinstance(thing, type):
-        check_instance(thing, protocol, expected=kind, write=write)
+def part_of(thing: Any) -> Part:
+    """The part. Raises for what is no frozen dataclass that equals its copy."""
     part = Part(thing, name_of(thing))
-    if lacks(thing, protocol) or (named and protocol not in type(thing).__mro__):
-        abstract = sorted(getattr(protocol, "__abstractmethods__", ()))
-        needs = [name for name in abstract if not hasattr(thing, name)] or ["its base"]
-        raise part.broken(f"{kind} needs {' and '.join(needs)}; write {write}")
     _check_value(part)
     return part
 
