@@ -172,7 +172,8 @@ def diagnose(
         network: a network, or a trained model, which brings its own theta, buffers, loss and backend.
         X: examples ``(B, n_in)``, or what a model was trained on; some hundreds tell enough.
         y: class indices or numbers; with ``loss`` (or a model's) it brings the gradients. Default none.
-        loss: by name or object. A last activation that is its link belongs to the loss and is not looked at.
+        loss: by name or object, which y needs; by default the model's. A last activation that is its link belongs to
+            the loss and is not looked at.
         theta: ``(p,)``; by default the seed's initial weights, or the model's.
         buffers: ``(q,)``; by default the initial ones, or the model's.
         seed: of the weights and the masks, an integer >= 0; default 0.

@@ -223,7 +223,7 @@ class Model:
             sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two; default 1 for each.
             metrics: names (``"accuracy"`` for classes; ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"`` for numbers), or
                 functions of y and the predictions, which get NumPy arrays, in labels or in the target's unit; NaN where
-                the predictions are not finite.
+                the predictions are not finite. Default accuracy for classes, r2 for numbers.
 
         Returns:
             A number by name.
@@ -298,8 +298,8 @@ class Model:
         """The same model on another backend, device or dtype.
 
         Args:
-            backend: ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``; ``"auto"`` stays where
-                the model is.
+            backend: ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``; ``"auto"``
+                (the default) stays where the model is.
             dtype: ``"float32"`` or ``"float64"``; default the model's, or that of a backend of ``cr.backend``.
 
         Raises:
@@ -352,7 +352,7 @@ class Model:
         """Everything but the arrays, in JSON, as a file has it.
 
         Args:
-            lenient: as of ``save``.
+            lenient: as of ``save``; default no.
 
         Raises:
             ConfigurationError: the model has a part of your own.
@@ -396,7 +396,7 @@ def load(path: str | os.PathLike[str], *, backend: str | Backend = "numpy", dtyp
 
     Args:
         path: of the file.
-        backend: ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``.
+        backend: ``"numpy"`` (the default), ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``.
         dtype: ``"float32"`` or ``"float64"``; default the one it was saved in, or that of a backend of ``cr.backend``.
 
     Raises:

@@ -174,7 +174,12 @@ class Backend:
         return self.xp.asarray(x, copy=True)
 
     def zeros(self, shape: tuple[int, ...], dtype: DType | None = None) -> Array:
-        """Zeros on this device, of this dtype unless another is asked for."""
+        """Zeros on this device.
+
+        Args:
+            shape: of the array, ``(1, n_out)``.
+            dtype: of the library's own; default the backend's.
+        """
         return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype, device=self.device)
 
     def to_numpy(self, x: Array) -> np.ndarray:

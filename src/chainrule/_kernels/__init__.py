@@ -52,9 +52,10 @@ def backend(
     What has a ``backend=`` (``fit``, ``load``, ``Model.to``, the estimators) takes this, or the name alone.
 
     Args:
-        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, with a device where it is not
-            the library's own choice, ``"torch:cuda"``, ``"torch:cuda:1"``, ``"cupy:1"``, ``"jax:cpu"``; ``"auto"``: the
-            library and device of the array ``like``, else NumPy; or a backend: the same, but for what is said here.
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, with a device where it is not the
+            library's own choice, ``"torch:cuda"``, ``"torch:cuda:1"``, ``"cupy:1"``, ``"jax:cpu"``; ``"auto"``: the
+            library and device of the array ``like``, else NumPy (the default); or a backend: the same, but for what is
+            said here.
         device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
         dtype: ``"float32"`` (the default) or ``"float64"``.
         compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
@@ -64,7 +65,8 @@ def backend(
             each as its equation is written in the source, on every library.
         deterministic: forbid all that would make two training runs on one machine differ (default: no). On a CPU, and
             with the same versions and number of threads, nothing does.
-        like: an array to take the library and device of: ``cr.backend(like=X, dtype="float64")`` is where X is.
+        like: an array to take the library and device of, default none: ``cr.backend(like=X, dtype="float64")`` is where
+            X is.
 
     Raises:
         BackendError: the library or the device cannot run here, or must be told to be deterministic before Python

@@ -20,13 +20,14 @@ class Measurement:
         batch_size: rows a step.
         rows: rows an epoch.
         backend: as asked for: ``"numpy"``, or with its device, ``"torch:cuda:0"``.
-        device: the library's own name of it.
-        seconds: the best epoch's, without compiling; infinite where there was none.
-        median_seconds: the median epoch's; far above the best where something else kept the machine busy.
-        first_epoch_seconds: the best first epoch's, with compiling.
-        epochs: how many were timed.
-        info: what ran; see ``Backend.info``.
-        problem: why nothing was measured, or None.
+        device: the library's own name of it; default "".
+        seconds: the best epoch's, without compiling; infinite (the default) where there was none.
+        median_seconds: the median epoch's, as a default infinite; far above the best where something else kept the
+            machine busy.
+        first_epoch_seconds: the best first epoch's, with compiling; as a default infinite.
+        epochs: how many were timed; default 0.
+        info: what ran, see ``Backend.info``; default empty.
+        problem: why nothing was measured; default None.
 
     Example:
         >>> from chainrule.benchmark import Measurement

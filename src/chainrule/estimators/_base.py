@@ -100,8 +100,8 @@ class Perceptron(
             y: labels, an indicator matrix of several labels a row, or numbers.
             sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. Default 1 for each.
             X_val: the inputs of a validation set of your own, measured after every epoch; default none.
-            y_val: its targets.
-            sample_weight_val: its weights.
+            y_val: its targets, default none.
+            sample_weight_val: its weights, >= 0; default 1 for each.
 
         Raises:
             ValueError: a parameter or data that cannot be.

@@ -86,10 +86,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             X: as ``fit`` takes it.
             y: its labels.
             sample_weight: ``(rows,)``, >= 0; default 1 for each.
-            classes: all labels that will ever come, which the first call needs.
+            classes: all labels that will ever come, which the first call needs; default, in later calls, those of the
+                first.
             X_val: the inputs of a validation set of your own; default none.
-            y_val: its labels.
-            sample_weight_val: its weights.
+            y_val: its labels, default none.
+            sample_weight_val: its weights, >= 0; default 1 for each.
 
         Raises:
             ValueError: a parameter or data that cannot be; a label that is not in ``classes``.

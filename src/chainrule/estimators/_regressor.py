@@ -85,8 +85,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
             y: its targets.
             sample_weight: ``(rows,)``, >= 0; default 1 for each.
             X_val: the inputs of a validation set of your own; default none.
-            y_val: its targets.
-            sample_weight_val: its weights.
+            y_val: its targets, default none.
+            sample_weight_val: its weights, >= 0; default 1 for each.
 
         Raises:
             ValueError: a parameter or data that cannot be.

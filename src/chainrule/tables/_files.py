@@ -37,9 +37,10 @@ def read_table(
         target: the column to predict, default none; or a ``.npy`` file of n targets; or, for a ``.npz``, the name of
             its array of targets (None takes ``y`` where there is one).
         drop: columns to leave out, default none; a model trained without them passes over them in other tables too.
-        categorical: columns to read as text even where they look like numbers: codes, post codes, "3+".
-        separator: between the cells of a CSV: one character, or comma, semicolon, tab, bar. None is a comma, or a tab
-            for ``.tsv``.
+        categorical: columns to read as text even where they look like numbers: codes, post codes, "3+";
+            default none.
+        separator: between the cells of a CSV: one character, or comma, semicolon, tab, bar. None (the default) is a
+            comma, or a tab for ``.tsv``.
 
     Raises:
         FileError: a file that is not there, cannot be read, or is of an unknown type.

@@ -71,8 +71,8 @@ def as_target(y: Any, prepared: Preprocessing, what: str = "y") -> Table:
 
     Args:
         y: ``(n,)`` or ``(n, 1)``, a frame's column or an array.
-        prepared: what the model was trained with, its ``preprocessing``.
-        what: what messages call y; default ``"y"``.
+        prepared: what knows the target's name, and whether it is text.
+        what: what y is called in messages; default ``"y"``.
 
     Raises:
         DataError: several columns, or another shape.

@@ -34,8 +34,8 @@ class Preprocessing:
         unseen: what a category that training never saw is: ``"error"`` (the default), or, ``"ignore"``, all zeros.
         impute: ``"median"``: missing numbers become the column's median and missing text its most frequent category;
             None (the default): they are refused.
-        dropped: columns left out of training, which may stand in a table and are passed over.
-        notes: what was inferred and why, in sentences.
+        dropped: columns left out of training, which may stand in a table and are passed over; default none.
+        notes: what was inferred and why, in sentences; default none.
 
     Example:
         >>> import tempfile, chainrule as cr, pandas as pd
@@ -142,8 +142,8 @@ class Preprocessing:
 
         Args:
             table: with the columns that were learned.
-            unseen: overrides what was learned; ``"warn"``: held-out rows may have rare categories, which are taken as
-                none of the known, and named in a warning.
+            unseen: overrides what was learned, which is the default; ``"warn"``: held-out rows may have rare
+                categories, which are taken as none of the known, and named in a warning.
 
         Raises:
             DataError: columns that are missing or unknown, text where numbers were, missing or infinite values, and

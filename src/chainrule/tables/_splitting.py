@@ -19,7 +19,7 @@ def split(
 
     Args:
         n: how many rows there are.
-        y: their classes ``(n,)``, for ``stratify``.
+        y: their classes ``(n,)``, which ``stratify`` needs; default none.
         fraction: of the rows to hold out, in [0, 1).
         seed: the same seed holds out the same rows, on every machine.
         stratify: whether each class of ``y`` gives its share, rounded by the largest remainder, and keeps at least one

@@ -32,8 +32,8 @@ class Table:
         target: ``(n,)``, or None.
         target_name: its name, or None.
         source: what messages call the table: its path.
-        categorical: the columns that were asked to be read as text.
-        dropped: those that were left out on purpose.
+        categorical: the columns that were asked to be read as text; default none.
+        dropped: those that were left out on purpose; default none.
 
     Example:
         >>> import numpy as np

@@ -31,12 +31,12 @@ class Checkpoint:
         folder: made where it is missing; one training at a time. ``best.safetensors`` in it is the model with the
             lowest validation loss so far (the training loss, without a validation set). A relative one is made
             absolute right away.
-        every: a number of epochs, or a time, ``"30 s"``, ``"5 min"``, ``"2 h"``, after which the step in flight is the
-            last before the next checkpoint.
-        keep: how many of the last checkpoints are kept.
-        resume: go on from the newest, where there is one: bit for bit as if nothing had happened, on one machine, with
-            the same versions and number of threads. A finished training gives its model back; with more epochs it goes
-            on, if its schedule has a length of its own: one without ``steps`` is planned for all epochs.
+        every: a number of epochs, >= 1, or a time, ``"30 s"``, ``"5 min"``, ``"2 h"``, after which the step in flight
+            is the last before the next checkpoint; default 1, every epoch.
+        keep: how many of the last checkpoints are kept, >= 1; default 1.
+        resume: go on from the newest, where there is one (default no): bit for bit as if nothing had happened, on one
+            machine, with the same versions and number of threads. A finished training gives its model back; with more
+            epochs it goes on, if its schedule has a length of its own: one without ``steps`` is planned for all epochs.
 
     Raises:
         ConfigurationError: an ``every`` that is no time and no number of epochs, or ``keep`` below 1.

@@ -80,29 +80,32 @@ def fit(
             (HDF5, Zarr), read a window at a time and shuffled within windows that are drawn from all over
             it; or, without y, an iterable of batches ``(X, y)`` or ``(X, y, sample_weight)``, or a function that makes
             one: a step each, in the order in which they come, gone through once an epoch.
-        y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``.
-        loss: by name or object; required for a network.
+        y: class indices ``(rows,)`` for softmax_cross_entropy, else numbers ``(rows,)`` or ``(rows, outputs)``; default
+            None, for batches.
+        loss: by name or object; required for a network, default that of a Model.
         optimizer: by name or object, default ``"adam"``; a schedule without a length gets the length of this training.
         epochs: how often to go through the data, >= 1; default 20.
         batch_size: rows a step, >= 1; default 128; the last, shorter batch of an epoch counts like any other.
         shuffle: whether each epoch has a new order, the same on every backend; default yes.
         seed: of initial weights, orders and dropout, an integer >= 0; default 0.
-        validation: measured after each epoch, as ``val_loss`` and more in the history: ``(X, y)`` or
+        validation: default none; measured after each epoch, as ``val_loss`` and more in the history: ``(X, y)`` or
             ``(X, y, sample_weight)`` of your own, or a share of the rows, which is then not trained on: ``0.2`` holds
             out a fifth of X, y and the weights, of every class alike, drawn by the seed, the same on every backend:
             the rows ``tables.split(len(X), y, fraction=0.2, seed=seed, stratify=True, part="validation")[1]``, without
             ``stratify`` where y is numbers. Rows that are not in memory, and batches, need a set of your own.
-        sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two. In float32 they sum to 1e-19 to 2e19.
+        sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two; default 1 for each. In float32 they sum to
+            1e-19 to 2e19.
         metrics: names (``"accuracy"``, ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"``), or functions of
             ``(y, predictions)``; default accuracy for classes, r2 for numbers.
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost; default none.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient; default none.
         callbacks: a list: ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``, or one of your
             own, see ``cr.Callback``; default none.
-        verbose: None, a bar in a terminal or notebook once the training has lasted a second; True, the bar where one
-            can be, else lines; ``"bar"`` or ``"lines"`` (one an epoch); False, nothing. See ``cr.ProgressBar``.
+        verbose: None (the default), a bar in a terminal or notebook once the training has lasted a second; True, the
+            bar where one can be, else lines; ``"bar"`` or ``"lines"`` (one an epoch); False, nothing. See
+            ``cr.ProgressBar``.
         checkpoint: a folder that keeps the whole state of the training after every epoch, or
-            ``cr.Checkpoint(folder, resume=True)``, which goes on from there.
+            ``cr.Checkpoint(folder, resume=True)``, which goes on from there; default none.
         on_divergence: of a training that turns NaN or infinite: ``"raise"`` (the default); ``"stop"`` returns the last
             good weights with a warning; ``"recover"`` starts the epoch again at half the rate, from the weights with
             the lowest loss so far, and where they fail too from the first ones, with a warning each time, ten times at

@@ -106,8 +106,8 @@ def find_rate(
     Args:
         network: what is to be trained; a Model is tested from its own weights.
         X: examples, whatever ``cr.fit`` takes.
-        y: targets, or None where X is an iterable of batches.
-        loss: by name or object; required for a network.
+        y: targets, or None (the default) where X is an iterable of batches.
+        loss: by name or object; required for a network, default that of a Model.
         optimizer: by name or object, default ``"adam"``; its own rate does not matter.
         low: the rate of the first step, > 0; default 1e-6.
         high: the rate of the last one, above low; default 10.
