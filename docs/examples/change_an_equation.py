@@ -15,16 +15,16 @@ import chainrule
 
 # File, where the equation begins, what is written there, and what is put in its place.
 EDITS = (
-    ("activations.py", "class ReLU", "return xp.clip(z, min=0.0)", "return z * z"),
-    ("activations.py", "class ReLU", "return xp.astype(z > 0.0, z.dtype)", "return xp.zeros_like(z)"),
-    ("activations.py", "class Tanh", "1.0 - a * a", "1.0 + a * a"),
+    ("activations/_rectifiers.py", "class ReLU", "return xp.clip(z, min=0.0)", "return z * z"),
+    ("activations/_rectifiers.py", "class ReLU", "return xp.astype(z > 0.0, z.dtype)", "return xp.zeros_like(z)"),
+    ("activations/_saturating.py", "class Tanh", "1.0 - a * a", "1.0 + a * a"),
     ("layers/_dense.py", "def affine", "y + b", "y - b"),
     ("layers/_dense.py", "def weight_gradient", "return ", "return -"),
     ("layers/_dense.py", "def bias_gradient", "return ", "return 0.0 * "),
     ("layers/_dropout.py", "def dropout_mask", "mask * scale", "mask / scale"),
     ("losses.py", "class SoftmaxCrossEntropy", "e / s * total - y", "e / s * total"),
-    ("optimizers.py", "def clip_norm", "return ", "return -"),
-    ("optimizers.py", "def adam", "v *= rule.b2", "v *= 0.0"),
+    ("optimizers/_clip.py", "def clip_norm", "return ", "return -"),
+    ("optimizers/_adaptive.py", "def adam", "v *= rule.b2", "v *= 0.0"),
 )
 TRAINING = """
 import chainrule as cr, numpy as np
