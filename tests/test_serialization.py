@@ -239,7 +239,7 @@ WRONG = {
     "impossible width": (lambda a, d: layers(d)[0].update(n_in=-3), r"a Dense that cannot be: .*>= 1, got -3"),
     "width a word": (lambda a, d: layers(d)[0].update(n_in="3"), r"a Dense that cannot be: .*got '3'"),
     "widths that do not fit": (lambda a, d: layers(d)[0].update(n_out=5), r"a Sequential that cannot be: layer 2"),
-    "field of no class": (lambda a, d: layers(d)[0].update(colour="red"), r"a Dense that cannot be: .*'colour'"),
+    "field of no class": (lambda a, d: layers(d)[0].update(colour="red"), r"a Dense that cannot be: .*has no colour"),
     "field missing": (lambda a, d: layers(d)[0].pop("n_in"), r"a Dense that cannot be: .*'n_in'"),
     "layers missing": (lambda a, d: d["network"].pop("layers"), r"a Sequential that cannot be"),
     "layers a number": (lambda a, d: d["network"].update(layers=5), r"a Sequential that cannot be"),
