@@ -125,7 +125,7 @@ def number(make: Callable[[], Any], says: str) -> Case:
 RATE = r"a learning rate must be a finite number >= 0, got "
 NUMBERS = {
     "rate negative": number(lambda: cr.Adam(-1e-3), RATE + r"-0\.001"),
-    "rate infinite": number(lambda: cr.SGD(float("inf")), RATE + "inf"),
+    "rate infinite": number(lambda: cr.SGD(float("inf")), "learning_rate must be a finite number, got inf"),
     "rate NaN": number(lambda: cr.SGD(float("nan")), "learning_rate must be a number, got nan"),
     "rate a word": number(lambda: cr.SGD("fast"), "learning_rate must be a number, got 'fast'"),  # type: ignore[arg-type]
     "schedule's rate negative": number(lambda: cr.CosineDecay(-0.1), RATE + r"-0\.1"),
@@ -227,10 +227,9 @@ def test_an_infinite_number_is_no_number_that_is_too_large() -> None:
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
-@pytest.mark.parametrize("std", [1e300, float("inf")])
-def test_first_weights_that_float32_cannot_hold_are_refused(library: str, std: float) -> None:
+def test_first_weights_that_float32_cannot_hold_are_refused(library: str) -> None:
     find_library(library)
-    net = cr.mlp([3, 1], weight_init=cr.Normal(std))
+    net = cr.mlp([3, 1], weight_init=cr.Normal(1e300))
     check(number(lambda: fit(network=net, backend=library), r"first weights must be finite in float32.* smaller"))
 
 

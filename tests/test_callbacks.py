@@ -253,3 +253,13 @@ def test_a_watch_is_silent_over_healthy_layers_and_changes_nothing() -> None:
     assert len(watch.diagnoses) == 4
     with pytest.raises(cr.ConfigurationError, match="every must be a whole number >= 1, got 0"):
         cr.Watch(rows, rows[:, 0], every=0)
+
+
+@pytest.mark.parametrize("factor", [-1.0, np.inf, "half"])
+def test_a_rate_is_scaled_by_a_number_of_0_or_more(factor: Any) -> None:
+    class Scale(cr.Callback):
+        def on_epoch_end(self, run: Any, record: Any) -> None:
+            run.scale_rate(factor)
+
+    with pytest.raises(cr.ConfigurationError, match="scale_rate: factor must be a"):
+        fit(Scale())

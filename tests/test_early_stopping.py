@@ -193,3 +193,11 @@ def test_a_schedule_runs_on_underneath() -> None:
     script = Script(1, 1, 1)
     model = fit(plateau, metrics=[script], validation=(X, Y), epochs=3, **decay)
     np.testing.assert_allclose(model.history["learning_rate"], [0.1, 0.01, 0.0005])
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 1.0), ("max", 5.0)])
+def test_the_best_has_the_metrics_own_sign(mode: Any, best: float) -> None:
+    stopping = cr.EarlyStopping("val_script", mode=mode)
+    assert stopping.best == {"min": np.inf, "max": -np.inf}[mode]
+    scripted(3, 1, 5, 2, callback=stopping)
+    assert stopping.best == best

@@ -108,3 +108,10 @@ def test_early_stopping_by_r2_of_a_constant_gives_back_its_best_epoch() -> None:
 def test_early_stopping_by_what_is_no_number_says_so() -> None:
     with pytest.warns(UserWarning, match="val_r2 was no number.*weights of the last epoch. Monitor 'val_loss'"):
         stopped((NEAR[:1], Y[:1, 0]))
+
+
+def test_accuracy_of_numbers_is_refused() -> None:
+    with pytest.raises(
+        cr.ConfigurationError, match="'accuracy' compares classes, and this network predicts numbers: use r2"
+    ):
+        cr.fit(cr.mlp([1, 1]), [[0.0], [1.0]], [0.0, 1.0], loss="squared_error", metrics=["accuracy"])

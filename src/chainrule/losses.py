@@ -137,7 +137,7 @@ class Huber(LossFunction):
     target: ClassVar[TargetKind] = "numbers"
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_numbers(self, endless=("delta",))
         require(self.delta > 0, f"delta must be > 0, got {self.delta}.")
 
     def per_example(self, xp: Namespace, z: Array, y: Array) -> tuple[Array, Array]:

@@ -101,6 +101,8 @@ def find_metrics(metrics: Sequence[str | HostMetric] | None, loss: LossFunction)
                 raise ConfigurationError(
                     f"{metric!r} compares numbers, and this network predicts classes: use accuracy."
                 )
+            if metric == "accuracy" and not find_link(loss).predicts_classes:
+                raise ConfigurationError("'accuracy' compares classes, and this network predicts numbers: use r2.")
             found[metric] = None
         elif callable(metric):
             name = _host_name(metric)

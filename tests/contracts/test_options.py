@@ -66,6 +66,14 @@ WRONG: dict[str, Callable[[], object]] = {
     "no steps": lambda: schedules.OneCycle(0.1, 0),
     "a negative penalty": lambda: penalties.Penalty(-0.1),
     "a penalty over nothing": lambda: penalties.Penalty(over="batch"),  # type: ignore[arg-type]
+    "an endless penalty": lambda: penalties.Penalty(math.inf),
+    "an endless slope": lambda: act.LeakyReLU(math.inf),
+    "an endless constant": lambda: init.Constant(-math.inf),
+    "an endless power": lambda: schedules.InverseScaling(0.1, math.inf),
+    "an endless start": lambda: schedules.OneCycle(0.1, 10, start=math.inf),
+    "an endless epsilon": lambda: layers.BatchNorm(2, epsilon=math.inf),
+    "a flag in words": lambda: optimizers.Momentum(nesterov="no"),  # type: ignore[arg-type]
+    "a flag that is a number": lambda: optimizers.Adam(epsilon_hat=1),  # type: ignore[arg-type]
     "no inputs": lambda: layers.Dense(0, 2),
     "half an output": lambda: layers.Dense(2, 2.5),  # type: ignore[arg-type]
     "unknown weights": lambda: layers.Dense(2, 2, weight_init="he"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,10 +17,11 @@ BOOL, FLOAT, INT, INT_OR_NONE = (bool, "bool"), (float, "float"), (int, "int"), 
 _NO_NUMBERS = (bool, np.timedelta64)  # to Python they are whole numbers
 
 
-def check_numbers(settings: Any) -> None:
-    """The numbers among a frozen dataclass's fields, made Python's own; an int or float field must be a number.
+def check_numbers(settings: Any, *, endless: Sequence[str] = ()) -> None:
+    """The numbers among a frozen dataclass's fields, made Python's own; a field must be what it is annotated as.
 
-    NumPy's numbers are welcome but would not stay harmless: ``float32_array * np.float64(2)`` is float64.
+    NumPy's numbers are welcome but would not stay harmless: ``float32_array * np.float64(2)`` is float64. A number is
+    finite, but for those of the fields that are ``endless``.
     """
     for field in dataclasses.fields(settings):
         value, name = getattr(settings, field.name), f"{type(settings).__name__}: {field.name}"
@@ -28,8 +29,12 @@ def check_numbers(settings: Any) -> None:
             whole = whole_number(name, value)
             require(whole < 2**63, f"{name} must be below 2**63, got a number of {whole.bit_length()} bits.")
             object.__setattr__(settings, field.name, whole)
-        elif field.type in FLOAT or (field.type not in BOOL and isinstance(value, Real)):
-            object.__setattr__(settings, field.name, real_number(name, value))
+        elif field.type in BOOL:
+            object.__setattr__(settings, field.name, flag(name, value))
+        elif field.type in FLOAT or isinstance(value, Real):
+            number = real_number(name, value)
+            require(field.name in endless or math.isfinite(number), f"{name} must be a finite number, got {number}.")
+            object.__setattr__(settings, field.name, number)
 
 
 def check_range(parts: Iterable[Any], dtype: str) -> None:

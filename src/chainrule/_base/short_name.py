@@ -13,6 +13,6 @@ def short_name(part: Any) -> str:
     for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
         value = getattr(part, field.name)
         values.append(f"{value:g}" if isinstance(value, float) else str(value))
-        shown = shown if value == field.default else len(values)
+        shown = shown if repr(value) == repr(field.default) else len(values)  # arrays do not compare
     kind = type(part).__name__
     return f"{kind}({', '.join(values[:shown])})" if shown else kind

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .._backend import Backend
 from .._base.errors import require
-from .._base.options import check_numbers, flag, whole_number
+from .._base.options import check_numbers, whole_number
 from .._base.typing import Array
 from .._layout import Pieces
 from ..initializers import Initializer, find_initializer
@@ -47,7 +47,6 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        flag("Dense: bias", self.bias)
         for name in ("n_in", "n_out"):
             whole_number(f"Dense: {name}", getattr(self, name), least=1)
         find_initializer(self.weight_init)

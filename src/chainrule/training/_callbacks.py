@@ -107,7 +107,6 @@ class EarlyStopping(Callback):
         restore_best: whether to give back the weights of the best epoch (the default) or those of the last.
 
     Attributes:
-        best: the best value so far, times -1 where larger is better.
         best_epoch: the epoch that had it; 0 before there is one.
 
     Raises:
@@ -140,38 +139,44 @@ class EarlyStopping(Callback):
         require(min_delta >= 0, f"min_delta must be >= 0, got {min_delta}.")
         self.monitor, self.patience, self.min_delta, self.restore_best = monitor, patience, min_delta, restore_best
         self._sign = _direction(monitor, mode)
+        self._best = math.inf
+
+    @property
+    def best(self) -> float:
+        """The best value so far; infinite, on the bad side, before there is one."""
+        return self._sign * self._best
 
     def on_train_begin(self, run: Run) -> None:
         run.require_column(self.monitor)
-        self.best, self.best_epoch = math.inf, 0
+        self._best, self.best_epoch = math.inf, 0
         self._waited = 0
         self._snapshot: Snapshot | None = None
 
     def on_epoch_end(self, run: Run, record: Record) -> None:
         value = self._sign * record[self.monitor]
-        if value < self.best - self.min_delta:
-            self.best, self.best_epoch, self._waited = value, run.epoch, 0
+        if value < self._best - self.min_delta:
+            self._best, self.best_epoch, self._waited = value, run.epoch, 0
             if self.restore_best:
                 self._snapshot = run.snapshot()
             return
         self._waited += 1
         if self._waited >= self.patience:
-            best = self._sign * self.best
-            run.stop(f"{self.monitor} did not improve for {self.patience} epochs (best {best:.4g}, {self.best_epoch})")
+            best = f"best {self.best:.4g}, {self.best_epoch}"
+            run.stop(f"{self.monitor} did not improve for {self.patience} epochs ({best})")
 
     def on_train_end(self, run: Run) -> None:
         if self._snapshot is not None:
             run.restore(self._snapshot)
-        last = run.history[-1][self.monitor] if self._waited and self.best in (0, math.inf) else 1.0
-        if nothing := _says_nothing(self.monitor, self.best, last):
+        last = run.history[-1][self.monitor] if self._waited and self._best in (0, math.inf) else 1.0
+        if nothing := _says_nothing(self.monitor, self._best, last):
             ends_with = "last" if self._snapshot is None else "first"
             warn(f"{self.monitor} was {nothing}: training ends with the weights of the {ends_with} epoch. {_REMEDY}.")
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, "snapshot": self._snapshot}
+        return {"best": self._best, "best_epoch": self.best_epoch, "waited": self._waited, "snapshot": self._snapshot}
 
     def resume(self, state: dict[str, Any]) -> None:
-        self.best, self.best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
+        self._best, self.best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
         self._snapshot = state["snapshot"]
 
 

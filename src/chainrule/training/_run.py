@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import Backend
-from .._base.errors import ConfigurationError, unknown_name
+from .._base.errors import ConfigurationError, require, unknown_name
+from .._base.options import real_number
 from .._base.typing import Array
 from ..history import History
 from ..model import Model
@@ -85,7 +87,9 @@ class Run:
         self.stopped = reason
 
     def scale_rate(self, factor: float) -> None:
-        """Multiply the learning rate by ``factor``, > 0, from the next step on, on top of what was asked before."""
+        """Multiply the learning rate by ``factor``, >= 0, from the next step on, on top of what was asked before."""
+        factor = real_number("scale_rate: factor", factor)
+        require(0 <= factor < math.inf, f"scale_rate: factor must be a finite number >= 0, got {factor}.")
         self.rate_scale *= factor
         self.state = self.state._replace(scale=self.backend.asarray(np.full(1, self.rate_scale)))
 
