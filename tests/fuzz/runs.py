@@ -544,7 +544,7 @@ MISTAKES: dict[str, Mistake] = {
     "weights ragged": with_weight(lambda n: [[1.0], [1.0, 2.0]]),
     "weights huge": with_weight(lambda n: np.full(n, 1e30), refused=False),
     # validation
-    "validation a share": with_validation(lambda X, y: 0.2),
+    "validation more than all": with_validation(lambda X, y: 1.2),
     "validation X alone": with_validation(lambda X, y: (X,)),
     "validation too wide": with_validation(lambda X, y: (np.hstack([X, X]), y)),
     "validation short": with_validation(lambda X, y: (X, y[:-1])),

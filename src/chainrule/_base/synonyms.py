@@ -121,6 +121,7 @@ OTHERWISE: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             "dtype": ("it is the backend's", 'backend=cr.backend(like=X, dtype="float64")'),
             "compile": ("it is the backend's", "backend=cr.backend(like=X, compile=True)"),
             "precision": ("it is the backend's", 'backend=cr.backend("cupy", compile=True, precision="bf16")'),
+            "kernels": ("it is the backend's", "backend=cr.backend(like=X, kernels=False)"),
             "deterministic": ("it is the backend's", "backend=cr.backend(like=X, deterministic=True)"),
             "resume": ("it is the checkpoint's", 'checkpoint=cr.Checkpoint("runs/x", resume=True)'),
         },
