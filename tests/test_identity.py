@@ -402,7 +402,7 @@ def squared(by: float) -> Any:
     return f
 
 
-class Shift:
+class Shift(cr.Layer):
     """A layer of one's own, with a setting that no dataclass holds."""
 
     def __init__(self, by: float) -> None:

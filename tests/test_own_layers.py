@@ -163,7 +163,9 @@ def test_what_a_class_lacks_is_named() -> None:
 
     with pytest.raises(TypeError, match=r"abstract method '?pullback"):
         NoPullback()
-    wanted = r"expected a layer, got a NoBase that has no pullback, no base: write class NoBase\(cr.Layer\), with apply"
+    wanted = (
+        r"expected a layer, got a NoBase that has no pullback and no base: write class NoBase\(cr.Layer\), with apply"
+    )
     with pytest.raises(cr.ConfigurationError, match=wanted):
         cr.Sequential(cr.Dense(2, 2), NoBase())
 

@@ -353,7 +353,7 @@ def test_a_function_of_the_users_own_is_called_as_often_as_uncompiled(own: str) 
         np.testing.assert_array_equal(got, want)
 
 
-class Noisy:
+class Noisy(cr.Layer):
     """A layer of a user's own, whose noise comes from outside of its arrays."""
 
     def __init__(self) -> None:

@@ -409,11 +409,10 @@ def _as_layer(given: str | Elementwise | Layer) -> Layer:
     if isinstance(given, str) or not _is_meant_as_layer(given):
         return Activate(find_activation(cast("str | Elementwise", given)))
     if Layer not in type(given).__mro__:
-        lacking = [f"no {method}, " for method in _OWN_METHODS if not hasattr(given, method)]
-        kind = type(given).__name__
+        kind, lacking = type(given).__name__, [method for method in _OWN_METHODS if not hasattr(given, method)]
         raise ConfigurationError(
-            f"expected a layer, got a {kind} that has {''.join(lacking)}no base: write class {kind}(cr.Layer), with "
-            f"{' and '.join(_OWN_METHODS)}."
+            f"expected a layer, got a {kind} that has no {' and no '.join([*lacking, 'base'])}: write class "
+            f"{kind}(cr.Layer), with {' and '.join(_OWN_METHODS)}."
         )
     return cast("Layer", given)
 
