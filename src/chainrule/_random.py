@@ -23,17 +23,19 @@ from ._base.typing import Array, Namespace
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 _WORD = 0xFFFFFFFF
+_FOLD = 0x9E3779B1  # odd, so that no fold loses one before; a fold of a fold is none of the first 2^20 of either
 
 
 class Key(NamedTuple):
     """What a layer draws its random numbers by in one step: a key of the cipher Threefry (Salmon et al., 2011).
 
     The same key gives the same numbers, on every backend. A layer's ``forward`` is handed one that is new in each step
-    and for each layer, and follows ``fit``'s seed; a layer that needs two draws makes one of twice the columns.
+    and for each layer, and follows ``fit``'s seed. A layer that draws twice folds it: ``key.fold(0)``, ``key.fold(1)``.
 
     Args:
         k0, k1: the two words of the key, int32 arrays ``(..., 1, 1)``, with one pair for each network of a stack.
         first_row: the number that the first row has in the whole batch, where this is a part of it; default 0.
+        folded: what it was folded by, as a number of 32 bits; default 0, by nothing.
 
     Example:
         >>> import numpy as np, chainrule as cr
@@ -42,17 +44,23 @@ class Key(NamedTuple):
         >>> u = key.uniform(backend, 1000, 20)
         >>> float(u.mean().round(1)), bool((u == key.uniform(backend, 1000, 20)).all())
         (0.5, True)
-        >>> bool((u == key.fold(1).uniform(backend, 1000, 20)).any())  # another layer's key, other numbers
+        >>> bool((u == key.fold(1).uniform(backend, 1000, 20)).any())  # another key, other numbers
         False
     """
 
     k0: Array
     k1: Array
     first_row: int = 0
+    folded: int = 0
 
-    def fold(self, layer: int) -> Key:
-        """The key of the layer numbered ``layer`` (from 0)."""
-        return Key(self.k0 ^ (layer + 1), self.k1, self.first_row)
+    def fold(self, number: int) -> Key:
+        """A key for the part numbered ``number``, from 0: a layer of the network, or one of a layer's own draws."""
+        return self._replace(folded=_signed((self.folded * _FOLD + number + 1) & _WORD))
+
+    @property
+    def words(self) -> tuple[Array, Array]:
+        """The words that the cipher takes. Only who draws pays for the fold."""
+        return (self.k0 ^ self.folded if self.folded else self.k0), self.k1
 
     def uniform(self, backend: Backend, rows: int, columns: int) -> Array:
         """Numbers from U[0, 1), ``(..., rows, columns)``; the same each time, on every backend."""
@@ -123,7 +131,7 @@ def _words(backend: Backend, key: Key, rows: int, columns: int) -> tuple[Array, 
     xp = backend.xp
     row = xp.reshape(xp.arange(rows, dtype=xp.int32, device=backend.device), (-1, 1)) + key.first_row
     column = xp.reshape(xp.arange(columns, dtype=xp.int32, device=backend.device), (1, -1))
-    return threefry((key.k0, key.k1), column, row)
+    return threefry(key.words, column, row)
 
 
 def threefry(key: tuple[Array, Array], c0: Array, c1: Array) -> tuple[Array, Array]:

@@ -268,13 +268,13 @@ def uniform(backend: Backend, key: Key, rows: int, columns: int) -> Any:
 
 
 def _random_bits(backend: Backend, name: str, elements: int, key: Key, rows: int, columns: int, *numbers: float) -> Any:
-    k0, k1, first_row = key
+    k0, k1 = key.words
     members = math.prod(k0.shape)
     if not _integers(backend, k0, k1) or k0.shape != k1.shape or members > _MEMBERS or not rows * columns:
         return NotImplemented
     made = _new(backend, (*k0.shape[:-2], rows, columns))
     shape = _tile(-(-columns // elements), rows, members)
-    _launch(backend, name, shape, k0, k1, made, rows, columns, first_row, *numbers)
+    _launch(backend, name, shape, k0, k1, made, rows, columns, key.first_row, *numbers)
     return made
 
 
