@@ -189,3 +189,54 @@ def test_other_names_are_missed_as_python_misses_them() -> None:
         assert not hasattr(thing, "__array__")
         assert copy.deepcopy(thing) == copy.copy(thing) == pickle.loads(pickle.dumps(thing)) == thing
     assert not hasattr(model.network, "theta")  # by which a model is told from a network
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: cr.backend("numpy", "float64"), r"backend takes 1 by position \(name\), got 2: name the others, d"),
+        (lambda: cr.mlp(4, 8, 2), r"mlp takes 1 by position \(sizes\), got 3: name the others, activation="),
+        (lambda: cr.Adam(1, 2, 3, 4, 5, 6), r"Adam takes 5 by position \(learning_rate, .*, got 6: leave the ot"),
+        (lambda: cr.mlp([4, 2, 2], activation=None), "unknown activation None: write 'linear'"),
+        (lambda: cr.Adam("cosine"), r"a number or a schedule, got 'cosine': write 0.001, or cr.CosineDecay\(0.001\)"),
+        (lambda: cr.Adam(lambda t: 0.1), "a number or a schedule, got <function"),
+        (lambda: cr.StepDecay(0.1, step_size=10), "StepDecay has no step_size: write every"),
+        (lambda: cr.EarlyStopping("val_acc"), r"or is it 'val_accuracy'\?"),
+        (lambda: fitted(cr.mlp([2, 1]), checkpoint=True), "a folder or a cr.Checkpoint as checkpoint, got True"),
+        (lambda: fitted(cr.mlp([2, 1]), callbacks=[OneArgument()]), "on_epoch_end of OneArgument is called with"),
+        (lambda: fitted(cr.mlp([2, 1])).save("model.pt"), r"a model file is .safetensors, got 'model.pt'"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_answered_in_a_sentence(call: Any, says: str) -> None:
+    with pytest.raises(cr.ConfigurationError, match=says):
+        call()
+
+
+class OneArgument:
+    def on_epoch_end(self, epoch: int) -> None: ...
+
+
+def fitted(net: cr.Sequential, **options: Any) -> cr.Model:
+    return cr.fit(net, [[0.0, 1.0]], [1.0], loss="squared_error", epochs=1, **options)
+
+
+def test_metrics_without_a_validation_set_are_said_to_be_measured_nowhere() -> None:
+    with pytest.warns(UserWarning, match="metrics are measured on a validation set, and there is none"):
+        fitted(cr.mlp([2, 1]), metrics=["mae"])
+
+
+def test_a_model_is_made_of_names_too() -> None:
+    model = fitted(cr.mlp([2, 1]))
+    assert cr.Model(model.network, model.theta, model.buffers, "squared_error", "numpy") == model  # type: ignore[arg-type]
+
+
+def test_a_folder_of_a_run_is_loaded(tmp_path: Any) -> None:
+    model = fitted(cr.mlp([2, 1]))
+    model.save(tmp_path / "model.safetensors")
+    assert cr.load(tmp_path) == model
+
+
+def test_pythons_own_hint_knows_the_public_names() -> None:
+    with pytest.raises(AttributeError) as caught:
+        _ = cr.ReduceLROnPlateau
+    assert (caught.value.name, caught.value.obj) == ("ReduceLROnPlateau", cr)

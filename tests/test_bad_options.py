@@ -127,7 +127,7 @@ NUMBERS = {
     "rate negative": number(lambda: cr.Adam(-1e-3), RATE + r"-0\.001"),
     "rate infinite": number(lambda: cr.SGD(float("inf")), "learning_rate must be a finite number, got inf"),
     "rate NaN": number(lambda: cr.SGD(float("nan")), "learning_rate must be a number, got nan"),
-    "rate a word": number(lambda: cr.SGD("fast"), "learning_rate must be a number, got 'fast'"),  # type: ignore[arg-type]
+    "rate a word": number(lambda: cr.SGD("fast"), "learning_rate must be a number or a schedule, got 'fast'"),  # type: ignore[arg-type]
     "schedule's rate negative": number(lambda: cr.CosineDecay(-0.1), RATE + r"-0\.1"),
     "b1 of 1": number(lambda: cr.Adam(b1=1.0), r"b1 must be in \[0, 1\), got 1\.0"),
     "b2 negative": number(lambda: cr.AdamW(b2=-0.1), r"b2 must be in \[0, 1\), got -0\.1"),

@@ -202,6 +202,48 @@ def test_gradients_that_are_not_one_for_each_parameter_are_refused() -> None:
         cr.fit(cr.Sequential(Forgets(6, 2)), X, Y, loss="squared_error")
 
 
+@pytest.mark.parametrize(
+    ("method", "gives", "says"),
+    [
+        (
+            "gradients",
+            lambda own, b, residual, dy: (b.xp.sum(dy * dy),),
+            r"gradients must give dC/dW .*\(6, 2\), got shape \(\)",
+        ),
+        ("gradients", lambda own, b, residual, dy: (1.0,), r"gradients must give dC/dW .*\(6, 2\), got float"),
+        ("gradients", lambda own, b, residual, dy: (b.xp.matmul(dy.mT, residual),), r".*got shape \(2, 6\)"),
+        ("pullback", lambda own, b, p, residual, dy, grads: dy, r"pullback must give dC/dx .*\(B, 6\), got shape"),
+        ("pullback", lambda own, b, p, residual, dy, grads: None, r"pullback must give dC/dx .*\(B, 6\), got NoneType"),
+        ("apply", lambda own, b, p, q, x: x, r"forward must give y .*\(B, 2\), got shape"),
+        ("apply", lambda own, b, p, q, x: None, r"forward must give y .*\(B, 2\), got NoneType"),
+    ],
+)
+@pytest.mark.parametrize("traceable", [False, True])
+def test_what_a_layer_gives_of_another_shape_is_refused_by_its_name(
+    method: str, gives: Any, says: str, traceable: bool
+) -> None:
+    """A faster body would read beyond its end, or train on what is there."""
+    broken = dataclass(frozen=True)(type("Broken", (Own,), {method: gives, "traceable": traceable}))
+    net = cr.Sequential(cr.Dense(6, 6), broken(6, 2))
+    with pytest.raises(cr.ConfigurationError, match=rf"layer 2 \(Broken\(6, 2\)\): {says}"):
+        cr.fit(net, X, Y, loss="squared_error", epochs=1)
+
+
+def test_an_n_in_that_is_not_the_width_before_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Slopes(cr.Layer):
+        n_in: int
+        apply, pullback = Noise.apply, Noise.pullback
+
+    with pytest.raises(cr.ConfigurationError, match=r"layer 2 of 2 does not fit: Slopes\(4\) needs 4 inputs, got 3"):
+        cr.Sequential(cr.Dense(3, 3), Slopes(4))
+
+
+def test_a_list_of_layers_is_answered() -> None:
+    with pytest.raises(cr.ConfigurationError, match=r"layers stand one after another: write cr.Sequential\(cr.Dense"):
+        cr.Sequential([cr.Dense(2, 1)])  # type: ignore[arg-type]
+
+
 def test_a_parameter_says_what_it_cannot_be() -> None:
     for shape, words in {3: "must be a list", (0, 2): "whole number >= 1, got 0", (1.5,): "whole number"}.items():
         with pytest.raises(cr.ConfigurationError, match=f"the shape of the parameter W.*{words}"):

@@ -9,6 +9,7 @@
 Arrays in, network trained: X may be a NumPy, CuPy, torch or JAX array, and the same code runs on all of them.
 """
 
+import sys as _sys
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
@@ -276,7 +277,7 @@ def __getattr__(name: str) -> _Any:
     if name == "__version__":
         return _import_module("importlib.metadata").version("chainrule")
     if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=_sys.modules[__name__])
     module = _import_module(f".{_LATER[name]}", __name__)
     return module if name == _LATER[name] else getattr(module, name)
 

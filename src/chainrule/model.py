@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ._backend import Backend, dtype_name, library_of
 from ._base.arguments import names_arguments
-from ._base.errors import ConfigurationError, DataError, ModelFileError, missing_attribute
+from ._base.errors import ConfigurationError, DataError, ModelFileError, missing_attribute, require
 from ._base.typing import Array
 from ._data.labels import Label
 from ._kernels import backend as make_backend
@@ -25,7 +26,7 @@ from ._model.predictor import Predictor
 from ._model.schema import Schema
 from .history import History
 from .links import Link, LinkFinish, find_link
-from .losses import LossFunction
+from .losses import LossFunction, find_loss
 from .metrics import HostMetric, find_metrics
 from .network import Sequential, without_link
 from .tables import Preprocessing
@@ -39,6 +40,20 @@ _INSTEAD = {
     "score": "write model.evaluate(X, y)",
     "fit": "write cr.fit(model, X, y, ...), which trains it further and gives a new model",
 }
+_OTHER_FORMATS = (
+    ".pt",
+    ".pth",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".onnx",
+    ".npz",
+    ".npy",
+    ".json",
+)
 _COMPARED = ("network", "loss", "flat", "preprocessing", "classes", "feature_names")  # beside the numbers
 
 
@@ -89,6 +104,7 @@ class Model:
     feature_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        vars(self).update(loss=find_loss(self.loss), backend=make_backend(self.backend))  # which may be names
         for name, size in (("theta", self.network.size), ("buffers", self.network.buffer_layout.size)):
             if tuple(vars(self)[name].shape) != (size,):
                 raise DataError(f"{name} of {self.network!r} must have shape ({size},), got {vars(self)[name].shape}.")
@@ -346,6 +362,10 @@ class Model:
             >>> cr.load(path, dtype="float64").predict([[2.0]]).dtype
             dtype('float64')
         """
+        ending = Path(path).suffix if isinstance(path, str | os.PathLike) else ""
+        require(
+            ending not in _OTHER_FORMATS, f"a model file is .safetensors, got {str(path)!r}: give it another ending."
+        )
         serialization.write(path, self._numbers(), self.description(lenient=lenient))
 
     def description(self, *, lenient: bool = False) -> dict[str, Any]:
@@ -395,7 +415,7 @@ def load(path: str | os.PathLike[str], *, backend: str | Backend = "numpy", dtyp
     """The model in a file that ``save`` wrote, on any backend.
 
     Args:
-        path: of the file.
+        path: of the file, or of the folder of a run of ``chainrule train``, which has one.
         backend: ``"numpy"`` (the default), ``"torch"``, ``"torch:cuda"``, ``"cupy:1"`` or a backend of ``cr.backend``.
         dtype: ``"float32"`` or ``"float64"``; default the one it was saved in, or that of a backend of ``cr.backend``.
 
@@ -411,6 +431,8 @@ def load(path: str | os.PathLike[str], *, backend: str | Backend = "numpy", dtyp
         ...     cr.load(f"{folder}/line.safetensors") == model
         True
     """
+    if isinstance(path, str | os.PathLike) and Path(path).is_dir():
+        path = Path(path) / "model.safetensors"
     arrays, description = serialization.read(path)
     try:
         described = read_fields(arrays, description)

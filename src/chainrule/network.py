@@ -61,6 +61,7 @@ class Sequential:
         layers: the same, each activation made a layer.
         n_in: how many numbers an example has.
         n_out: how many a prediction has.
+        widths: how many go into each layer, and at the end ``n_out``.
         layout: where each parameter lies in theta.
         buffer_layout: where each running statistic lies in the buffers.
         lowest_trained: the first layer with parameters, from 0: no gradient is carried below it.
@@ -78,6 +79,7 @@ class Sequential:
     layers: tuple[Layer, ...]
     n_in: int = field(compare=False)  # numbers in an example
     n_out: int = field(compare=False)  # numbers in a prediction
+    widths: tuple[int, ...] = field(compare=False)  # numbers between the layers, from n_in to n_out
     layout: Layout = field(compare=False)  # where each parameter lies in theta
     buffer_layout: Layout = field(compare=False)  # where each running statistic lies in the buffers
     lowest_trained: int = field(compare=False)  # the first layer with parameters: no gradient is carried below it
@@ -91,10 +93,12 @@ class Sequential:
             "a network needs at least one Dense layer, or one of your own with an n_in and parameters, got "
             f"{len(made)} others: add cr.Dense(n_in, n_out).",
         )
+        widths = _widths(made, inputs[0])
         computed = {
             "layers": made,
-            "n_in": inputs[0],
-            "n_out": _last_width(made, inputs[0]),
+            "n_in": widths[0],
+            "n_out": widths[-1],
+            "widths": widths,
             "layout": Layout.of([[p.shape for p in layer.parameters()] for layer in made]),
             "buffer_layout": Layout.of([[b.shape for b in layer.buffers()] for layer in made]),
             "lowest_trained": trained[0],
@@ -148,13 +152,12 @@ class Sequential:
             total                                     23               18
         """
         batch = "B" if rows is None else f"{whole_number('rows', rows, least=1):,}"
-        table, width = [("layer", "output", "parameters", "count", "multiplications")], self.n_in
+        table = [("layer", "output", "parameters", "count", "multiplications")]
         for i, layer in enumerate(self.layers):
-            width = layer.width(width)
             shapes = ", ".join(f"{p.name} {'x'.join(map(str, p.shape))}" for p in layer.parameters())
             count = sum(math.prod(p.shape) for p in layer.parameters())
             products = f"{layer.multiplications():,}"
-            table.append((f"{i + 1}  {layer}", f"({batch}, {width})", shapes, f"{count:,}", products))
+            table.append((f"{i + 1}  {layer}", f"({batch}, {self.widths[i + 1]})", shapes, f"{count:,}", products))
         products = f"{sum(layer.multiplications() for layer in self.layers):,}"
         return _table([*table, ("total", "", "", f"{self.size:,}", products)])
 
@@ -217,6 +220,8 @@ class Sequential:
         """What each layer's ``forward`` returns, from the first layer to the last."""
         for i, layer in enumerate(self.layers):
             x, residual, after = layer.forward(backend, params[i], buffers[i], x, key.fold(i))
+            if getattr(x, "shape", ())[-1:] != (self.widths[i + 1],):
+                raise self._misshapen(i, "forward", "y", x, ("B", self.widths[i + 1]))
             yield x, residual, after
 
     def walk_backward(
@@ -229,9 +234,27 @@ class Sequential:
             if len(gradients) != len(params[i]):
                 names = [p.name for p in layer.parameters()]
                 raise ConfigurationError(f"{layer}: gradients must give one for each of {names}, got {len(gradients)}.")
+            for k, gradient in enumerate(gradients):
+                if getattr(gradient, "shape", ()) != params[i][k].shape:
+                    parameter = layer.parameters()[k]
+                    raise self._misshapen(i, "gradients", f"dC/d{parameter.name}", gradient, parameter.shape)
             yield i, dy, gradients
             if i > self.lowest_trained:
                 dy = layer.pullback(backend, params[i], residuals[i], dy, gradients)
+                if getattr(dy, "shape", ())[-1:] != (self.widths[i],):
+                    raise self._misshapen(i, "pullback", "dC/dx", dy, ("B", self.widths[i]))
+
+    def _misshapen(
+        self, i: int, method: str, what: str, found: Any, shape: tuple[int | str, ...]
+    ) -> ConfigurationError:
+        """The error for what a layer of the user's own gives; a faster body would read beyond its end."""
+        got = getattr(found, "shape", None)
+        got = type(found).__name__ if got is None else f"shape ({', '.join(map(str, got))})"
+        wanted = f"({', '.join(map(str, shape))})"
+        return ConfigurationError(
+            f"layer {i + 1} ({self.layers[i]}): {method} must give {what} as an array of shape {wanted}, got {got}: "
+            "chainrule.testing.check_layer says more."
+        )
 
     def apply(self, backend: Backend, theta: Array, buffers: Array, x: Array) -> Array:
         """The prediction pass: z of the last layer, ``(..., B, n_out)``.
@@ -263,14 +286,18 @@ class Sequential:
             raise missing_attribute(self, name, _INSTEAD)
 
 
-def _last_width(layers: Sequence[Layer], width: int) -> int:
-    """The outputs of the last layer. Raises ConfigurationError for a layer that does not fit the one before."""
+def _widths(layers: Sequence[Layer], n_in: int) -> tuple[int, ...]:
+    """The numbers between the layers. Raises ConfigurationError for a layer that does not fit the one before."""
+    widths = [n_in]
     for i, layer in enumerate(layers):
         try:
-            width = layer.width(width)
+            own = getattr(layer, "n_in", None)
+            fits = not isinstance(own, int) or own == widths[-1]
+            require(fits, f"{layer} needs {own} inputs, got {widths[-1]}.")
+            widths.append(layer.width(widths[-1]))
         except ConfigurationError as error:
             raise ConfigurationError(f"layer {i + 1} of {len(layers)} does not fit: {error}") from None
-    return width
+    return tuple(widths)
 
 
 def _draw(parameter: Parameter, generator: np.random.Generator) -> np.ndarray:
@@ -402,6 +429,11 @@ def _as_layer(given: str | Elementwise | Layer) -> Layer:
     """A layer as it is, and an activation as one."""
     if isinstance(given, str) and given in LAYERS:
         return LAYERS[given]
+    if isinstance(given, list | tuple):
+        raise ConfigurationError(
+            "layers stand one after another: write cr.Sequential(cr.Dense(4, 8), cr.Tanh(), cr.Dense(8, 1)), or "
+            "cr.Sequential(*layers) of a list."
+        )
     if isinstance(given, type):
         raise ConfigurationError(
             f"expected a layer or an activation, got the class {given.__name__}: write an object, {given.__name__}()."

@@ -36,7 +36,7 @@ def plot_history(history: Iterable[Mapping[str, float]]) -> Figure:
     The best epoch by validation cost is marked.
 
     Args:
-        history: ``model.history``, or records with ``epoch``, ``loss`` and, where measured, ``val_loss``,
+        history: ``model.history``, a model, or records with ``epoch``, ``loss`` and, where measured, ``val_loss``,
             ``accuracy``, ``val_accuracy``.
 
     Raises:
@@ -49,7 +49,7 @@ def plot_history(history: Iterable[Mapping[str, float]]) -> Figure:
         >>> figure.axes[0].get_ylabel()
         'loss'
     """
-    records = [dict(record) for record in history]
+    records = [dict(record) for record in getattr(history, "history", history)]
     if not records:
         raise DataError("a history needs at least one epoch, got none: train first.")
     names = {name for record in records for name in record}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from ._base.errors import ConfigurationError, require
@@ -275,6 +276,10 @@ def as_schedule(rate: float | Schedule) -> Schedule:
     if isinstance(rate, type) or hasattr(rate, "rate"):
         write = f"class {type(rate).__name__}(cr.Schedule)"
         check_instance(rate, Schedule, expected="a number or a schedule as learning_rate", write=write)
+    if not isinstance(rate, Real):
+        raise ConfigurationError(
+            f"learning_rate must be a number or a schedule, got {rate!r:.60}: write 0.001, or cr.CosineDecay(0.001)."
+        )
     return ConstantRate(real_number("learning_rate", rate))
 
 

@@ -38,6 +38,7 @@ class PartTrace:
     Attributes:
         number: counted from 1.
         name: in words.
+        parameters: its W, b, gamma, ..., by name; empty where it has none.
         output: what comes out of it, ``(B, n)``.
         output_gradient: dC/d output, ``(B, n)``; None without targets, and below the lowest layer that is trained.
         gradients: dC/d of each parameter, by its name.
@@ -45,6 +46,7 @@ class PartTrace:
 
     number: int
     name: str
+    parameters: NamedArrays = field(repr=False)
     output: Array = field(repr=False)
     output_gradient: Array | None = field(repr=False)
     gradients: NamedArrays = field(repr=False)
@@ -58,6 +60,7 @@ class LayerTrace:
         number: counted from 1.
         name: its parts in words.
         x: its input, ``(B, n_in)``: ``a`` of the layer before.
+        parameters: W as ``parameters["W"]``, b as ``parameters["b"]``, and those of what follows the weights.
         z: x W + b, the pre-activations, ``(B, n_out)``.
         a: what goes on to the next layer, ``(B, n_out)``; the last layer's is the prediction: where the loss has a link
             (softmax, sigmoid), the link of z.
@@ -71,9 +74,12 @@ class LayerTrace:
         >>> layer = cr.trace(cr.Sequential(cr.Dense(2, 1), cr.ReLU()), [[1.0, 2.0]], theta=[3.0, 4.0, -5.0])[1]
         >>> layer
         layer 1: Dense(2, 1), ReLU
-        x   1  2
-        z1  6
-        a1  6
+        x    1  2
+        W1   3
+             4
+        b1  -5
+        z1   6
+        a1   6
         >>> layer.z.tolist(), layer.delta
         ([[6.0]], None)
     """
@@ -81,6 +87,7 @@ class LayerTrace:
     number: int
     name: str
     x: Array
+    parameters: NamedArrays
     z: Array
     a: Array
     delta: Array | None
@@ -91,9 +98,10 @@ class LayerTrace:
         return table([(f"layer {self.number}: {self.name}", [*self._forward(first=True), *self._back()])])
 
     def _forward(self, *, first: bool) -> Iterator[tuple[str, Array]]:
-        """The rows of the table forward: of the ``first`` layer x, z, what comes between, and a unless it is z."""
+        """The rows of the table forward: of the ``first`` layer x, then W, b, z, what comes between, and a if not z."""
         if first:
             yield "x", self.x
+        yield from self._parameters()
         for part in self.parts:
             if part.output is self.z:
                 yield f"z{self.number}", self.z
@@ -101,6 +109,9 @@ class LayerTrace:
                 yield part.name, part.output
         if self.a is not self.z:
             yield f"a{self.number}", self.a
+
+    def _parameters(self) -> Iterator[tuple[str, Array]]:
+        yield from ((f"{name}{self.number}", array) for name, array in self.parameters.items())
 
     def _back(self) -> Iterator[tuple[str, Array]]:
         if self.delta is not None:
@@ -124,7 +135,7 @@ class Trace:
         >>> network = cr.Sequential(cr.Dense(2, 1), cr.ReLU(), cr.Dense(1, 1))
         >>> seen = cr.trace(network, [[1.0, 2.0]], [1.0], loss="squared_error", theta=[3.0, 4.0, -5.0, 0.5, 0.0])
         >>> list(seen.arrays)
-        ['x', 'z1', 'a1', 'z2', 'a2', 'delta2', 'dW2', 'db2', 'delta1', 'dW1', 'db1']
+        ['x', 'W1', 'b1', 'z1', 'a1', 'W2', 'b2', 'z2', 'a2', 'C', 'delta2', 'dW2', 'db2', 'delta1', 'dW1', 'db1']
         >>> seen["dW1"] is seen[1].gradients["W"], float(seen.cost)
         (True, 2.0)
     """
@@ -149,12 +160,14 @@ class Trace:
 
     @cached_property
     def arrays(self) -> NamedArrays:
-        """All arrays by name, in the order in which they are computed: x, z1, a1, z2, ... forward, then delta2, dW2,
-        db2, delta1, ... back.
+        """All arrays by name, in the order in which they are computed: x, W1, b1, z1, a1, W2, ... forward, C, then
+        delta2, dW2, db2, delta1, ... back.
         """
         found = {"x": self.layers[0].x}
         for layer in self.layers:
+            found |= layer._parameters()
             found |= {f"z{layer.number}": layer.z, f"a{layer.number}": layer.a}
+        found |= {} if self.cost is None else {"C": self.cost}
         for layer in reversed(self.layers):
             found |= layer._back()
         return NamedArrays(found)
@@ -219,9 +232,13 @@ def trace(
         1 example in rows, one training pass.
         layer 1: Dense(2, 2, bias=False), Sigmoid
         x       2  3
+        W1      0.11  0.21
+                0.12  0.08
         z1      0.58  0.66
         a1      0.64106741  0.65926039
         layer 2: Dense(2, 1, bias=False)
+        W2      0.14
+                0.15
         z2      0.1886385
         C       0.32915375
         layer 2, back
@@ -245,25 +262,29 @@ def _as_trace(seen: TrainingPass, loss: LossFunction | None, given: Any) -> Trac
     """The pass with its arrays in the library of ``given``."""
     backend, network = seen.backend, seen.network
     give = partial(returned, backend, given=given)
-    outputs, names = [output for output, _, _ in seen.forward], parameter_names(network)
-    parts = [_part(network, i, output, seen.backward.get(i), names[i], give) for i, output in enumerate(outputs)]
+    parts = [_part(seen, i, names, give) for i, names in enumerate(parameter_names(network))]
     prediction = None
     link = LINEAR if loss is None else find_link(loss)
     if link is not LINEAR:
-        prediction = f"{link.name} of the loss", give(link.apply(backend, outputs[-1]))
+        prediction = f"{link.name} of the loss", give(link.apply(backend, seen.forward[-1][0]))
     layers = _layers(blocks(network), parts, give(seen.x), prediction)
     return Trace(tuple(layers), None if seen.cost is None else give(seen.cost))
 
 
-def _part(
-    network: Sequential, i: int, output: Array, back: tuple[Array, Pieces] | None, names: Sequence[Name], give: Any
-) -> PartTrace:
-    name = str(network.layers[i])
-    if back is None:
-        return PartTrace(i + 1, name, give(output), None, NamedArrays({}))
-    dy, gradients = back
-    named = {name.short: give(gradient) for name, gradient in zip(names, gradients, strict=True)}
-    return PartTrace(i + 1, name, give(output), give(dy), NamedArrays(named))
+def _part(seen: TrainingPass, i: int, names: Sequence[Name], give: Any) -> PartTrace:
+    def named(arrays: Pieces) -> NamedArrays:
+        return NamedArrays({name.short: give(array) for name, array in zip(names, arrays, strict=True)})
+
+    parameters = named(seen.params[i])
+    dy, gradients = seen.backward.get(i, (None, None))
+    return PartTrace(
+        i + 1,
+        str(seen.network.layers[i]),
+        parameters,
+        give(seen.forward[i][0]),
+        None if dy is None else give(dy),
+        NamedArrays({}) if gradients is None else named(gradients),
+    )
 
 
 def _layers(
@@ -276,9 +297,10 @@ def _layers(
         names, a = [part.name for part in mine], mine[-1].output
         if last is not None:
             names, a = [*names, last[0]], last[1]
-        gradients = {name: gradient for part in mine for name, gradient in part.gradients.items()}
-        weighted = parts[weights]
-        yield LayerTrace(
-            number, ", ".join(names), x, weighted.output, a, weighted.output_gradient, NamedArrays(gradients), mine
+        parameters, gradients = (
+            NamedArrays({name: array for arrays in found for name, array in arrays.items()})
+            for found in zip(*((part.parameters, part.gradients) for part in mine), strict=True)
         )
+        z, delta = parts[weights].output, parts[weights].output_gradient
+        yield LayerTrace(number, ", ".join(names), x, parameters, z, a, delta, gradients, mine)
         x = a

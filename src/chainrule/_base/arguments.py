@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import ParamSpec, TypeVar
 
-from .errors import unknown_argument
+from .errors import too_many_arguments, unknown_argument
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,8 +16,11 @@ _BY_KEYWORD = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 def names_arguments(function: Callable[P, R], name: str = "") -> Callable[P, R]:
-    """The function, which raises ArgumentError for a keyword that it does not have."""
-    known = [each.name for each in signature(function).parameters.values() if each.kind in _BY_KEYWORD]
+    """The function, which raises ArgumentError for a keyword that it does not have, and for too many by position."""
+    parameters = signature(function).parameters.values()
+    known = [each.name for each in parameters if each.kind in _BY_KEYWORD]
+    placed = [each.name for each in parameters if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    takes_all = any(each.kind is Parameter.VAR_POSITIONAL for each in parameters)
     name = name or function.__name__
 
     @wraps(function)
@@ -25,6 +28,8 @@ def names_arguments(function: Callable[P, R], name: str = "") -> Callable[P, R]:
         for given in kwargs:
             if given not in known:
                 raise unknown_argument(name, given, [each for each in known if each != "self"])
+        if len(args) > len(placed) and not takes_all:
+            raise too_many_arguments(name, len(args), placed, known[len(placed) :])
         return function(*args, **kwargs)
 
     return checked

@@ -139,6 +139,14 @@ def unknown_argument(function: str, got: str, known: Sequence[str]) -> ArgumentE
     return ArgumentError(f"{function} has no {got}: {hint}")
 
 
+def too_many_arguments(function: str, count: int, placed: Sequence[str], named: Sequence[str]) -> ArgumentError:
+    """The error for more values by position than a function takes."""
+    own = "self" in placed[:1]
+    names = ", ".join(placed[own:])
+    hint = f"name the others, {named[0]}=... or another of {', '.join(named)}" if named else "leave the others out"
+    return ArgumentError(f"{function} takes {len(placed) - own} by position ({names}), got {count - own}: {hint}.")
+
+
 def missing_column(got: object, known: Iterable[str]) -> MissingEntryError:
     """The error for a column that a history does not have, with the nearest one that it has."""
     return MissingEntryError(f"the history has no column {got!r}: {_listed(got, list(known))}")

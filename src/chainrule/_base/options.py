@@ -117,9 +117,9 @@ def members(protocol: type) -> list[str]:
 
 def find(kind: str, given: Any, table: Mapping[str, Any], protocol: type, *, expected: str, write: str) -> Any:
     """What has the name ``given`` in the table, or the object itself; see ``check_instance``."""
+    if given is None or (isinstance(given, str) and given not in table):
+        raise unknown_name(kind, given, table)
     if isinstance(given, str):
-        if given not in table:
-            raise unknown_name(kind, given, table)
         return table[given]
     check_instance(given, protocol, expected=expected, write=write)
     return given

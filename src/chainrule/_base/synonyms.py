@@ -12,6 +12,7 @@ from types import MappingProxyType
 SAME_ARGUMENT = tuple(
     frozenset(words.split())
     for words in (
+        "every step_size decay_steps transition_steps save_freq save_interval period every_n_epochs",
         "learning_rate_init lr eta step_size",
         "learning_rate lr eta step_size rate init_lr initial_learning_rate init_value base_lr max_lr peak_value",
         "b1 beta1 beta_1",
@@ -64,7 +65,6 @@ SAME_ARGUMENT = tuple(
         "restore_best restore_best_weights keep_best",
         "minimum min_lr eta_min",
         "factor gamma decay_rate",
-        "every step_size decay_steps transition_steps save_freq save_interval period every_n_epochs",
         "steps T_max total_steps decay_steps transition_steps",
         "final eta_min end_value min_lr",
         "warmup warmup_steps num_warmup_steps",

@@ -90,7 +90,4 @@ def make_pass(
 
 def bytes_a_row(backend: Backend, network: Sequential) -> int:
     """How many bytes a row takes in the outputs of all layers."""
-    widths = [network.n_in]
-    for layer in network.layers:
-        widths.append(layer.width(widths[-1]))
-    return sum(widths) * np.dtype(dtype_name(backend.dtype)).itemsize
+    return sum(network.widths) * np.dtype(dtype_name(backend.dtype)).itemsize

@@ -11,6 +11,8 @@ import numpy as np
 from .._backend import Backend, dtype_name
 from .._backend._record import HostReadError, RecordingError, Traced
 from .._base.errors import ConfigurationError, ContractError
+from ..layers import Layer
+from ..losses import Loss
 
 _OF_THE_STANDARD = ("T", "device", "to_device", "__array_namespace__")  # what an array has and a traced one lacks
 
@@ -25,7 +27,11 @@ class Part:
     where: str = ""
 
     def broken(self, what: str, method: str = "") -> ContractError:
-        """The error that says what is wrong, and which method to look at."""
+        """The error that says what is wrong, and which method to look at, of those that are written."""
+        if getattr(type(self.thing), "forward", None) is Layer.forward:
+            method = method.replace("forward", "apply")
+        if isinstance(self.thing, Loss):
+            method = method.replace("per_example", "its function")
         return ContractError(f"{self.name}: {what}{f'; look at {method}' if method else ''}.")
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -57,7 +63,10 @@ class Part:
             return f"{method} uses .{error.name} of an array, which the array API has not; use a function of xp", ""
         if isinstance(error, ValueError) and "read-only" in reason:
             return f"{method} writes into an array that it was only given to read; write x * 2, not x *= 2", ""
-        return f"{method} fails on {self.where} with {type(error).__name__}: {reason}", method
+        return (
+            f"{method} fails{f' on {self.where}' if self.where else ''} with {type(error).__name__}: {reason}",
+            method,
+        )
 
     def array(self, x: Any, shape: Sequence[Any], what: str, method: str) -> Any:
         """``x``, if it is an array of the backend of this shape; several shapes may be right."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from inspect import signature
+from types import MappingProxyType
 from typing import Any, Literal
 
 from .._base.errors import ConfigurationError, FileError, require, warn
 from .._base.options import as_list, check_instance, real_number, whole_number
 from .._base.storage import absolute, write_whole
+from .._base.synonyms import value_for
 from ..history import Record
 from ..metrics import HIGHER_IS_BETTER, METRICS
 from ._run import Run, Snapshot
@@ -17,7 +20,16 @@ from ._run import Run, Snapshot
 Mode = Literal["auto", "min", "max"]
 
 
-HOOKS = ("on_train_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_train_end")
+# When a callback is called, and with what.
+HOOKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "on_train_begin": ("run",),
+        "on_epoch_begin": ("run",),
+        "on_step_end": ("run",),
+        "on_epoch_end": ("run", "record"),
+        "on_train_end": ("run",),
+    }
+)
 
 
 class Callback:
@@ -78,12 +90,27 @@ def check_callbacks(callbacks: Iterable[object]) -> list[object]:
     listeners = as_list(callbacks, name="callbacks", example="cr.EarlyStopping()")
     for callback in listeners:
         check_instance(callback, object, expected="a callback", write="an object with on_epoch_end(run, record)")
+        for hook, given in HOOKS.items():
+            if has_hook(callback, hook) and not _takes(getattr(callback, hook), len(given)):
+                raise ConfigurationError(
+                    f"{hook} of {type(callback).__name__} is called with ({', '.join(given)}): let it take these."
+                )
         if not any(has_hook(callback, hook) for hook in HOOKS):
             raise ConfigurationError(
                 f"a callback has one of {', '.join(HOOKS)}, got {callback!r}, which has none"
                 + (": give it to the estimator's set_callbacks." if hasattr(callback, "on_fit_task_end") else ".")
             )
     return listeners
+
+
+def _takes(hook: Any, count: int) -> bool:
+    try:
+        signature(hook).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # of a function without a signature nothing is known
+        return True
+    return True
 
 
 def has_hook(callback: object, hook: str) -> bool:
@@ -331,6 +358,8 @@ def _direction(monitor: str, mode: Mode) -> int:
     name = monitor.removeprefix("val_")
     if mode == "auto":
         if name != "loss" and name not in METRICS:
-            raise ConfigurationError(f"say whether a larger {monitor!r} is better: mode='max' or mode='min'.")
+            ours = value_for("metric", name)
+            hint = f" (or is it {monitor.replace(name, ours)!r}?)" if ours is not None and ours in METRICS else ""
+            raise ConfigurationError(f"say whether a larger {monitor!r} is better{hint}: mode='max' or mode='min'.")
         mode = "max" if name in HIGHER_IS_BETTER else "min"
     return 1 if mode == "min" else -1

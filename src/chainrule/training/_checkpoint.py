@@ -10,7 +10,7 @@ from typing import Any
 
 from .._backend import dtype_name
 from .._base.errors import require
-from .._base.options import flag, whole_number
+from .._base.options import check_instance, flag, whole_number
 from .._base.storage import absolute
 from ..batch import Batch
 from ..metrics import HostMetric
@@ -78,8 +78,13 @@ class Checkpoint:
 
 
 def as_checkpoint(given: str | os.PathLike[str] | Checkpoint | None) -> Checkpoint | None:
-    """A folder as a checkpoint of every epoch."""
-    return Checkpoint(given) if isinstance(given, str | os.PathLike) else given
+    """A folder as a checkpoint of every epoch. Raises ConfigurationError for what is neither."""
+    if given is None:
+        return None
+    if isinstance(given, str | os.PathLike):
+        return Checkpoint(given)
+    check_instance(given, Checkpoint, expected="a folder or a cr.Checkpoint as checkpoint", write="checkpoint='runs/x'")
+    return given
 
 
 def identity_of(

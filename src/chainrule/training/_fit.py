@@ -10,7 +10,7 @@ from typing import Any
 
 from .._backend import Backend, name_and_device
 from .._base.arguments import names_arguments
-from .._base.errors import ConfigurationError, unknown_name
+from .._base.errors import ConfigurationError, unknown_name, warn
 from .._base.options import check_instance, flag, whole_number
 from .._base.typing import Array
 from .._data.checks import prepare
@@ -95,15 +95,15 @@ def fit(
             ``stratify`` where y is numbers. Rows that are not in memory, and batches, need a set of your own.
         sample_weight: ``(rows,)``, >= 0: a row of weight 2 counts as two; default 1 for each. In float32 they sum to
             1e-19 to 2e19.
-        metrics: names (``"accuracy"``, ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"``), or functions of
-            ``(y, predictions)``; default accuracy for classes, r2 for numbers.
+        metrics: measured on the validation set: names (``"accuracy"``, ``"mse"``, ``"rmse"``, ``"mae"``, ``"r2"``), or
+            functions of ``(y, predictions)``; default accuracy for classes, r2 for numbers.
         penalty: ``cr.Penalty(l2=1e-4)``, added to the cost; default none.
         clip: ``cr.ClipNorm(1.0)`` or ``cr.ClipValue(0.5)``, applied to the gradient; default none.
         callbacks: a list: ``cr.EarlyStopping``, ``cr.ReduceOnPlateau``, ``cr.CSVLogger``, ``cr.Watch``, or one of your
             own, see ``cr.Callback``; default none.
         verbose: None (the default), a bar in a terminal or notebook once the training has lasted a second; True, the
-            bar where one can be, else lines; ``"bar"`` or ``"lines"`` (one an epoch); False, nothing. See
-            ``cr.ProgressBar``.
+            bar where one can be, else lines; ``"bar"``, or ``"lines"`` (one an epoch, at most one a second); False,
+            nothing. See ``cr.ProgressBar``.
         checkpoint: a folder that keeps the whole state of the training after every epoch, or
             ``cr.Checkpoint(folder, resume=True)``, which goes on from there; default none.
         on_divergence: of a training that turns NaN or infinite: ``"raise"`` (the default); ``"stop"`` returns the last
@@ -174,6 +174,8 @@ def fit(
                 found_backend, *held_out, **sizes, loss=found_loss, what=_VALIDATION, training=False
             )
         found_metrics = find_metrics(metrics, found_loss)
+        if metrics and validation_set is None:
+            warn("metrics are measured on a validation set, and there is none: give validation=0.2, or a set.")
 
         history = History() if before is None else before.history
         run = Run(

@@ -37,7 +37,9 @@ def progress(verbose: bool | str | None, callbacks: Iterable[object]) -> list[ob
     """
     known = (None, False, True, "bar", "lines")
     if not isinstance(verbose, bool | int | str | None) or verbose not in known:
-        raise ConfigurationError(f"verbose must be None, False, True, 'bar' or 'lines', got {verbose!r:.60}.")
+        raise ConfigurationError(
+            f"verbose must be None, False, True, 'bar' or 'lines', got {verbose!r:.60}: 'lines' is a line an epoch."
+        )
     if verbose == "lines":
         return [ProgressLines()]
     has_one = any(isinstance(callback, ProgressBar) for callback in callbacks)
