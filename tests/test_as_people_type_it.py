@@ -240,3 +240,33 @@ def test_pythons_own_hint_knows_the_public_names() -> None:
     with pytest.raises(AttributeError) as caught:
         _ = cr.ReduceLROnPlateau
     assert (caught.value.name, caught.value.obj) == ("ReduceLROnPlateau", cr)
+
+
+def test_arrays_by_name_compare_as_objects_do() -> None:
+    model = fitted(cr.mlp([2, 1]))
+    numbers = model.parameters
+    assert numbers == numbers
+    assert numbers in [numbers]
+    assert numbers != {}
+
+
+def test_jax_compiles_a_model_itself() -> None:
+    jax = find_library("jax")
+    X, y = [[0.0, 1.0], [1.0, 0.0]], [0, 2]
+    model = cr.fit(cr.mlp([2, 3]), X, y, loss="softmax_cross_entropy", epochs=1, backend="jax")
+    x = jax.numpy.asarray([[0.5, 0.5]])
+    np.testing.assert_allclose(np.asarray(jax.jit(model)(x)), np.asarray(model(x)), rtol=1e-6)
+
+
+def test_a_model_that_is_moved_keeps_how_it_runs() -> None:
+    on = cr.backend("numpy", compile=False, deterministic=True, kernels=False)
+    model = fitted(cr.mlp([2, 1]), backend=on)
+    assert model.to("numpy").backend == on
+    assert model.to(dtype="float64").backend == cr.backend(on, dtype="float64")
+    there = model.to("array-api-strict").backend
+    assert (there.kernels, there.deterministic) == (False, True)
+
+
+def test_a_share_that_can_hold_out_no_row_says_so() -> None:
+    with pytest.raises(cr.DataError, match=r"validation=0\.2 holds out no row: each class keeps one"):
+        cr.fit(cr.mlp([1, 3]), [[0.0], [1.0], [2.0]], [0, 1, 2], loss="softmax_cross_entropy", validation=0.2)

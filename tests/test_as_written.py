@@ -17,6 +17,7 @@ from conftest import Platform, find_library
 
 import chainrule as cr
 from chainrule import _kernels
+from chainrule._model import serialization
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -94,6 +95,9 @@ def test_a_pickle_of_before_has_kernels() -> None:
 
 
 def test_a_checkpoint_tells_the_two_apart(tmp_path: Path) -> None:
+    trained(checkpoint=tmp_path / "usual")
+    description = serialization.read_description(tmp_path / "usual" / "epoch-000002.safetensors")
+    assert "kernels" not in description["training"]["identity"]  # as in the checkpoints of before there were any
     trained(written(), checkpoint=tmp_path)
     with pytest.raises(cr.ConfigurationError, match="kernels was False, now None"):
         trained(checkpoint=cr.Checkpoint(tmp_path, resume=True), epochs=3)

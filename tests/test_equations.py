@@ -162,3 +162,9 @@ def test_an_unknown_name_is_told_the_nearest(capsys: pytest.CaptureFixture[str])
         said = capsys.readouterr().err
         assert said.startswith(f"error: no equation is called {name!r}: ")
         assert hint in said
+
+
+def test_a_function_that_answers_slips_is_where_it_is_written() -> None:
+    body = where("mlp").bodies[0]
+    assert body.path.name == "network.py"
+    assert body.path.read_text().splitlines()[body.first - 1 : body.first + 1][-1].startswith("def mlp(")

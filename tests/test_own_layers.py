@@ -100,6 +100,24 @@ def test_a_random_one_follows_the_seed_of_fit() -> None:
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_every_warm_start_of_an_estimator_draws_anew() -> None:
+    """Though nothing else is drawn, so that the generator stands where it stood."""
+    drawn: list[bytes] = []
+
+    @dataclass(frozen=True)
+    class Spy(Noise):
+        def forward(self, backend: Any, params: Any, buffers: Any, x: Any, key: cr.Key) -> Any:
+            drawn.append(np.asarray(key.uniform(backend, 2, 3)).tobytes())
+            return super().forward(backend, params, buffers, x, key)
+
+    settings: dict[str, Any] = {"hidden_layer_sizes": (3,), "activation": Spy(), "max_iter": 1, "batch_size": 64}
+    network = cr.MLPRegressor(random_state=np.random.RandomState(0), shuffle=False, warm_start=True, **settings)
+    for _ in range(3):
+        network.fit(X, Y)
+    assert len(set(drawn)) == len(drawn) == 3
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_a_random_one_follows_random_state_in_the_estimators(solver: str) -> None:
     drawn: list[np.ndarray] = []

@@ -989,3 +989,27 @@ def test_numpys_function_is_caught_on_cupy() -> None:
     part = wrong(Scale(8), pullback=lambda s, b, p, r, dy, g: np.multiply(p[0], dy) if b.name == "cupy" else p[0] * dy)
     with cupy_stand_in():
         assert "pullback" in sentence(part, backends=["cupy"])
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.5, 0.9, 0.99])
+def test_a_layer_is_random_also_where_it_seldom_shows(rate: float) -> None:
+    assert "random: another key gives another y" in str(testing.check_layer(cr.Dropout(rate), backends=["numpy"]))
+
+
+@dataclass(frozen=True)
+class Plain(Layer):
+    def apply(self, backend: Any, params: Any, buffers: Any, x: Any) -> Any:
+        return x * x
+
+    def pullback(self, backend: Any, params: Any, residual: Any, dy: Any, grads: Any) -> Any:
+        return 2.0 * residual * dy
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [("multiplications", 0.5), ("normalizes", "both"), ("usual_weight_init", "xavier"), ("parts", 3)],
+)
+def test_what_the_house_asks_a_layer_is_asked(method: str, answer: Any) -> None:
+    odd = dataclass(frozen=True)(type("Odd", (Plain,), {method: lambda self: answer}))
+    with pytest.raises(cr.ContractError, match=rf"Odd: {method} must .*; look at {method}"):
+        testing.check_layer(odd(), backends=["numpy"])

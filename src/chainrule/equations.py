@@ -178,6 +178,7 @@ def _covers(body: Body, kind: Any) -> bool:
 
 
 def _place(thing: Any, name: str | None = None, faster: tuple[Body, ...] = ()) -> Body:
+    thing = inspect.unwrap(thing)
     lines, first = inspect.getsourcelines(thing)
     path = Path(inspect.getsourcefile(thing) or "")
     summary = (inspect.getdoc(thing) or "").partition("\n")[0].replace("``", "")

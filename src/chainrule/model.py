@@ -17,6 +17,7 @@ from ._base.errors import ConfigurationError, DataError, ModelFileError, missing
 from ._base.typing import Array
 from ._data.labels import Label
 from ._kernels import backend as make_backend
+from ._kernels import moved
 from ._model import serialization
 from ._model.description import read_fields, write_fields
 from ._model.named_arrays import NamedArrays
@@ -124,7 +125,8 @@ class Model:
             and all(np.array_equal(mine[name], theirs[name]) for name in mine)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # equal models may be on different devices, and arrays do not hash
+    def __hash__(self) -> int:
+        return hash((self.network, self.loss))
 
     def __getstate__(self) -> dict[str, Any]:
         rest = {part.name: vars(self)[part.name] for part in fields(self)}
@@ -328,11 +330,8 @@ class Model:
             >>> model.to(dtype="float64").backend
             Backend(numpy, device=cpu, dtype=float64, compiled)
         """
-        if isinstance(backend, str) and backend != "auto":
-            kept = dtype_name(self.backend.dtype) if dtype is None else dtype
-            found_backend = make_backend(backend, dtype=kept, kernels=self.backend.kernels)
-        else:
-            found_backend = make_backend(self.backend if backend == "auto" else backend, dtype=dtype)
+        kept = dtype_name(self.backend.dtype) if dtype is None and isinstance(backend, str) else dtype
+        found_backend = moved(self.backend, backend, dtype=kept)
         numbers = self._numbers()
         check_in_range(self.network, numbers, dtype_name(found_backend.dtype))
         with found_backend.active():

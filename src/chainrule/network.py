@@ -83,11 +83,13 @@ class Sequential:
     layout: Layout = field(compare=False)  # where each parameter lies in theta
     buffer_layout: Layout = field(compare=False)  # where each running statistic lies in the buffers
     lowest_trained: int = field(compare=False)  # the first layer with parameters: no gradient is carried below it
+    _parameters: list[tuple[Parameter, ...]] = field(compare=False)  # of each layer, asked for once
 
     def __init__(self, *layers: Layer | Elementwise) -> None:
         made = tuple(_as_layer(layer) for layer in layers)
         inputs = [n for layer in made if isinstance(n := getattr(layer, "n_in", None), int)]
-        trained = [i for i, layer in enumerate(made) if layer.parameters()]
+        parameters = [layer.parameters() for layer in made]
+        trained = [i for i, found in enumerate(parameters) if found]
         require(
             len(inputs) > 0 and len(trained) > 0,
             "a network needs at least one Dense layer, or one of your own with an n_in and parameters, got "
@@ -99,9 +101,10 @@ class Sequential:
             "n_in": widths[0],
             "n_out": widths[-1],
             "widths": widths,
-            "layout": Layout.of([[p.shape for p in layer.parameters()] for layer in made]),
+            "layout": Layout.of([[p.shape for p in found] for found in parameters]),
             "buffer_layout": Layout.of([[b.shape for b in layer.buffers()] for layer in made]),
             "lowest_trained": trained[0],
+            "_parameters": parameters,
         }
         for name, value in computed.items():
             object.__setattr__(self, name, value)
@@ -117,7 +120,7 @@ class Sequential:
     @property
     def weighted(self) -> list[int]:
         """The layers that have weights, from 0; scales and shifts of a normalisation are none."""
-        return [i for i, layer in enumerate(self.layers) if any(p.decays for p in layer.parameters())]
+        return [i for i, found in enumerate(self._parameters) if any(p.decays for p in found)]
 
     @property
     def least_rows(self) -> int:
@@ -170,8 +173,8 @@ class Sequential:
         """
         pieces = [
             _draw(p, host_generator(seed, "initial weights", member, f"layers.{i}.{p.name}"))
-            for i, layer in enumerate(self.layers)
-            for p in layer.parameters()
+            for i, found in enumerate(self._parameters)
+            for p in found
         ]
         return np.concatenate(pieces)
 
@@ -182,7 +185,7 @@ class Sequential:
 
     def decays(self) -> np.ndarray:
         """1 where theta is a weight, 0 on biases and normalisation, ``(p,)``."""
-        pieces = [np.full(p.shape, float(p.decays)).reshape(-1) for layer in self.layers for p in layer.parameters()]
+        pieces = [np.full(p.shape, float(p.decays)).reshape(-1) for found in self._parameters for p in found]
         return np.concatenate(pieces)
 
     def forward(

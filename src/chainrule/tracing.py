@@ -74,12 +74,12 @@ class LayerTrace:
         >>> layer = cr.trace(cr.Sequential(cr.Dense(2, 1), cr.ReLU()), [[1.0, 2.0]], theta=[3.0, 4.0, -5.0])[1]
         >>> layer
         layer 1: Dense(2, 1), ReLU
-        x    1  2
-        W1   3
-             4
+        x   1  2
+        W1  3
+            4
         b1  -5
-        z1   6
-        a1   6
+        z1  6
+        a1  6
         >>> layer.z.tolist(), layer.delta
         ([[6.0]], None)
     """

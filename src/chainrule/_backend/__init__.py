@@ -136,7 +136,7 @@ class Backend:
 
     def run(self, reference: Callable[..., Result], *arguments: Any) -> Result:
         """``reference(backend, *arguments)``, by this library's faster body where it has one that does not decline."""
-        provider = self.providers.get(reference)
+        provider = self.providers.get(reference) if self.kernels else None
         result = NotImplemented if provider is None else provider(self, *arguments)
         return reference(self, *arguments) if result is NotImplemented else result
 

@@ -15,7 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from .._backend import Backend, Provider, reference_backend
+from .._backend import Backend, Provider, name_and_device, reference_backend
 from .._base.arguments import names_arguments
 from .._base.errors import require
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
@@ -87,6 +87,16 @@ def backend(
     said = {"device": device, "dtype": dtype, "compile": compile, "precision": precision}
     found = reference_backend(name, **said, kernels=kernels, deterministic=deterministic, like=like)
     return found if found is name else with_providers(found)
+
+
+def moved(before: Backend, given: str | Backend, *, dtype: Any = None, like: Any = None) -> Backend:
+    """``given``, and what a name does not say as before: all of it in the same library, else what any can have."""
+    if isinstance(given, Backend):
+        return backend(given, dtype=dtype)
+    library, device = name_and_device(given)
+    if library in ("auto", before.name):
+        return backend(before, device=device, dtype=dtype)
+    return backend(given, dtype=dtype, kernels=before.kernels, deterministic=before.deterministic, like=like)
 
 
 def _pickled(made: Backend) -> tuple[Callable[..., Backend], tuple[()]]:

@@ -114,7 +114,10 @@ def answer(question: Question, *, stacks: bool = False) -> TrainingPass:
 
 
 def _vector(backend: Backend, name: str, given: Any, size: int, stacks: bool) -> Array:
-    vector = backend.asarray(given)
+    try:
+        vector = backend.asarray(given)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be numbers, got {given!r:.60}.") from None
     if vector.shape[-1:] != (size,) or not 1 <= vector.ndim <= 1 + stacks:
         several = f", or (k, {size}) for k networks" if stacks else ""
         raise DataError(f"{name} must have shape ({size},) for this network{several}, got {tuple(vector.shape)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .._base.errors import require
@@ -134,6 +135,7 @@ class Polynomial(Elementwise):
         given = as_list(self.coefficients, name="Polynomial: coefficients", example="0.0, 0.0, 1.0")
         require(len(given) > 0, "a polynomial needs at least one coefficient, got none.")
         plain = tuple(real_number("Polynomial: a coefficient", c) for c in given)
+        require(all(map(math.isfinite, plain)), f"Polynomial: coefficients must be finite numbers, got {plain}.")
         object.__setattr__(self, "coefficients", plain)
 
     def value(self, xp: Namespace, z: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -138,11 +138,9 @@ def _tell_end(backend: Backend, progress: Progress, steps: int) -> None:
 
 
 def _key_seed(generator: np.random.RandomState) -> int:
-    """What keys a step's random numbers: the generator's next draw, which it is left to give to the orders too.
-
-    A draw of its own would make every later one another than scikit-learn's.
-    """
-    return int(copy.deepcopy(generator).randint(2**31 - 1))
+    """What keys a step's random numbers: the state of the generator, of which a draw would shift all later ones."""
+    state = generator.get_state(legacy=False)["state"]  # of any bit generator: numbers, and arrays of them, by name
+    return zlib.crc32(b"".join(np.asarray(state[name]).tobytes() for name in sorted(state)))
 
 
 def _program_of(feed: DeviceFeed | HostFeed) -> DeviceFeed | None:
@@ -166,11 +164,12 @@ def _resume(backend: Backend, problem: Problem, fitted: Fitted, rows: int, incre
     model, before = fitted.model, fitted.progress if incremental else None
     theta, buffers = backend.copy(backend.asarray(model.theta)), backend.copy(backend.asarray(model.buffers))
 
-    def fresh(seed: int) -> State:
-        return fresh_state(backend, problem, theta, buffers, seed)
+    def fresh(seed: int, epochs_before: int = 0) -> State:
+        return fresh_state(backend, problem, theta, buffers, seed, epochs_before=epochs_before)
 
     if before is None or type(before.problem.optimizer) is not type(problem.optimizer):
-        return Progress(fresh(_key_seed(fitted.generator)), problem, Order(rows))
+        state = fresh(_key_seed(fitted.generator), len(model.history))
+        return Progress(state, problem, Order(rows))
     # Copied, since a step owns what it is given, and a call that fails must leave what there was.
     state = copy_state(backend, move_state(backend, before.state))._replace(theta=theta, buffers=buffers)
     order = before.order.copy() if before.order.rows == rows else Order(rows)

@@ -25,7 +25,7 @@ from .._base.short_name import short_name
 from .._base.typing import Array, Shape
 from .._layout import Pieces
 from .._random import Key
-from ..initializers import Initializer, find_initializer
+from ..initializers import INITIALIZERS, Initializer, find_initializer
 
 Residual = Any  # whatever a layer needs back; only that layer looks inside
 
@@ -57,10 +57,12 @@ class Parameter:
     decays: bool = True
 
     def __post_init__(self) -> None:
-        given = as_list(self.shape, name=f"the shape of the parameter {self.name}", example="3, 2")
-        whole = [whole_number(f"the shape of the parameter {self.name}: each", n, least=1) for n in given]
-        object.__setattr__(self, "shape", tuple(whole))
-        find_initializer(self.initializer)
+        name, shape = f"the shape of the parameter {self.name}", self.shape
+        if not (isinstance(shape, tuple) and all(type(n) is int and n >= 1 for n in shape)):
+            whole = [whole_number(f"{name}: each", n, least=1) for n in as_list(shape, name=name, example="3, 2")]
+            object.__setattr__(self, "shape", tuple(whole))
+        if not (isinstance(self.initializer, str) and self.initializer in INITIALIZERS):
+            find_initializer(self.initializer)
 
 
 @dataclass(frozen=True)

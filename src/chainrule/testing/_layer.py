@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from .._base.errors import ConfigurationError, require
 from .._base.options import whole_number
 from .._random import Key, host_generator
-from ..initializers import find_initializer
+from ..initializers import INITIALIZERS, find_initializer
 from ..layers import Layer
 from ._backends import HOST
 from ._inputs import MEMBERS, ROWS, grid, slopes
@@ -70,7 +70,7 @@ def check_layer(
     expected = tried.run(HOST)
     tried.agree(tried.run(HOST), expected, "is another at a second call with the same key", 0.0)
     changed()
-    is_random = _is_random(tried, expected)
+    is_random = _is_random(part, *width, rng)
     _check_slopes(tried, rng)
     if not is_random and not layer.buffers():
         _check_prediction(part, expected)
@@ -104,7 +104,24 @@ def _width(part: Part, n_in: int) -> tuple[int, int]:
         raise part.broken(f"width({n_in}) must be a whole number >= 1, got {width!r}", "width")
     for kind in ("parameters", "buffers"):
         _check_arrays(part, kind)
+    _check_answers(part)
     return n_in, width
+
+
+def _check_answers(part: Part) -> None:
+    """What the house asks a layer besides its arithmetic."""
+    products, normal = part.call("multiplications"), part.call("normalizes")
+    if not isinstance(products, int) or products < 0:
+        raise part.broken(f"multiplications must give a whole number >= 0, got {products!r:.60}", "multiplications")
+    if normal not in (None, "columns", "rows"):
+        raise part.broken(f"normalizes must give 'columns', 'rows' or None, got {normal!r:.60}", "normalizes")
+    weight_init = part.call("usual_weight_init")
+    if weight_init not in INITIALIZERS:
+        raise part.broken(f"usual_weight_init must name an initializer, got {weight_init!r:.60}", "usual_weight_init")
+    if not isinstance(part.call("parts"), Iterable):
+        raise part.broken("parts must give something to go through, of activations, or of nothing", "parts")
+    if not isinstance(part.call("__str__"), str):
+        raise part.broken("str(layer) must be text", "__str__")
 
 
 def _check_arrays(part: Part, kind: str) -> None:
@@ -195,12 +212,12 @@ def _passes(part: Part, n_out: int) -> Any:
     return step
 
 
-def _is_random(tried: Trial, expected: list[list[np.ndarray]]) -> bool:
-    """Whether another key gives another y."""
-    first = tried.batches[0]
-    other = replace(tried, batches=[(*first[:3], first[3] ^ 1, first[4] ^ 1)])
-    a, b = _found(tried.part, expected[0]), _found(tried.part, other.run(HOST)[0])
-    return not np.array_equal(a.y, b.y)
+def _is_random(part: Part, n_in: int, n_out: int, rng: np.random.Generator) -> bool:
+    """Whether another key gives another y: of so many numbers that one in a thousand is enough."""
+    many = _trial(part, n_in, n_out, rng, rows=5000)
+    p, x, dy, k0, k1 = many.batches[0]
+    a, b = (replace(many, batches=[(p, x, dy, *key)]).run(HOST)[0] for key in ((k0, k1), (k0 ^ 1, k1 ^ 1)))
+    return not np.array_equal(_found(part, a).y, _found(part, b).y)
 
 
 def _check_slopes(tried: Trial, rng: np.random.Generator) -> None:

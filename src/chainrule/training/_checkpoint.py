@@ -113,7 +113,7 @@ def identity_of(
         "backend": backend.name,
         "dtype": dtype_name(backend.dtype),
         "precision": backend.precision,
-        "kernels": None if backend.kernels else False,  # None in the checkpoints of before, too
+        **({} if backend.kernels else {"kernels": False}),  # the checkpoints of before have no such word
         "data": fingerprint(backend, given.data),
         "validation": fingerprint(backend, validation),
         "start": None if before is None else fingerprint(before.backend, Batch(before.theta, before.buffers)),

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from .._backend import Backend, name_and_device
+from .._backend import Backend
 from .._base.arguments import names_arguments
 from .._base.errors import ConfigurationError, unknown_name, warn
 from .._base.options import check_instance, flag, whole_number
@@ -16,6 +16,7 @@ from .._base.typing import Array
 from .._data.checks import prepare
 from .._data.streams import Batches, read_rows
 from .._kernels import backend as make_backend
+from .._kernels import moved
 from .._model.evaluation import evaluate
 from .._model.prediction import ForwardPass
 from .._model.schema import Schema, training_schema
@@ -288,12 +289,7 @@ def _network_and_loss(network: Sequential | Model, loss: str | LossFunction | No
 
 def _make_backend(given: str | Backend, X: Any, before: Model | None) -> Backend:
     """The backend that is asked for; what is not said is as in the model before, else as X lies."""
-    if before is not None and isinstance(given, str):
-        library, device = name_and_device(given)
-        if library in ("auto", before.backend.name):
-            return make_backend(before.backend, device=device)
-        return make_backend(given, kernels=before.backend.kernels, like=X)
-    return make_backend(given, like=X)
+    return make_backend(given, like=X) if before is None else moved(before.backend, given, like=X)
 
 
 def _own_validation(validation: Any, schema: Schema) -> Rows:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import Backend, dtype_name, library_of, reference_backend
-from .._base.errors import require
+from .._base.errors import DataError, require
 from .._data.checks import prepare, take_rows
 from ..batch import Batch
 from ..links import find_link
@@ -60,6 +60,10 @@ def hold_out(
         stratify=classes is not None,
         part="validation",
     )
+    if not len(rows[1]):
+        raise DataError(
+            f"validation={fraction} holds out no row: each class keeps one, and none has more. Give a set of your own."
+        )
     rest, held_out = (
         Rows(*(None if part is None else take_rows(part, some, name) for name, part in given._asdict().items()))
         for some in rows

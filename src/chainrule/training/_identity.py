@@ -60,13 +60,15 @@ def fingerprint(backend: Backend, data: Batch | None) -> str | None:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In what two training runs differ, a few words each; what follows from another difference is left out."""
-    differ = {name for name, value in now.items() if before.get(name) != value}
+    names = [*now, *(name for name in before if name not in now)]
+    differ = {name for name in names if before.get(name) != now.get(name)}
     if {"backend", "dtype"} & differ:
         differ -= set(_HASHED)  # the numbers as that backend had them
     if LENGTH in differ:  # without one it is another schedule
-        differ.discard("optimizer" if before.get(LENGTH) and now[LENGTH] else LENGTH)
+        differ.discard("optimizer" if before.get(LENGTH) and now.get(LENGTH) else LENGTH)
     found = []
-    for name, value in now.items():
+    for name in names:
+        value = now.get(name)
         if name == LENGTH and name in differ:
             was = before.get(name)
             found.append(

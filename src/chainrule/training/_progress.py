@@ -36,6 +36,7 @@ def progress(verbose: bool | str | None, callbacks: Iterable[object]) -> list[ob
     and ``"lines"`` are what they say, False is nothing. There is no second bar beside one of the user's.
     """
     known = (None, False, True, "bar", "lines")
+    verbose = bool(verbose) if type(verbose).__name__ == "bool_" else verbose  # NumPy's
     if not isinstance(verbose, bool | int | str | None) or verbose not in known:
         raise ConfigurationError(
             f"verbose must be None, False, True, 'bar' or 'lines', got {verbose!r:.60}: 'lines' is a line an epoch."
@@ -135,13 +136,19 @@ class ProgressBar(Callback):
         except BaseException as error:
             self._due = math.inf
             with suppress(Exception, SystemExit):
-                self._close()
+                self._release()
             if not isinstance(error, Exception | SystemExit):
                 raise
             if type(error).__name__ != "LiveError":  # the user's own display of rich, which is left alone
                 warn(f"the progress bar cannot be shown: {error!r}. Training goes on.")
 
     def _close(self) -> None:
+        try:
+            self._release()
+        except (Exception, SystemExit) as error:  # what was shown may be written at the end
+            warn(f"the progress bar cannot be shown: {error!r}.")
+
+    def _release(self) -> None:
         display, self._display = self._display, None  # holds a lock, and could not be copied or pickled
         if display is not None:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from .._backend import Backend
 from .._base.arguments import names_arguments
-from .._base.errors import ConfigurationError, DivergenceError, InterruptedTraining, require
+from .._base.errors import ConfigurationError, DivergenceError, require
 from .._base.options import real_number, whole_number
 from .._base.typing import Array
 from ..history import Record
@@ -145,18 +145,16 @@ def find_rate(
         raise ConfigurationError(f"find_rate tries an optimizer at other rates, got {found!r}: make it a dataclass.")
     growing: Any = replace(found, learning_rate=ExponentialDecay(low, every=steps - 1, factor=high / low))
     costs = _Costs(steps)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", InterruptedTraining)
-        try:
-            fit(
-                network, X, y, loss=loss, optimizer=growing, epochs=steps, batch_size=batch_size, seed=seed,
-                sample_weight=sample_weight, penalty=penalty, clip=clip, callbacks=[costs], verbose=False,
-                backend=backend, preprocessing=preprocessing,
-            )  # fmt: skip
-        except (_EndedError, DivergenceError):
-            pass
-        except InterruptedTraining:
-            raise KeyboardInterrupt from None
+    try:
+        fit(
+            network, X, y, loss=loss, optimizer=growing, epochs=steps, batch_size=batch_size, seed=seed,
+            sample_weight=sample_weight, penalty=penalty, clip=clip, callbacks=[costs], verbose=False,
+            backend=backend, preprocessing=preprocessing,
+        )  # fmt: skip
+    except (_EndedError, DivergenceError):
+        pass
+    else:  # Ctrl-C, while an error is dealt with
+        raise KeyboardInterrupt
     end = _end(costs.losses)
     return _judge(found, low * (high / low) ** (costs.taken[:end] / (steps - 1)), costs.losses[:end], steps)
 
@@ -193,8 +191,10 @@ class _Costs:
     def on_epoch_end(self, run: Run, record: Record) -> None:
         self._read(run)
 
-    def on_train_end(self, run: Run) -> None:  # where an epoch was broken off
-        self._read(run)
+    def on_train_end(self, run: Run) -> None:
+        self._read(run)  # where an epoch was broken off
+        if sys.exception() is None:  # of so many epochs the steps are taken before the end: it was Ctrl-C
+            raise KeyboardInterrupt
 
     def _read(self, run: Run) -> None:
         if not self._sums:
