@@ -36,6 +36,7 @@ class Key(NamedTuple):
         k0, k1: the two words of the key, int32 arrays ``(..., 1, 1)``, with one pair for each network of a stack.
         first_row: the number that the first row has in the whole batch, where this is a part of it; default 0.
         folded: what it was folded by, as a number of 32 bits; default 0, by nothing.
+        step: the step that it is for, counted from 1, an int32 array ``(1,)``; default None, none.
 
     Example:
         >>> import numpy as np, chainrule as cr
@@ -52,6 +53,7 @@ class Key(NamedTuple):
     k1: Array
     first_row: int = 0
     folded: int = 0
+    step: Array | None = None
 
     def fold(self, number: int) -> Key:
         """A key for the part numbered ``number``, from 0: a layer of the network, or one of a layer's own draws."""
@@ -59,8 +61,9 @@ class Key(NamedTuple):
 
     @property
     def words(self) -> tuple[Array, Array]:
-        """The words that the cipher takes. Only who draws pays for the fold."""
-        return (self.k0 ^ self.folded if self.folded else self.k0), self.k1
+        """The words that the cipher takes. Only who draws pays for the fold, and for the step."""
+        k0 = self.k0 ^ self.folded if self.folded else self.k0
+        return k0, self.k1 if self.step is None else self.k1 ^ self.step[..., None]
 
     def uniform(self, backend: Backend, rows: int, columns: int) -> Array:
         """Numbers from U[0, 1), ``(..., rows, columns)``; the same each time, on every backend."""
@@ -96,7 +99,7 @@ def step_key(key: Array, step: Array, xp: Namespace) -> Key:
     """The key of one step: the members' key words ``(..., 2)`` and the step counter ``(1,)``."""
     k0 = xp.reshape(key[..., 0:1], (*key.shape[:-1], 1, 1))
     k1 = xp.reshape(key[..., 1:2], (*key.shape[:-1], 1, 1))
-    return Key(k0, k1 ^ xp.reshape(step, (1, 1)))
+    return Key(k0, k1, step=step)
 
 
 def keep_mask(backend: Backend, key: Key, rows: int, columns: int, drop: float) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -122,11 +123,14 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
     step with weights; where no weight is 0 the step need not be ``guarded`` so.
     """
     xp = backend.xp
-    schedule = as_schedule(problem.optimizer.learning_rate)
+    rate = problem.optimizer.learning_rate
+    constant = float(rate) if isinstance(rate, Real) else None  # which takes no array
+    schedule = as_schedule(rate)
     decays = None if problem.penalty is None else backend.asarray(problem.network.decays())
 
     def step(state: State, batch: Batch) -> tuple[State, Array]:
-        t = xp.astype(state.step, backend.dtype) + 1.0
+        number = state.step + 1
+        t = xp.astype(number, backend.dtype)
         # Through run, so that one kernel may take all of it: benchmarks/gpu/fused_kernel.py.
         value, gradient, buffers = backend.run(
             value_and_gradient,
@@ -135,13 +139,13 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
             state.theta,
             state.buffers,
             batch,
-            step_key(state.key, state.step + 1, xp),
+            step_key(state.key, number, xp),
         )
         if problem.penalty is not None:
             value, gradient = penalized(backend, problem.penalty, decays * state.theta, batch, value, gradient)
         if problem.clip is not None:
             gradient = problem.clip(backend, gradient)
-        eta = state.scale * schedule.rate(xp, t)
+        eta = state.scale * (constant if constant is not None else schedule.rate(xp, t))
         before_update = _copies(backend, state) if guarded and batch.weight is not None else None
         theta, moments = backend.run(update, problem.optimizer, state.theta, gradient, state.moments, t, eta)
         batch_weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
