@@ -16,6 +16,7 @@ from cuda_on_cpu import is_available
 
 import chainrule as cr
 from chainrule import _kernels
+from chainrule._backend._gpu_memory import GPUMemory
 from chainrule._backend._graph import Captured
 from chainrule.losses import LOSSES
 from chainrule.optimizers import OPTIMIZERS
@@ -228,3 +229,33 @@ def test_a_state_that_a_step_makes_anew_goes_on_and_its_results_are_kept(cupy: A
     state, first = run(Total(cupy.asarray(np.asarray([1.0]))), x)
     state, second = run(state, x)
     assert (state.total.item(), first.item(), second.item()) == (7.0, 2.0, 8.0)
+
+
+def test_many_rows_are_predicted_by_one_pass_and_asked_again_by_one_graph(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[list[Any]] = []
+    launch = cupy.cuda.Graph.launch
+    monkeypatch.setattr(
+        cupy.cuda.Graph, "launch", lambda self, stream=None: (graphs.append(self._work), launch(self, stream))[1]
+    )
+    model = fit(True, cr.mlp([6, 8, 8, 8, 2]), epochs=1)
+    many = RNG.normal(size=(65_536, 6))
+    graphs.clear()
+    first = model.predict_proba(many)
+    assert not graphs  # what is asked for once is not captured
+    again = model.predict_proba(many)
+    assert len(graphs) == 1
+    assert len(graphs[0]) <= 20
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first, model.to("numpy").predict_proba(many), rtol=1e-6)
+
+
+def test_where_there_is_little_room_many_rows_are_predicted_in_parts(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fit(False, epochs=1)
+    many = RNG.normal(size=(10_000, 6))
+    whole = model.predict_proba(many)
+    monkeypatch.setattr(GPUMemory, "free", lambda self: 4 * 16 * 8 * 5000)
+    np.testing.assert_allclose(model.predict_proba(many), whole, rtol=1e-12)

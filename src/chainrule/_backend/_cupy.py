@@ -23,6 +23,7 @@ from ._library import by_index, import_library, installed_version, no_such_devic
 
 NAME = "cupy"
 COMPILES = False
+COMPILES_SOON = True
 RECORDS = False
 
 _FULL = "pip install 'chainrule[cuda13-full]' (or cuda12-full) brings it"

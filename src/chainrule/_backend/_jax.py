@@ -16,6 +16,7 @@ from ._library import by_index, import_library, installed_version, no_such_devic
 
 NAME = "jax"
 COMPILES = True  # eagerly each operation costs JAX more than the arithmetic in it
+COMPILES_SOON = True
 RECORDS = False
 
 

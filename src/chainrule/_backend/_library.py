@@ -42,6 +42,7 @@ class Library(Protocol):
 
     NAME: str
     COMPILES: bool  # whether steps are compiled unless it is said
+    COMPILES_SOON: bool  # whether compiling takes no longer than some steps, so that predictions are compiled too
     RECORDS: bool  # whether that is by NumPy's recording, which is no compiler that a user knows to be careful with
 
     def load(self) -> Namespace:

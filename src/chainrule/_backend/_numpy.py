@@ -17,6 +17,7 @@ from ._program import Replayed
 
 NAME = "numpy"
 COMPILES = True
+COMPILES_SOON = True
 RECORDS = True
 
 

@@ -14,6 +14,7 @@ from ._library import by_index, import_library, installed_version, no_such_devic
 
 NAME = "array-api-strict"
 COMPILES = False
+COMPILES_SOON = False
 RECORDS = False
 
 _NAMES = ("CPU_DEVICE", "device1", "device2", "no_float64")

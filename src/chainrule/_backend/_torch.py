@@ -18,6 +18,7 @@ from ._trees import shapes
 
 NAME = "torch"
 COMPILES = False  # the first compilation takes long: only when asked for
+COMPILES_SOON = False
 RECORDS = False
 
 

@@ -13,7 +13,8 @@ from ..network import Sequential
 
 Finish = Callable[[Backend, Array], Array]
 
-CHUNK = 2048  # rows at a time: their activations stay in the cache, and memory stays bounded
+CHUNK = 2048  # rows at a time on the host: their activations stay in the cache, and memory stays bounded
+_MOST = 2**20  # and on a device with a memory of its own, which takes as many as there is room for
 
 
 class Weights(NamedTuple):
@@ -35,7 +36,7 @@ class ForwardPass:
     ) -> None:
         self._backend, self._network, self._finish = backend, network, finish
         # Not where a compilation takes long, and was asked for for the steps.
-        self._compiles = backend.compiling(network.parts()).compiled and backend.library.COMPILES
+        self._compiles = backend.compiling(network.parts()).compiled and backend.library.COMPILES_SOON
         self._program: Callable[..., Any] | None = None
         self._weights: Weights | None = None
         self._owned: Weights | None = None  # the program's copy
@@ -52,14 +53,23 @@ class ForwardPass:
         """The z ``(rows, n)`` of x ``(rows, n_in)``, or what it was finished to."""
         rows = x.shape[0]
         again, self._last_rows = self._steady or rows == self._last_rows, rows
-        if rows <= CHUNK:
+        chunk = CHUNK if rows <= CHUNK else self._rows_at_once()
+        if rows <= chunk:
             return self._run_compiled(x) if again and self._compiles else self._run(x)
         run = self._run_compiled if self._compiles else self._run
-        whole = rows // CHUNK * CHUNK
-        chunks = [run(x[i : i + CHUNK, :]) for i in range(0, whole, CHUNK)]
+        whole = rows // chunk * chunk
+        chunks = [run(x[i : i + chunk, :]) for i in range(0, whole, chunk)]
         if whole < rows:
             chunks.append(self._run(x[whole:, :]))
         return self._backend.xp.concat(chunks, axis=0)
+
+    def _rows_at_once(self) -> int:
+        """A power of two, so that a program is used again; their activations take a quarter of the room at most."""
+        memory = self._backend.memory
+        if memory is None:
+            return CHUNK
+        room = memory.free() // (4 * bytes_a_row(self._backend, self._network))
+        return min(_MOST, max(CHUNK, 1 << max(room.bit_length() - 1, 0)))
 
     def _run(self, x: Array) -> Array:
         z = self._network.apply_split(self._backend, *self._pieces, x)
