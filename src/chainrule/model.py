@@ -430,7 +430,7 @@ def load(path: str | os.PathLike[str], *, backend: str | Backend = "numpy", dtyp
         ...     cr.load(f"{folder}/line.safetensors") == model
         True
     """
-    if isinstance(path, str | os.PathLike) and Path(path).is_dir():
+    if isinstance(path, str | os.PathLike) and (Path(path) / "model.safetensors").is_file():
         path = Path(path) / "model.safetensors"
     arrays, description = serialization.read(path)
     try:
