@@ -33,12 +33,14 @@ one works at a time. Ratios are of the minima; in brackets the median over the r
 cent from minute to minute: differences under a tenth are none. *NumPy* is what `pip install chainrule` runs, *NumPy +
 Numba* is `chainrule[fast]`.
 
-**On a GPU.** `ci/gpu` runs the tests that need a CUDA device and then a benchmark, in under eight minutes, with the
-Python that `PYTHON` names and what is installed there; `ci/gpu --stage N` runs a part in under three. Everybody starts
-from the same weights, keeps the same data on the device and gathers the same rows there; whose losses over the first
-hundred steps are not ours is not timed. torch runs eager, in a CUDA graph of the whole step captured by hand, and
-compiled whole; the best counts. JAX has all steps of a timing in one `lax.scan`. No figure of a GPU is on this page,
-because none has been taken yet.
+**On a GPU.** `ci/gpu` runs the tests that need a CUDA device and then a benchmark, in eight minutes or as many as
+`--minutes` says, with the Python that `PYTHON` names and what is installed there; `python -m gpu --plan 8` (with
+`PYTHONPATH=src:benchmarks`) says without a GPU what they have room for. Everybody starts from the same weights, keeps
+the same data on the device and gathers the same rows there. Whose first gradient, or way of theta over 20 steps, is not
+that of a reference in float64, within what its precision allows, counts for nothing. torch runs eager, in a CUDA graph
+captured by hand, and compiled whole in such a graph, JAX in one `lax.scan`; each dispatch takes as many steps, and the
+best counts. Ours is three columns: what runs by default, with `compile=True`, and what no user gets yet. No figure of a
+GPU is on this page, because none has been taken yet.
 """
 
 BUSY = """Microseconds a step on NumPy, median. The threads of the BLAS split a product and wait for each other; if

@@ -1,4 +1,4 @@
-"""JAX: all steps of a timing in one ``lax.scan`` in one jit, which is given its state to keep."""
+"""JAX: all steps of a dispatch in one ``lax.scan`` in one jit, which is given its state to keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .ladder import Rung
-from .runners import B1, B2, EPSILON, RATE, DeviceName, Runner, clocked, pieces, predicting
+from .runners import B1, B2, EPSILON, DeviceName, Pieces, Runner, Trainee, pieces, predicting, training
 
 # JAX's words for the products' precision; its own choice on recent GPUs is tf32.
 _PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "default"}
@@ -19,8 +19,8 @@ _PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "default"}
 def scan(rung: Rung, device: DeviceName) -> Runner:
     import jax
 
-    found = jax.devices("gpu" if device == "cuda" else "cpu")[0]
-    return (_prediction if rung.kind == "inference" else _training)(rung, partial(jax.device_put, device=found))
+    put = partial(jax.device_put, device=jax.devices("gpu" if device == "cuda" else "cpu")[0])
+    return _prediction(rung, put) if rung.kind == "inference" else training(rung, _training(rung, put))
 
 
 def _forward(rung: Rung, weights: Any, x: Any) -> Any:
@@ -39,29 +39,37 @@ def _forward(rung: Rung, weights: Any, x: Any) -> Any:
     return layer(x, *weights[-1]).astype(jnp.float32)
 
 
-def _training(rung: Rung, put: Callable[[Any], Any]) -> Runner:
+def _training(rung: Rung, put: Callable[[Any], Any]) -> Trainee:
     import jax
-    import jax.numpy as jnp
 
     X, y, order = (put(part.astype(part.dtype.name.replace("64", "32"))) for part in rung.training_data())
-    weights = put([(W, b) for W, b in pieces(rung.network)])
-    zeros = partial(jax.tree.map, jnp.zeros_like)
-    state = (weights, zeros(weights), zeros(weights), put(np.zeros((), np.float32)), put(np.zeros((), np.int32)))
-    program = jax.jit(partial(_steps, rung), donate_argnums=0)
+    programs = {n: jax.jit(partial(_steps, rung, n), donate_argnums=0) for n in {1, rung.steps}}
+    state: Any = None
 
-    def run() -> Any:
+    def restart() -> None:
         nonlocal state
-        state, losses = program(state, X, y, order)
-        return losses.block_until_ready()
+        weights, m, v = ([(W * first, b * first) for W, b in pieces(rung.network)] for first in (1, 0, 0))
+        state = put((weights, m, v, np.zeros((), np.float32), np.zeros((), np.int32)))
 
-    return Runner(
-        lambda: np.concatenate([run() for _ in range(rung.compared // rung.steps)]),
-        lambda: clocked(lambda: (run(), jax.block_until_ready(state))) / rung.steps,
+    def take(steps: int) -> None:
+        nonlocal state
+        state, _ = programs[steps](state, X, y, order)
+
+    def on_host(part: int) -> Pieces:
+        return [(np.asarray(W), np.asarray(b)) for W, b in state[part]]
+
+    return Trainee(
+        restart,
+        lambda: take(1),
+        lambda: take(rung.steps),
+        lambda: on_host(0),
+        lambda: on_host(1),
+        lambda: jax.block_until_ready(state),
     )
 
 
-def _steps(rung: Rung, state: Any, X: Any, y: Any, order: Any) -> Any:
-    """A timing's steps from (weights, m, v, t, cursor), and their losses."""
+def _steps(rung: Rung, steps: int, state: Any, X: Any, y: Any, order: Any) -> Any:
+    """So many steps from (weights, m, v, t, cursor), and their losses."""
     import jax
     import jax.numpy as jnp
 
@@ -76,11 +84,11 @@ def _steps(rung: Rung, state: Any, X: Any, y: Any, order: Any) -> Any:
         t = t + 1
         m = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, m, g)
         v = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, v, g)
-        rate, root = RATE / -jnp.expm1(t * math.log(B1)), jnp.sqrt(-jnp.expm1(t * math.log(B2)))
+        rate, root = rung.rate / -jnp.expm1(t * math.log(B1)), jnp.sqrt(-jnp.expm1(t * math.log(B2)))
         weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) / root + EPSILON), weights, m, v)
         return (weights, m, v, t, (cursor + rung.network.batch) % len(order)), loss
 
-    return jax.lax.scan(step, state, None, length=rung.steps)
+    return jax.lax.scan(step, state, None, length=steps)
 
 
 def _prediction(rung: Rung, put: Callable[[Any], Any]) -> Runner:
@@ -88,4 +96,4 @@ def _prediction(rung: Rung, put: Callable[[Any], Any]) -> Runner:
 
     weights, X = put([(W, b) for W, b in pieces(rung.network)]), put(rung.rows_to_predict())
     classes = jax.jit(lambda weights, X: _forward(rung, weights, X).argmax(-1))
-    return predicting(rung, lambda: classes(weights, X).block_until_ready(), lambda: None)
+    return predicting(lambda: classes(weights, X).block_until_ready(), lambda: None)

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import jax_scan, ours, products, torch_forms
-from .ladder import Rung
+from . import jax_scan, ours, products, reference, torch_forms
+from .equality import Found
+from .ladder import COMPILED_TORCH, REFERENCE, Rung
 from .runners import DeviceName, NotMeasuredError, Runner
 
 CONTENDERS: Mapping[str, Callable[[Rung, DeviceName], Runner]] = {
-    "ours: compiled": ours.compiled,
-    "ours: eager": ours.eager,
-    "ours: fused": ours.fused,
-    "torch: graph": torch_forms.graph,
+    REFERENCE: reference.float64,
+    "ours: default": ours.default,
+    "ours: compile=True": ours.compiled,
+    "trial: steps in one graph": ours.steps_in_one_graph,
+    "trial: one kernel": ours.one_kernel,
     "torch: eager": torch_forms.eager,
-    "torch: reduce-overhead": torch_forms.reduce_overhead,
-    "torch: max-autotune": torch_forms.max_autotune,
+    "torch: in a graph": torch_forms.graph,
+    COMPILED_TORCH: torch_forms.compiled_graph,
     "jax: scan": jax_scan.scan,
-    "floor: torch.mm in a graph": products.torch_graph,
     "floor: torch.mm": products.torch_mm,
-    "floor: cupy.matmul": products.cupy_matmul,
-    "ours: fit": ours.fit_on_device,
-    "numpy: fit": ours.fit_on_numpy,
+    "fit: on the device": ours.fit_on_device,
+    "fit: on NumPy": ours.fit_on_numpy,
 }
 
 
@@ -37,7 +37,7 @@ class Lane:
 
     def __init__(self, name: str, device: DeviceName) -> None:
         self.name, self._place = name, device
-        self.preparation = 0.0  # seconds, the last, but for one with imports in it
+        self.preparation = 0.0  # seconds, the last; 0 for one with imports in it
         self._asked = 0.0  # when
         self._process: Any = None
         self._connection: Any = None
@@ -52,14 +52,18 @@ class Lane:
             theirs.close()
         self._send(rung)
 
-    def first(self, patience: float) -> np.ndarray:
+    def first(self, patience: float) -> Found:
         """The results of its first steps, once it is ready; killed where that takes more seconds than these."""
-        self.preparation, results = self._answer(patience)
+        try:
+            self.preparation, results = self._answer(patience)
+        except NotMeasuredError:
+            self.preparation = time.monotonic() - self._asked
+            raise
         return results
 
-    def seconds(self, patience: float) -> float:
-        """Of a step or a call."""
-        self._send("seconds")
+    def seconds(self, least: float, patience: float) -> float:
+        """Of a step or a call, over at least so many."""
+        self._send(least)
         return float(self._answer(patience))
 
     def close(self) -> None:
@@ -69,9 +73,8 @@ class Lane:
             self._process.join()
             self._connection.close()
         self._process = self._connection = None
-        self.preparation = 0.0
 
-    def _send(self, message: Rung | str) -> None:
+    def _send(self, message: Rung | float) -> None:
         self._asked = time.monotonic()
         try:
             self._connection.send(message)
@@ -83,8 +86,7 @@ class Lane:
         try:
             if not self._connection.poll(max(0.0, patience)):
                 self.close()
-                self.preparation = time.monotonic() - self._asked
-                raise NotMeasuredError(f"it had not answered after {self.preparation:.0f} s.")
+                raise NotMeasuredError(f"it had not answered after {time.monotonic() - self._asked:.0f} s.")
             answer, problem = self._connection.recv()
         except (EOFError, OSError):
             self.close()
@@ -99,6 +101,9 @@ def work(connection: Any, name: str, device: DeviceName) -> None:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else JAX takes three quarters of the device
     if device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
+    else:  # Inductor keeps what it made on disk as it is
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "chainrule-gpu-jax"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     with suppress(EOFError, ConnectionError):
         _answer(connection, CONTENDERS[name], device)
 
@@ -117,11 +122,10 @@ def _answer(connection: Any, make: Callable[[Rung, DeviceName], Runner], device:
                 runner = None  # its memory is free before the next one is made
                 runner = make(message, device)
                 first = runner.first()
-                runner.seconds()  # the first timing finds out what is left to be found out
                 answer = time.perf_counter() - started if imported else 0.0, first
                 imported = True
-            elif runner is not None:
-                answer = runner.seconds()
+            elif runner is not None and runner.seconds is not None:
+                answer = runner.seconds(message)
         except NotMeasuredError as reason:
             problem = str(reason)
         except Exception as error:  # whatever a peer's compiler or a device raises

@@ -9,58 +9,20 @@ from typing import Any
 import numpy as np
 
 from .ladder import Rung
-from .runners import DeviceName, NotMeasuredError, Runner, clocked
+from .runners import DeviceName, Runner, timed
 from .torch_forms import captured, set_products
 
 Product = tuple[Any, Any, Any]  # a, b, out
-_CROWDED = 8e9  # bytes of a contender
 _CHUNK = 1 << 26  # numbers copied at a time: 256 MB, more than a cache holds
 
 
-def cupy_matmul(rung: Rung, device: DeviceName) -> Runner:
-    if rung.precision != "float32":
-        raise NotMeasuredError("cupy.matmul has no public way to tf32, and bf16 is slower there than float32.")
-    _leave_room(rung)
-    if device == "cuda":
-        import cupy as xp
-    else:
-        import numpy as xp
-
-    def run() -> None:
-        for a, b, out in products:
-            xp.matmul(a, b, out=out)
-        for target, source in copies:
-            xp.copyto(target, source)
-
-    products, copies = _work(rung, xp.asarray)
-    return _runner(rung, run, xp.cuda.get_current_stream().synchronize if device == "cuda" else lambda: None)
-
-
 def torch_mm(rung: Rung, device: DeviceName) -> Runner:
-    run, wait = _torch(rung, device)
-    return _runner(rung, run, wait)
-
-
-def torch_graph(rung: Rung, device: DeviceName) -> Runner:
-    """Without the launches, which at small sizes are longer than the products."""
-    if device != "cuda":
-        raise NotMeasuredError("a CUDA graph needs a CUDA device.")
-    _leave_room(rung)
-    run, wait = _torch(rung, device)
-    return _runner(rung, captured(run, lambda: None), wait)
-
-
-def _leave_room(rung: Rung) -> None:
-    if rung.bytes > _CROWDED:
-        raise NotMeasuredError("the others need the memory; at this size torch.mm alone is as good a floor.")
-
-
-def _torch(rung: Rung, device: DeviceName) -> tuple[Callable[[], None], Callable[[], Any]]:
+    """By torch.mm; on a GPU in a graph, without the launches, which at small sizes are longer than the products."""
     import torch
 
     set_products(rung)
     dtype = torch.bfloat16 if rung.precision == "bf16" else torch.float32
-    products, copies = _work(rung, lambda x: torch.from_numpy(x).to(device), lambda x: x.to(dtype))
+    products, copies = work(rung, lambda x: torch.from_numpy(x).to(device), lambda x: x.to(dtype))
 
     def run() -> None:
         for a, b, out in products:
@@ -68,10 +30,19 @@ def _torch(rung: Rung, device: DeviceName) -> tuple[Callable[[], None], Callable
         for target, source in copies:
             target.copy_(source)
 
-    return run, torch.cuda.synchronize if device == "cuda" else lambda: None
+    def dispatch() -> None:
+        for _ in range(rung.steps):
+            run()
+
+    if device != "cuda":
+        return Runner(lambda: None, timed(dispatch, lambda: None, rung.steps))
+    replay, wait = captured(run, rung.steps), torch.cuda.synchronize
+    if rung.kind == "inference":
+        return Runner(lambda: None, timed(lambda: (replay(), wait()), wait, rung.steps))
+    return Runner(lambda: None, timed(replay, wait, rung.steps))
 
 
-def _work(
+def work(
     rung: Rung, put: Callable[[np.ndarray], Any], cast: Callable[[Any], Any] = lambda x: x
 ) -> tuple[Sequence[Product], Sequence[tuple[Any, Any]]]:
     """The products of a step or a prediction, and what is copied besides: 14 bytes a parameter, read and written."""
@@ -90,16 +61,3 @@ def _work(
     whole, rest = divmod(7 * rung.network.net.size // 2, _CHUNK)
     source, target = (put(np.ones(_CHUNK if whole else rest, np.float32)) for _ in range(2))
     return forward + backward, [(target, source)] * whole + [(target[:rest], source[:rest])]
-
-
-def _runner(rung: Rung, run: Callable[[], Any], wait: Callable[[], Any]) -> Runner:
-    """As a step is timed: it has no losses."""
-
-    def many() -> None:
-        for _ in range(rung.steps):
-            run()
-            if rung.kind == "inference":
-                wait()
-        wait()
-
-    return Runner(lambda: np.zeros(0), lambda: clocked(many) / rung.steps)

@@ -1,8 +1,7 @@
-"""A rung: everybody gets ready, is compared with ours, and is timed in turn; and all rungs, within a budget of time."""
+"""A rung: everybody gets ready, is compared with the reference, and is timed in turn; and the rungs of a plan."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,15 +9,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
 
-import numpy as np
-
-from .ladder import TOLERANCE, Rung, Stage
+from .clocks import Clocks, Sample, summary
+from .equality import Found, allowed, differences, is_equal
+from .ladder import COLUMNS, REFERENCE, Rung
+from .plan import LEAST, Entry, Known, measured, plan
 from .runners import NotMeasuredError
 
-ROUNDS, LEAST_ROUNDS = 9, 3
-PATIENCE = 60.0  # seconds to get ready in: half of what is left at most, the rung's share at the least
 RESERVE = 5.0  # seconds; with less left no rung is begun
-LARGE = 2e9  # bytes; afterwards everybody's process ends, since their pools would keep as much from the others
 
 Row = dict[str, Any]
 
@@ -31,9 +28,9 @@ class Contender(Protocol):
 
     def begin(self, rung: Rung) -> None: ...
 
-    def first(self, patience: float) -> np.ndarray: ...
+    def first(self, patience: float) -> Found: ...
 
-    def seconds(self, patience: float) -> float: ...
+    def seconds(self, least: float, patience: float) -> float: ...
 
     def close(self) -> None: ...
 
@@ -49,90 +46,122 @@ class Budget:
         return self.seconds - (time.monotonic() - self.started)
 
 
-def measure(
-    stage: Stage,
-    contenders: Mapping[str, Contender],
-    budget: Budget,
-    save: Callable[[list[Row], list[Row]], None],
-) -> None:
-    """Rung after rung; ``save(rows, not_measured)`` after each, so that what ends the run loses nothing."""
+@dataclass
+class Course:
+    """What every rung is run with: who takes part, how long a timing is at least, and what samples the card."""
+
+    contenders: Mapping[str, Contender]
+    budget: Budget
+    clocks: Clocks
+    memory: float  # bytes of the device
+    known: Known = field(default_factory=dict)
+    least: float = LEAST
+
+
+def measure(rungs: Sequence[Rung], course: Course, save: Callable[[list[Row], list[Row]], None]) -> None:
+    """Rung after rung, planned anew after each; ``save(rows, not_measured)`` then, so that nothing is lost."""
     rows: list[Row] = []
-    left_out = [_named(rung) | {"why": "the run has not come to it."} for rung in stage.rungs]
-    save(rows, left_out)
-    for done, rung in enumerate(stage.rungs, 1):
-        if budget.left() < RESERVE:
+    rest = list(rungs)
+    save(rows, [_named(rung) | {"why": "the run has not come to it."} for rung in rest])
+    while course.budget.left() > RESERVE:
+        known = {**course.known, **measured(rows)}
+        entries = plan(rest, course.budget.left(), known, course.memory, started=bool(rows))
+        if not entries:
             break
-        if rung.kind != stage.rungs[done - 2].kind:
-            for contender in contenders.values():
-                contender.preparation = 0.0  # says nothing of the next kind
-        share = budget.left() * rung.weight / sum(other.weight for other in stage.rungs[done - 1 :])
-        taking_part = [contenders[name] for name in stage.take_part(rung)]
-        rows.append(race(rung, taking_part, share, budget))
-        save(rows, left_out[done:])
-        if rung.bytes > LARGE:
-            for contender in taking_part:
+        rest.remove(entries[0].rung)
+        rows.append(race(entries[0], course))
+        save(rows, [_named(rung) | {"why": "the run has not come to it."} for rung in rest])
+    why = f"it does not fit into the {course.budget.seconds:.0f} s, or into the device's memory."
+    save(rows, [_named(rung) | {"why": why} for rung in rest])
+
+
+def race(entry: Entry, course: Course) -> Row:
+    """A row. Who does other work than the reference is timed all the same, and counts for nothing."""
+    rung, by_name = entry.rung, course.contenders
+    problems: dict[str, str] = dict.fromkeys(entry.left_out, "left out by the plan.")
+    results: dict[str, Found] = {}
+    times: dict[str, list[float]] = {}
+    samples: dict[str, list[Sample]] = {}
+    ready: dict[str, float] = {}
+    for names in entry.groups:
+        together = [by_name[name] for name in names]
+        _prepare(entry, together, course, results, ready, problems)
+        _time(entry, [c for c in together if c.name in results], course, times, samples, problems)
+        if len(entry.groups) > 1:
+            for contender in together:
                 contender.close()
-    why = f"the time, {budget.seconds:.0f} s, was up."
-    save(rows, [rung | {"why": why} for rung in left_out[len(rows) :]])
+    limits = allowed(rung)
+    reference = results.get(entry.contenders[0])
+    timed = {name for name in times if name not in problems}
+    found = {name: differences(result, reference) for name, result in results.items() if name in timed}
+    equal = {name for name in found if is_equal(found[name], limits)}
+    compared = reference is not None
+    return {
+        **_named(rung),
+        "steps_a_dispatch": rung.steps,
+        "rounds": max(map(len, times.values()), default=0),
+        "in_turn": not entry.alone,
+        "reference": entry.contenders[0],
+        "comparable": compared and equal == set(found),
+        "allowed": limits,
+        **{column: _best(names, times, equal) if compared else None for column, names in COLUMNS.items()},
+        "forms": {
+            name: {
+                **_summary(times[name]),
+                "differences": found[name],
+                "equal": compared and name in equal,
+                "clocks": summary(samples[name]),
+            }
+            for name in found
+        },
+        "preparation_s": {name: seconds for name, seconds in ready.items() if seconds},
+        "not_measured": problems,
+    }
 
 
-def race(rung: Rung, contenders: Sequence[Contender], share: float, budget: Budget) -> Row:
-    """A row. ``share`` are the seconds that this rung should take; some of it may be measured with fewer rounds."""
-    end = time.monotonic() + share
-    results, problems = _prepared(rung, contenders, share, budget)
-    differences = _differences(rung, results)
-    allowed = TOLERANCE[rung.precision]
-    for name in [name for name, difference in differences.items() if difference > allowed]:
-        what = "of the rows get other classes" if rung.kind == "inference" else "its losses differ, relatively"
-        problems[name] = f"not comparable: {what}, by {differences[name]:.2g}; {allowed:g} is allowed."
-        del results[name]
-    times = _timed([c for c in contenders if c.name in results], end, budget, problems)
-    row = _named(rung) | _best(rung, times)
-    row |= {"steps_compared": rung.compared if rung.kind == "training" else None}
-    largest = max(differences.values(), default=math.inf)
-    row |= {"largest_loss_difference": largest if math.isfinite(largest) else None}  # JSON has no infinity
-    row |= {"comparable": all(difference <= allowed for difference in differences.values())}
-    row |= {"steps_a_timing": rung.steps, "rounds": max(map(len, times.values()), default=0)}
-    return row | {"forms": {name: _summary(found) for name, found in times.items()}, "not_measured": problems}
-
-
-def _prepared(
-    rung: Rung, contenders: Sequence[Contender], share: float, budget: Budget
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The first results of all who are ready, and why others are not. All get ready at the same time."""
-    results: dict[str, np.ndarray] = {}
-    problems: dict[str, str] = {}
+def _prepare(
+    entry: Entry,
+    contenders: Sequence[Contender],
+    course: Course,
+    results: dict[str, Found],
+    ready: dict[str, float],
+    problems: dict[str, str],
+) -> None:
+    """The results of all who are ready, and why others are not. All get ready at the same time."""
     for contender in contenders:
-        if contender.preparation > share:
-            problems[contender.name] = (
-                f"its last preparation took {contender.preparation:.0f} s, and this rung has {share:.0f} s."
-            )
-            contender.preparation /= 2  # a smaller network may be quicker
-            continue
         with _noting(contender, problems):
-            contender.begin(rung)
-    deadline = time.monotonic() + max(share, min(PATIENCE, budget.left() / 2))
+            contender.begin(entry.rung)
+    deadline = time.monotonic() + max(45.0, 1.5 * entry.seconds)
     for contender in contenders:
         if contender.name not in problems:
+            patience = min(deadline - time.monotonic(), course.budget.left() - RESERVE)
             with _noting(contender, problems):
-                results[contender.name] = contender.first(deadline - time.monotonic())
-    return results, problems
+                results[contender.name] = contender.first(patience)
+            ready[contender.name] = contender.preparation
 
 
-def _timed(
-    contenders: Sequence[Contender], end: float, budget: Budget, problems: dict[str, str]
-) -> dict[str, list[float]]:
+def _time(
+    entry: Entry,
+    contenders: Sequence[Contender],
+    course: Course,
+    times: dict[str, list[float]],
+    samples: dict[str, list[Sample]],
+    problems: dict[str, str],
+) -> None:
     """Seconds of each, a timing at a time in turn; every round begins with another one."""
-    times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for i in range(ROUNDS):
-        if (i >= LEAST_ROUNDS and time.monotonic() > end) or (i and budget.left() <= 0):
-            break
+    contenders = [contender for contender in contenders if contender.name != REFERENCE]
+    for i in range(entry.rounds):
+        if i and course.budget.left() <= 0:
+            return
         first = i % max(1, len(contenders))
         for contender in [*contenders[first:], *contenders[:first]]:
-            if contender.name not in problems:
+            name = contender.name
+            if name not in problems:
+                started = time.monotonic()
                 with _noting(contender, problems):
-                    times[contender.name].append(contender.seconds(PATIENCE))
-    return {name: found for name, found in times.items() if name not in problems}
+                    taken = contender.seconds(course.least, 60.0)
+                    times.setdefault(name, []).append(taken)
+                    samples.setdefault(name, []).extend(course.clocks.since(started))
 
 
 @contextmanager
@@ -144,24 +173,10 @@ def _noting(contender: Contender, problems: dict[str, str]) -> Iterator[None]:
         problems[contender.name] = str(reason)
 
 
-def _differences(rung: Rung, results: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Of everybody's results from the first one's: the largest relative one of a loss, or the share of other classes.
-
-    The floor has no results, and differs from nobody.
-    """
-    compared = {name: found for name, found in results.items() if len(found)}
-    if not compared:
-        return {}
-    reference, *_ = compared.values()
-    if rung.kind == "inference":
-        return {name: float(np.mean(found != reference)) for name, found in compared.items()}
-    relative = {name: np.max(np.abs(found - reference) / np.abs(reference)) for name, found in compared.items()}
-    return {name: float(largest) if np.isfinite(largest) else math.inf for name, largest in relative.items()}
-
-
 def _named(rung: Rung) -> Row:
     network = rung.network
     return {
+        "rung": str(rung),
         "kind": rung.kind,
         "network": network.name,
         "layers": list(network.sizes),
@@ -170,16 +185,13 @@ def _named(rung: Rung) -> Row:
     }
 
 
-def _best(rung: Rung, times: Mapping[str, list[float]]) -> Row:
-    """``ours_us`` and ``ours_form``, and so on: of each library the form with the lowest median."""
-    best: Row = {}
-    for library in ("ours", "numpy") if rung.kind == "crossover" else ("ours", "torch", "jax", "floor"):
-        forms = {name: found for name, found in times.items() if name.startswith(f"{library}: ")}
-        winner = min(forms, key=lambda name: median(forms[name]), default=None)
-        best[f"{library}_us"] = None if winner is None else _summary(forms[winner])
-        best[f"{library}_form"] = None if winner is None else winner.removeprefix(f"{library}: ")
-    return best
+def _best(names: Sequence[str], times: Mapping[str, list[float]], equal: set[str]) -> Row | None:
+    """Of one column the form with the lowest median."""
+    winner = min((name for name in names if name in equal), key=lambda name: median(times[name]), default=None)
+    return None if winner is None else {"form": winner.partition(": ")[2], **_summary(times[winner])}
 
 
 def _summary(times: Sequence[float]) -> dict[str, float]:
-    return {"min": 1e6 * min(times), "median": 1e6 * median(times)}
+    """Microseconds; ``spread`` is that of all rounds over the median."""
+    least, middle, most = 1e6 * min(times), 1e6 * median(times), 1e6 * max(times)
+    return {"min_us": least, "median_us": middle, "spread": (most - least) / middle}

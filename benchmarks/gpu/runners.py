@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,27 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from contenders import B1, B2, EPSILON, Pieces, pieces
 
-from .ladder import Rung
+from .equality import Found, Training, classes_compared, sampled
+from .ladder import COMPARED, Rung
 
-__all__ = [
-    "B1",
-    "B2",
-    "EPSILON",
-    "RATE",
-    "DeviceName",
-    "NotMeasuredError",
-    "Pieces",
-    "Runner",
-    "pieces",
-    "predicting",
-    "stepping",
-]  # fmt: skip
+__all__ = ["B1", "B2", "EPSILON", "DeviceName", "NotMeasuredError", "Pieces", "Runner", "Trainee", "pieces",
+           "predicting", "timed", "training"]  # fmt: skip
 
 DeviceName = Literal["cuda", "cpu"]
-
-# A hundredth of Adam's usual. Roundings grow while a network learns: after a hundred steps the losses of grid.py's deep
-# network on NumPy and on torch differ by 4e-2 at a rate of 1e-4, and by 1e-4 at this one.
-RATE = 1e-5
 
 
 class NotMeasuredError(Exception):
@@ -39,36 +26,62 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Runner:
-    """``first()`` are the results that must be everybody's, ``seconds()`` the time of a step or a call."""
+    """``first()`` are the results that are compared, ``seconds(least)`` of a step or call, None of nobody."""
 
-    first: Callable[[], np.ndarray]
-    seconds: Callable[[], float]
-
-
-def stepping(rung: Rung, step: Callable[[], Any], wait: Callable[[], Any]) -> Runner:
-    """Training: ``step()`` returns the loss of its batch, on the device; ``wait()`` returns when all steps are done."""
-
-    def run() -> None:
-        for _ in range(rung.steps):
-            step()
-        wait()
-
-    return Runner(lambda: np.array([float(step()) for _ in range(rung.compared)]), lambda: clocked(run) / rung.steps)
+    first: Callable[[], Found]
+    seconds: Callable[[float], float] | None
 
 
-def predicting(rung: Rung, call: Callable[[], Any], wait: Callable[[], Any]) -> Runner:
+@dataclass(frozen=True)
+class Trainee:
+    """A training in a contender's own words. ``dispatch`` takes ``rung.steps`` steps, as they are timed."""
+
+    restart: Callable[[], object]  # the first weights, no moments, the first batch
+    step: Callable[[], object]
+    dispatch: Callable[[], object]
+    weights: Callable[[], Pieces]
+    first_moments: Callable[[], Pieces]  # Adam's m: after the first step (1 - B1) times its gradient
+    wait: Callable[[], object]  # until all steps are done
+
+
+def training(rung: Rung, it: Trainee) -> Runner:
+    def first() -> Training:
+        it.restart()
+        it.step()
+        gradient = [m / (1 - B1) for m in sampled(it.first_moments())]
+        it.restart()
+        for _ in range(COMPARED // rung.steps):
+            it.dispatch()
+        start, end = sampled(pieces(rung.network)), sampled(it.weights())
+        return Training(gradient, [after - before for after, before in zip(end, start, strict=True)])
+
+    return Runner(first, timed(it.dispatch, it.wait, rung.steps))
+
+
+def predicting(call: Callable[[], Any], wait: Callable[[], Any]) -> Runner:
     """Prediction: ``call()`` returns class indices, on the device. Each call is waited for, as its user does."""
-
-    def run() -> None:
-        for _ in range(rung.steps):
-            call()
-            wait()
-
-    return Runner(lambda: np.array(call()[:1024].tolist()), lambda: clocked(run) / rung.steps)
+    return Runner(
+        lambda: classes_compared(np.array(call().tolist())),
+        timed(lambda: (call(), wait()), lambda: None, 1),
+    )
 
 
-def clocked(run: Callable[[], Any]) -> float:
-    """Seconds; the device is at rest before and after."""
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+def timed(dispatch: Callable[[], object], wait: Callable[[], object], steps: int) -> Callable[[float], float]:
+    """Seconds a step over at least so many, the device at rest at both ends, after a dispatch that warms up."""
+
+    def run(count: int) -> float:
+        started = time.perf_counter()
+        for _ in range(count):
+            dispatch()
+        wait()
+        return time.perf_counter() - started
+
+    def seconds(least: float) -> float:
+        run(1)
+        count, taken = 1, run(1)
+        while taken < least:
+            count = max(count + 1, math.ceil(1.1 * count * least / max(taken, 1e-7)))
+            taken = run(count)
+        return taken / (count * steps)
+
+    return seconds

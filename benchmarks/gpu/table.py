@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 Row = dict[str, Any]
+_RACED = ("floor", "default", "compile=True", "trial", "torch", "jax")
 
 
 def table(record: dict[str, Any]) -> str:
@@ -42,24 +43,24 @@ def _width_and_rows(row: Row) -> tuple[int, int]:
 
 def _ratio(row: Row) -> float | None:
     """NumPy's time over the device's."""
-    ours, numpys = row["ours_us"], row["numpy_us"]
-    return None if ours is None or numpys is None else numpys["median"] / ours["median"]
+    device, numpy = row["fit"], row["numpy"]
+    return None if device is None or numpy is None else numpy["median_us"] / device["median_us"]
 
 
 def _races(kind: str, rows: list[Row]) -> str:
-    lines = [f"{kind + ', microseconds':28}{'floor':>11}{'ours':>11}{'torch':>11}{'jax':>11}  {'forms':<28} losses"]
+    """``~`` is the largest spread of a line, ``!`` a card that was slowed down."""
+    heads = "".join(f"{column:>13}" for column in _RACED)
+    lines = [f"{kind + ', microseconds':28}{heads}     ~  torch's form"]
     for row in rows:
         name = f"{row['network']} {row['batch']} {row['precision']}"
-        cells = "".join(f"{_cell(row[f'{library}_us']):>11}" for library in ("floor", "ours", "torch", "jax"))
-        forms = f"{row['ours_form'] or '-'}, {row['torch_form'] or '-'}"
-        difference = row["largest_loss_difference"]
-        losses = "-" if difference is None else f"{difference:.1e}"
-        lines.append(f"{name:28}{cells}  {forms:<28} {losses}{'' if row['comparable'] else ' NOT COMPARABLE'}")
+        cells = "".join(f"{'-' if row[c] is None else format(row[c]['median_us'], ',.1f'):>13}" for c in _RACED)
+        spread = max((row[c]["spread"] for c in _RACED if row[c]), default=0.0)
+        slowed = "!" * any(form["clocks"] and form["clocks"]["throttled"] for form in row["forms"].values())
+        unequal = [form for form, found in row["forms"].items() if not found["equal"]]
+        remark = f"  NOT COMPARABLE: {', '.join(unequal)}" if unequal or not row["comparable"] else ""
+        form = row["torch"]["form"] if row["torch"] else "-"
+        lines.append(f"{name:28}{cells}  {spread:4.0%}{slowed}  {form}{remark}")
     return "\n".join(lines)
-
-
-def _cell(time: dict[str, float] | None) -> str:
-    return "-" if time is None else f"{time['median']:,.1f}"
 
 
 def _crossover(rows: list[Row]) -> str:
@@ -77,11 +78,11 @@ def _crossover(rows: list[Row]) -> str:
 
 def _not_measured(record: dict[str, Any]) -> str:
     """Rungs that were left out, then reasons, each with how many rows it holds for."""
-    lines = [f"{r['kind']} {r['network']} {r['batch']} {r['precision']}: {r['why']}" for r in record["not_measured"]]
+    lines = [f"{left_out['rung']}: {left_out['why']}" for left_out in record["not_measured"]]
     reasons: dict[str, list[str]] = {}
     for row in record["rows"]:
         for name, why in row["not_measured"].items():
-            reasons.setdefault(f"{name}: {why}", []).append(f"{row['kind']} {row['network']} {row['batch']}")
+            reasons.setdefault(f"{name}: {why}", []).append(row["rung"])
     lines += [
         f"{reason} ({rungs[0]}{f' and {len(rungs) - 1} more' * (len(rungs) > 1)})" for reason, rungs in reasons.items()
     ]

@@ -1,14 +1,31 @@
-"""torch in its four forms: eager, captured by hand in a CUDA graph, and compiled whole in two modes."""
+"""torch in three forms: eager, its kernels in a CUDA graph, and what torch.compile makes of the whole step in one.
+
+The last is the strongest: "max-autotune-no-cudagraphs" picks and fuses kernels, and a graph captured by hand, of
+several steps, launches them without the Python and the guards that torch.compile's own graphs pay for at every call.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from .ladder import Rung
-from .runners import B1, B2, EPSILON, RATE, DeviceName, NotMeasuredError, Runner, pieces, predicting, stepping
+from .runners import (
+    B1,
+    B2,
+    EPSILON,
+    DeviceName,
+    NotMeasuredError,
+    Pieces,
+    Runner,
+    Trainee,
+    pieces,
+    predicting,
+    training,
+)
 
 _PRODUCTS = {"float32": "highest", "tf32": "high", "bf16": "highest"}  # torch's words for those of float32
 
@@ -24,29 +41,35 @@ class _Data(NamedTuple):
 
 
 def eager(rung: Rung, device: DeviceName) -> Runner:
+    """With torch's fused Adam."""
     if rung.kind == "inference":
-        return _runner(rung, device, _prediction(rung, device)[0])
-    return _runner(rung, device, _training(rung, device)[0])
+        return predicting(_prediction(rung, device), _wait(device))
+    return training(rung, _eager(rung, device))
 
 
 def graph(rung: Rung, device: DeviceName) -> Runner:
-    """The whole work as one CUDA graph; a call of it is a single launch."""
+    """The same, in a CUDA graph of as many steps as JAX scans."""
     if device != "cuda":
         raise NotMeasuredError("a CUDA graph needs a CUDA device.")
-    work, restart = (_prediction if rung.kind == "inference" else _training)(rung, device)
-    return _runner(rung, device, captured(work, restart))
+    if rung.kind == "inference":
+        return predicting(captured(_prediction(rung, device)), _wait(device))
+    return training(rung, _in_graph(rung, _eager(rung, device)))
 
 
-def reduce_overhead(rung: Rung, device: DeviceName) -> Runner:
-    return _compiled(rung, device, "reduce-overhead")
+def compiled_graph(rung: Rung, device: DeviceName) -> Runner:
+    """On a CPU only what is captured for compiling is tried: nothing is generated, and there is no graph."""
+    on_gpu = device == "cuda"
+    how = {"mode": "max-autotune-no-cudagraphs"} if on_gpu else {"backend": "eager"}
+    compiled = partial(_compiled, how)
+    if rung.kind == "inference":
+        call = _prediction(rung, device, compiled)
+        return predicting(captured(call) if on_gpu else call, _wait(device))
+    trainee = _whole(rung, device, compiled)
+    return training(rung, _in_graph(rung, trainee) if on_gpu else trainee)
 
 
-def max_autotune(rung: Rung, device: DeviceName) -> Runner:
-    return _compiled(rung, device, "max-autotune")
-
-
-def captured(work: Callable[[], Any], restart: Callable[[], None]) -> Callable[[], Any]:
-    """``work`` as a CUDA graph that overwrites its result; ``restart`` undoes what warming up has changed."""
+def captured(work: Callable[[], Any], times: int = 1) -> Callable[[], Any]:
+    """So many calls of ``work`` as a CUDA graph that overwrites its result; a call of it is a single launch."""
     import torch
 
     side, main = torch.cuda.Stream(), torch.cuda.current_stream()
@@ -57,8 +80,8 @@ def captured(work: Callable[[], Any], restart: Callable[[], None]) -> Callable[[
     main.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        result = work()
-    restart()
+        for _ in range(times):
+            result = work()
 
     def replay() -> Any:
         graph.replay()
@@ -74,11 +97,23 @@ def set_products(rung: Rung) -> None:
     torch.set_float32_matmul_precision(_PRODUCTS[rung.precision])
 
 
-def _runner(rung: Rung, device: DeviceName, work: Callable[[], Any]) -> Runner:
+def _in_graph(rung: Rung, trainee: Trainee) -> Trainee:
+    trainee.restart()
+    return replace(trainee, dispatch=captured(trainee.step, rung.steps))
+
+
+def _compiled(how: dict[str, Any], function: Callable[..., Any]) -> Callable[..., Any]:
     import torch
 
-    wait: Callable[[], Any] = torch.cuda.synchronize if device == "cuda" else lambda: None
-    return (predicting if rung.kind == "inference" else stepping)(rung, work, wait)
+    torch._dynamo.reset()  # a function that it knows from another network it would compile for all shapes
+    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True, dynamic=False, **how)
+    return compiled
+
+
+def _wait(device: DeviceName) -> Callable[[], Any]:
+    import torch
+
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def _parameters(rung: Rung, device: DeviceName) -> list[Any]:
@@ -88,6 +123,11 @@ def _parameters(rung: Rung, device: DeviceName) -> list[Any]:
     set_products(rung)
     made = [(W.T.copy(), b[0]) for W, b in pieces(rung.network)]
     return [torch.from_numpy(part).to(device) for layer in made for part in layer]
+
+
+def _on_host(parts: Sequence[Any]) -> Pieces:
+    host = [part.detach().cpu().numpy() for part in parts]
+    return [(W.T, b[None]) for W, b in zip(host[::2], host[1::2], strict=True)]
 
 
 def _data(rung: Rung, device: DeviceName) -> _Data:
@@ -126,13 +166,50 @@ def _dtype(rung: Rung) -> Any:
     return torch.bfloat16 if rung.precision == "bf16" else torch.float32
 
 
-def _training(rung: Rung, device: DeviceName) -> tuple[Callable[[], Any], Callable[[], None]]:
-    """A step with torch's fused Adam, and a way back to its start."""
+def _prediction(
+    rung: Rung, device: DeviceName, compiled: Callable[[Any], Any] = lambda function: function
+) -> Callable[[], Any]:
+    """Classes of all rows."""
+    import torch
+
+    parameters, dtype = _parameters(rung, device), _dtype(rung)
+    X = torch.from_numpy(rung.rows_to_predict()).to(device)
+    classes = compiled(lambda X: _forward(parameters, X, dtype).argmax(-1))
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return classes(X)
+
+    return call
+
+
+def _trainee(
+    rung: Rung, device: DeviceName, step: Callable[[], Any], parameters: Any, m: Callable[[], Any], changed: Any
+) -> Trainee:
+    """Of a step that takes ``parameters``, and ``changed()`` besides, which are 0 at the start."""
+    import torch
+
+    start = [p.detach().cpu().clone() for p in parameters]
+
+    def restart() -> None:
+        with torch.no_grad():
+            for p, at_start in zip(parameters, start, strict=True):
+                p.copy_(at_start)
+            for tensor in changed():
+                tensor.zero_()
+
+    def dispatch() -> None:
+        for _ in range(rung.steps):
+            step()
+
+    return Trainee(restart, step, dispatch, lambda: _on_host(parameters), lambda: _on_host(m()), _wait(device))
+
+
+def _eager(rung: Rung, device: DeviceName) -> Trainee:
     import torch
 
     parameters, data, dtype = [p.requires_grad_() for p in _parameters(rung, device)], _data(rung, device), _dtype(rung)
-    adam = torch.optim.Adam(parameters, RATE, (B1, B2), EPSILON, fused=True, capturable=device == "cuda")
-    start = [p.detach().clone() for p in parameters]
+    adam = torch.optim.Adam(parameters, rung.rate, (B1, B2), EPSILON, fused=True, capturable=device == "cuda")
 
     def step() -> Any:
         adam.zero_grad(set_to_none=True)
@@ -141,69 +218,38 @@ def _training(rung: Rung, device: DeviceName) -> tuple[Callable[[], Any], Callab
         adam.step()
         return loss.detach()
 
-    def restart() -> None:
-        data.cursor.zero_()
-        with torch.no_grad():
-            for p, at_start in zip(parameters, start, strict=True):
-                p.copy_(at_start)
-            for moments in adam.state.values():
-                for moment in moments.values():
-                    moment.zero_()
+    def changed() -> list[Any]:
+        return [data.cursor, *(tensor for moments in adam.state.values() for tensor in moments.values())]
 
-    return step, restart
+    return _trainee(rung, device, step, parameters, lambda: [adam.state[p]["exp_avg"] for p in parameters], changed)
 
 
-def _prediction(rung: Rung, device: DeviceName) -> tuple[Callable[[], Any], Callable[[], None]]:
-    """Classes of all rows; it changes nothing, so there is nothing to undo."""
+def _whole(rung: Rung, device: DeviceName, compiled: Callable[[Any], Any]) -> Trainee:
+    """A step as one function of tensors, which is what is compiled."""
     import torch
 
-    parameters, dtype = _parameters(rung, device), _dtype(rung)
-    X = torch.from_numpy(rung.rows_to_predict()).to(device)
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return _forward(parameters, X, dtype).argmax(-1)
-
-    return call, lambda: None
-
-
-def _compiled(rung: Rung, device: DeviceName, mode: str) -> Runner:
-    """torch.compile of the whole work; on a CPU only its capture is tried, no code is generated."""
-    import torch
-
-    torch._dynamo.reset()  # a function that it knows from another network it would compile for all shapes
-    how: dict[str, Any] = {"fullgraph": True, "dynamic": False}
-    how |= {"mode": mode} if device == "cuda" else {"backend": "eager"}
-    parameters, dtype = _parameters(rung, device), _dtype(rung)
-    if rung.kind == "inference":
-        X = torch.from_numpy(rung.rows_to_predict()).to(device)
-        _keep_in_place([X, *parameters])
-        classes = torch.compile(lambda X: _forward(parameters, X, dtype).argmax(-1), **how)
-        return _runner(rung, device, partial(classes, X))
-    data, t = _data(rung, device), torch.zeros((), device=device)
+    parameters, data, t = _parameters(rung, device), _data(rung, device), torch.zeros((), device=device)
     m, v = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-    _keep_in_place([*data, t, *parameters, *m, *v])
-    step = torch.compile(partial(_whole_step, dtype), **how)
-    return _runner(rung, device, partial(step, data, parameters, m, v, t))
+    program = compiled(partial(_whole_step, rung.rate, _dtype(rung)))
+    return _trainee(
+        rung,
+        device,
+        lambda: program(data, parameters, m, v, t),
+        parameters,
+        lambda: m,
+        lambda: [data.cursor, t, *m, *v],
+    )
 
 
-def _keep_in_place(tensors: Sequence[Any]) -> None:
-    """Else the CUDA graph of torch.compile would copy them in every call, or be given up where they are written to."""
-    import torch
-
-    for tensor in tensors:
-        torch._dynamo.mark_static_address(tensor)
-
-
-def _whole_step(dtype: Any, data: _Data, parameters: Any, m: Any, v: Any, t: Any) -> Any:
+def _whole_step(rate: float, dtype: Any, data: _Data, parameters: Any, m: Any, v: Any, t: Any) -> Any:
     """Gather, forward, loss, backward and Adam as one function, which writes into its parameters."""
     import torch
 
     gradients, loss = torch.func.grad_and_value(_cost)(parameters, *_next_batch(data), dtype)
     t.add_(1)
-    rate, root = RATE / -torch.expm1(t * math.log(B1)), (-torch.expm1(t * math.log(B2))).sqrt()
+    rate_t, root = rate / -torch.expm1(t * math.log(B1)), (-torch.expm1(t * math.log(B2))).sqrt()
     for p, m_, v_, g in zip(parameters, m, v, gradients, strict=True):
         m_.mul_(B1).add_(g, alpha=1 - B1)
         v_.mul_(B2).addcmul_(g, g, value=1 - B2)
-        p.sub_(rate * m_ / (v_.sqrt() / root + EPSILON))
+        p.sub_(rate_t * m_ / (v_.sqrt() / root + EPSILON))
     return loss
