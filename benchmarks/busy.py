@@ -1,4 +1,4 @@
-"""A step beside another training on the same cores: the BLAS's threads wait for each other.
+"""A step beside another training run on the same cores: the BLAS's threads wait for each other.
 
 Matrix products of a small network are split between two threads and joined again within microseconds. If the other
 thread does not run just then, a step waits for the scheduler, thousands of times as long as it computes. One BLAS
@@ -19,10 +19,10 @@ NAMES = ("tiny", "small", "tabular", "mnist")
 
 
 def measure(rounds: int = 5) -> dict[str, Any]:
-    """Microseconds a step, median: with all BLAS threads and with one, alone and beside another training."""
+    """Microseconds a step, median: with all BLAS threads and with one, alone and beside another training run."""
     found: dict[str, Any] = {name: {} for name in NAMES}
     runs = {name: step(GRID[name], backend_of("numpy"), "float32") for name in NAMES}
-    for condition in ("alone", "beside another training"):
+    for condition in ("alone", "beside another training run"):
         other = multiprocessing.get_context("spawn").Process(target=_train, daemon=True)
         if condition != "alone":
             other.start()
