@@ -72,6 +72,17 @@ def test_cupy_has_no_compiled_step_without_kernels(open_platform: Callable[..., 
         cr.backend("cupy", compile=True, kernels=False)
 
 
+def test_cupy_on_rocm_runs_but_does_not_compile(
+    open_platform: Callable[..., Platform], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_platform("cupy-stand-in")
+    monkeypatch.setattr(importlib.import_module("cupy").cuda.runtime, "is_hip", True)
+    for asked in (True, None):
+        with pytest.raises(cr.ConfigurationError, match="got CuPy for AMD's ROCm: leave compile=True out"):
+            cr.backend("cupy", compile=True, kernels=asked)
+    assert trained(cr.backend("cupy")).backend.info["name"] == "cupy"
+
+
 def test_what_is_trained_without_kernels_stays_without() -> None:
     model = trained(written())
     assert not model.backend.kernels

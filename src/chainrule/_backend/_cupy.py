@@ -35,7 +35,12 @@ def load() -> Namespace:
 
 
 def version() -> str:
-    return installed_version("cupy-cuda13x", "cupy-cuda12x", "cupy")
+    return installed_version("cupy-cuda13x", "cupy-cuda12x", "cupy-rocm-7-0", "cupy")
+
+
+def is_for_amd() -> bool:
+    """Whether this CuPy is built on ROCm: it runs, but none of the CUDA kernels here do."""
+    return bool(_import().cuda.runtime.is_hip)
 
 
 def owns(x: object) -> bool:

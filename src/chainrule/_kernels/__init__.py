@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .._backend import Backend, Provider, name_and_device, reference_backend
+from .._backend._cupy import is_for_amd
 from .._base.arguments import names_arguments
 from .._base.errors import require
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
@@ -111,12 +112,17 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
 
     CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
 
-    Raises ConfigurationError for CuPy without kernels where its steps are to be compiled.
+    Raises ConfigurationError for CuPy without kernels, or on ROCm, where its steps are to be compiled.
     """
     require(
         backend.kernels or backend.name != "cupy" or not backend.compiled,
         "a compiled step on CuPy is made of kernels (CuPy's own products cannot be captured), got kernels=False and "
         "compile=True: leave one of them out.",
+    )
+    require(
+        not (backend.name == "cupy" and backend.compiled and is_for_amd()),
+        "a compiled step on CuPy is made of CUDA kernels and cuBLASLt's products, got CuPy for AMD's ROCm: leave "
+        "compile=True out.",
     )
     if not backend.kernels or (backend.name == "cupy" and not backend.compiled):
         return replace(backend, providers={})

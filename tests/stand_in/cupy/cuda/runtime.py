@@ -4,6 +4,8 @@ import threading
 
 from . import memory
 
+is_hip = False  # True in the CuPy that is built on ROCm
+
 _local = threading.local()
 
 
