@@ -126,14 +126,16 @@ def test_one_that_cannot_is_named_and_the_others_go_on(gpu: SimpleNamespace, run
 
 
 def test_who_does_other_work_is_timed_but_counts_for_nothing(gpu: SimpleNamespace, rung: Any) -> None:
-    other = Fake("torch: in a graph", [1e-6], results(2.0))
-    row = raced(gpu, rung, Fake("torch: eager", [2e-6]), Fake("floor: torch.mm", results=None), other)
+    other, broken = Fake("torch: in a graph", [1e-6], results(2.0)), Fake("jax: scan", results=results(np.nan))
+    row = raced(gpu, rung, Fake("torch: eager", [2e-6]), Fake("floor: torch.mm", results=None), other, broken)
     assert not row["comparable"]
     assert row["torch"]["form"] == "eager"
     assert row["floor"]["min_us"] == pytest.approx(1.0)
     assert row["forms"][other.name]["differences"] == pytest.approx({"gradient": 1, "direction": 0, "length": 1})
     assert not row["forms"][other.name]["equal"]
-    assert "NOT COMPARABLE: torch: in a graph" in gpu.table.table({"rows": [row], "not_measured": []})
+    assert row["jax"] is None
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert "NOT COMPARABLE: jax: scan, torch: in a graph" in gpu.table.table({"rows": [row], "not_measured": []})
 
 
 def test_without_the_reference_nothing_counts_but_all_is_kept(gpu: SimpleNamespace, rung: Any) -> None:

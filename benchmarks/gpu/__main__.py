@@ -27,9 +27,8 @@ from .table import crossovers, table
 
 RESULTS = "CHAINRULE_RESULTS"  # the environment variable that says where to write
 COMMITTED = Path(__file__).parents[1] / "results"
-WARMED_UP = (
-    Path(tempfile.gettempdir()) / "chainrule-gpu-warmed-up.json"
-)  # for which rungs compilers have theirs on disk
+WARMED_UP = Path(tempfile.gettempdir()) / "chainrule-gpu-warmed-up.json"  # whose programs compilers have on disk
+KINDS = ("training", "inference", "crossover", "float32", "tf32", "bf16")
 AT_ONCE = 2  # rungs that are compiled beside the tests
 
 
@@ -54,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         warm(rungs, device)
         return 0
     record = described(device) | {"minutes": asked.minutes, "only": asked.only}
-    path = (
-        None if folder is None else folder / f"{re.sub(r'[^a-z0-9]+', '-', record['device'].lower()).strip('-')}.json"
-    )
+    part = [] if asked.only is KINDS else asked.only
+    name = re.sub(r"[^a-z0-9]+", "-", " ".join([record["device"].lower(), *part])).strip("-")
+    path = None if folder is None else folder / f"{name}.json"
     run(record, rungs, device, Budget(60 * asked.minutes - asked.spent), path)
     print(table(record))
     if path is not None:
@@ -153,8 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--plan", type=float, metavar="MINUTES", help="print what they have room for; needs no GPU")
     what.add_argument("--dry-run", action="store_true", help="tiny networks on the CPU; writes only into --out")
     what.add_argument("--warm", action="store_true", help="compile what takes long, in the background, until stopped")
-    kinds = ("training", "inference", "crossover", "float32", "tf32", "bf16")
-    parser.add_argument("--only", nargs="+", choices=kinds, default=kinds, help="rungs of these kinds or precisions")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="rungs of these kinds or precisions")
     parser.add_argument("--minutes", type=float, default=8.0, help="the budget, 8 by default; 13 for more, 3 for less")
     parser.add_argument("--spent", type=float, default=0.0, help="seconds of the budget that are gone already")
     out = os.environ.get(RESULTS)

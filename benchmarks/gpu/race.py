@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ def race(entry: Entry, course: Course) -> Row:
         "forms": {
             name: {
                 **_summary(times[name]),
-                "differences": found[name],
+                "differences": {kind: size if math.isfinite(size) else None for kind, size in found[name].items()},
                 "equal": compared and name in equal,
                 "clocks": summary(samples[name]),
             }

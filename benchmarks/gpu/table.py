@@ -56,7 +56,7 @@ def _races(kind: str, rows: list[Row]) -> str:
         cells = "".join(f"{'-' if row[c] is None else format(row[c]['median_us'], ',.1f'):>13}" for c in _RACED)
         spread = max((row[c]["spread"] for c in _RACED if row[c]), default=0.0)
         slowed = "!" * any(form["clocks"] and form["clocks"]["throttled"] for form in row["forms"].values())
-        unequal = [form for form, found in row["forms"].items() if not found["equal"]]
+        unequal = sorted(form for form, found in row["forms"].items() if not found["equal"])
         remark = f"  NOT COMPARABLE: {', '.join(unequal)}" if unequal or not row["comparable"] else ""
         form = row["torch"]["form"] if row["torch"] else "-"
         lines.append(f"{name:28}{cells}  {spread:4.0%}{slowed}  {form}{remark}")
