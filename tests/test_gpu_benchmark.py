@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import find_library
+from conftest import cupy_stand_in, find_library
 
 import chainrule as cr
 
@@ -300,6 +300,25 @@ def test_everybody_takes_the_steps_of_the_reference(
         assert gpu.equality.is_equal(found, gpu.equality.allowed(rung)), found
         assert precision == "bf16" or max(found.values()) < 1e-4
         assert 0 < runner.seconds(1e-3) < 1
+
+
+@pytest.mark.parametrize(
+    ("form", "precision"),
+    [("default", "float32"), ("compiled", "bf16"), ("steps_in_one_graph", "float32"), ("steps_in_one_graph", "tf32")],
+)
+def test_ours_takes_the_steps_of_the_reference_on_cupy(
+    gpu: SimpleNamespace, rung: Any, form: str, precision: str
+) -> None:
+    rung = replace(rung, precision=precision)
+    right = gpu.reference.float64(rung, "cpu").first()
+    with cupy_stand_in():
+        runner = getattr(gpu.ours, form)(rung, "cuda")
+        for _ in range(2):
+            found = gpu.equality.differences(runner.first(), right)
+            assert gpu.equality.is_equal(found, gpu.equality.allowed(rung)), found
+            assert (found["gradient"] > 1e-5) is (precision != "float32")
+        there = gpu.reference.float64(rung, "cuda").first()
+        assert max(gpu.equality.differences(there, right).values()) < 1e-9
 
 
 def test_fit_is_compared_with_fit_on_numpy(gpu: SimpleNamespace) -> None:

@@ -1,5 +1,9 @@
 """Whether two do the same work: the first step's gradient, the way that theta went, the classes of a prediction.
 
+Losses say next to nothing. Over 100 steps at a rate so small that roundings do not grow, 1e-5, they differ by 3e-2 from
+those of who trains nothing at all, by 1e-2 where two of five layers stay, by 2e-4 where a bias does, and by 2e-7 where
+gradients are doubled: less than in tf32 or bf16 from somebody who does the same.
+
 **The gradient's bound.** A rounding of relative size eps turns the sign of about as large a share of a layer's
 pre-activations, and each unit that is turned by ReLU is an error as large as itself. So a gradient's relative error,
 the root of its squares, grows as sqrt(L eps) over L layers. To eps of the products' operands comes that of sums of n

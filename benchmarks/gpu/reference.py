@@ -21,7 +21,7 @@ def float64(rung: Rung, device: DeviceName) -> Runner:
     weights = [(xp.asarray(W, xp.float64), xp.asarray(b, xp.float64)) for W, b in pieces(rung.network)]
     if rung.kind == "inference":
         rows = classes_compared(rung.rows_to_predict())
-        return Runner(lambda: on_host(xp, predicted(weights, xp.asarray(rows, xp.float64), xp)[-1].argmax(-1)), None)
+        return Runner(lambda: _on_host(xp.argmax(predicted(weights, xp.asarray(rows, xp.float64), xp)[-1], -1)), None)
     return Runner(lambda: trained(rung, weights, xp), None)
 
 
@@ -38,25 +38,24 @@ def trained(rung: Rung, weights: Sequence[tuple[Any, Any]], xp: Any) -> Training
         m = [B1 * m_ + (1 - B1) * g_ for m_, g_ in zip(m, g, strict=True)]
         v = [B2 * v_ + (1 - B2) * g_ * g_ for v_, g_ in zip(v, g, strict=True)]
         if t == 1:
-            first_gradient = sampled(_layers(xp, g))
+            first_gradient = sampled(_layers(g))
         theta = [
             w - rung.rate * m_ / (1 - B1**t) / (xp.sqrt(v_ / (1 - B2**t)) + EPSILON)
             for w, m_, v_ in zip(theta, m, v, strict=True)
         ]
-    start, end = sampled(pieces(rung.network)), sampled(_layers(xp, theta))
+    start, end = sampled(pieces(rung.network)), sampled(_layers(theta))
     return Training(first_gradient, [after - before for after, before in zip(end, start, strict=True)])
 
 
 def gradient(weights: Sequence[tuple[Any, Any]], x: Any, y: Any, xp: Any) -> list[Any]:
     """Of the mean softmax cross-entropy, by W and b of each layer in turn."""
     *inputs, z = predicted(weights, x, xp)
-    e = xp.exp(z - z.max(-1, keepdims=True))
-    delta = e / e.sum(-1, keepdims=True)
-    delta[xp.arange(len(y)), y] -= 1
-    delta /= len(y)
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    is_class = xp.arange(z.shape[-1]) == y[:, None]
+    delta = (e / xp.sum(e, axis=-1, keepdims=True) - is_class) / len(y)
     found: list[Any] = []
     for (W, _), a in zip(reversed(weights), reversed(inputs), strict=True):
-        found = [a.T @ delta, delta.sum(0, keepdims=True), *found]
+        found = [a.T @ delta, xp.sum(delta, axis=0, keepdims=True), *found]
         delta = (delta @ W.T) * (a > 0)
     return found
 
@@ -70,10 +69,11 @@ def predicted(weights: Sequence[tuple[Any, Any]], x: Any, xp: Any) -> list[Any]:
     return found
 
 
-def on_host(xp: Any, x: Any) -> np.ndarray:
-    return x if xp is np else xp.asnumpy(x)
+def _on_host(x: Any) -> np.ndarray:
+    host: np.ndarray = x if isinstance(x, np.ndarray) else x.get()
+    return host
 
 
-def _layers(xp: Any, parts: Sequence[Any]) -> Pieces:
-    host = [on_host(xp, part) for part in parts]
+def _layers(parts: Sequence[Any]) -> Pieces:
+    host = [_on_host(part) for part in parts]
     return list(zip(host[::2], host[1::2], strict=True))
