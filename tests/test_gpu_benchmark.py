@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -403,7 +402,7 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void *card, unsigned long long *bi
 """
 
 
-def test_nvml_is_read_as_its_header_says(gpu: SimpleNamespace, tmp_path: Path) -> None:
+def test_nvml_is_read_as_its_header_says(gpu: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, library = tmp_path / "nvml.c", tmp_path / "libnvml.so"
     source.write_text(NVML)
     try:
@@ -413,7 +412,13 @@ def test_nvml_is_read_as_its_header_says(gpu: SimpleNamespace, tmp_path: Path) -
     assert gpu.clocks.NVML("0000:1A:00.0", str(library))() == samples(gpu)[1]
     with pytest.raises(OSError, match="nvmlDeviceGetHandleByPciBusId_v2 returned 6"):
         gpu.clocks.NVML("elsewhere", str(library))
-    assert ctypes.sizeof(ctypes.c_ulonglong) == 8
+    with cupy_stand_in() as cupy:  # where CUDA gives no address, there are no samples
+
+        def refused(device: int) -> str:
+            raise cupy.cuda.runtime.CUDARuntimeError("cudaErrorNotSupported")
+
+        monkeypatch.setattr(cupy.cuda.runtime, "deviceGetPCIBusId", refused, raising=False)
+        assert gpu.clocks.of_card("cuda") is None
     assert gpu.clocks.of_card("cpu") is gpu.clocks.summary([]) is None
 
 

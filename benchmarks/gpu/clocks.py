@@ -99,7 +99,7 @@ def of_card(device: str) -> Callable[[], Sample] | None:
 
     try:
         return NVML(runtime.deviceGetPCIBusId(runtime.getDevice()))
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, RuntimeError):  # no NVML, an old one, or CUDA gives no address
         return None
 
 
