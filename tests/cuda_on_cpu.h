@@ -60,27 +60,47 @@ static void wait(Waits for_whom) {
   if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
 }
 
+// The warp that runs: so many threads, and whose turn it is among them.
+static unsigned warp_first, warp_threads, turn;
+
+// Which of so many comes at this place.
+static unsigned in_order(unsigned place, unsigned number) {
+#ifdef BACKWARDS
+  return number - 1 - place;
+#else
+  return place;
+#endif
+}
+
+static void enter(unsigned t) {
+  current = t;
+  threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+}
+
+// On the stack of a thread that is done the next one begins: as long as none waits, a thread costs a call.
+static bool next_begins() {
+  if (!failure.empty() || turn + 1 >= warp_threads) return false;
+  const unsigned t = warp_first + in_order(turn + 1, warp_threads);
+  if (fibers[t].begun) return false;
+  turn++;
+  enter(t);
+  return true;
+}
+
 static void run_thread() {
-  try {
-    thread_body();
-  } catch (const std::exception& error) {
-    failure = error.what();
-  }
-  fibers[current].done = true;
+  do {
+    fibers[current].begun = true;
+    try {
+      thread_body();
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    fibers[current].done = true;
+  } while (next_begins());
   _longjmp(scheduler, 1);
 }
 
-static void resume(unsigned t) {
-  current = t;
-  threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
-  if (_setjmp(scheduler)) return;
-  if (fibers[t].begun) _longjmp(fibers[t].place, 1);
-  fibers[t].begun = true;
-  setcontext(&fibers[t].context);
-}
-
-static void start(unsigned t) {
-  Fiber& fiber = fibers[t];
+static void start(Fiber& fiber) {
   if (!fiber.stack) {
     fiber.stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fiber.stack == MAP_FAILED) throw std::runtime_error("no memory for a thread's stack");
@@ -88,9 +108,15 @@ static void start(unsigned t) {
   getcontext(&fiber.context);
   fiber.context.uc_stack.ss_sp = fiber.stack;
   fiber.context.uc_stack.ss_size = STACK;
-  fiber.waits = Waits::nothing;
-  fiber.begun = fiber.done = false;
   makecontext(&fiber.context, run_thread, 0);
+}
+
+static void resume(unsigned t) {
+  if (!fibers[t].begun) start(fibers[t]);
+  enter(t);
+  if (_setjmp(scheduler)) return;
+  if (fibers[t].begun) _longjmp(fibers[t].place, 1);
+  setcontext(&fibers[t].context);
 }
 
 // Lets the threads first to last - 1 go on if all of them wait for the same; says whether they did.
@@ -115,37 +141,32 @@ static void check_shared_edges(size_t bytes) {
       throw std::runtime_error("a write beyond the dynamic shared memory");
 }
 
-// Which of so many comes at this place.
-static unsigned in_order(unsigned place, unsigned number) {
-#ifdef BACKWARDS
-  return number - 1 - place;
-#else
-  return place;
-#endif
-}
-
 // As far as the warp comes without the others.
 static void run_warp(unsigned first) {
-  const unsigned number = first + 32 < threads ? 32 : threads - first;
+  warp_first = first;
+  warp_threads = first + 32 < threads ? 32 : threads - first;
   do
-    for (unsigned i = 0; i < number; i++) {
-      const unsigned t = first + in_order(i, number);
+    for (turn = 0; turn < warp_threads; turn++) {
+      const unsigned t = first + in_order(turn, warp_threads);
       if (fibers[t].done || fibers[t].waits != Waits::nothing) continue;
       resume(t);
       if (!failure.empty()) throw std::runtime_error(failure);
     }
-  while (release(first, first + number, Waits::warp));
+  while (release(first, first + warp_threads, Waits::warp));
 }
 
 static void run_block(size_t shared_bytes) {
-  shared.assign(shared_bytes + 2 * SHARED_EDGE, UNSET);
-  for (unsigned t = 0; t < threads; t++) start(t);
+  if (shared_bytes) shared.assign(shared_bytes + 2 * SHARED_EDGE, UNSET);
+  for (unsigned t = 0; t < threads; t++) {
+    fibers[t].waits = Waits::nothing;
+    fibers[t].begun = fibers[t].done = false;
+  }
   do
     for (unsigned i = 0; i < threads; i += 32) run_warp(in_order(i / 32, (threads + 31) / 32) * 32);
   while (release(0, threads, Waits::block));
   for (unsigned t = 0; t < threads; t++)
     if (!fibers[t].done) throw std::runtime_error("threads wait at a barrier that others do not reach");
-  check_shared_edges(shared_bytes);
+  if (shared_bytes) check_shared_edges(shared_bytes);
 }
 
 template <class T>
@@ -207,12 +228,14 @@ static void run_grid(size_t shared_bytes) {
     throw std::runtime_error("a grid has 1 to 2^31 - 1, 65535, 65535 blocks");
   if (fibers.size() < threads) fibers.resize(threads);
   exchanged.resize(threads);
+  shared.assign(shared_bytes + 2 * SHARED_EDGE, UNSET);
   for (unsigned z = 0; z < gridDim.z; z++)
     for (unsigned y = 0; y < gridDim.y; y++)
       for (unsigned x = 0; x < gridDim.x; x++) {
         blockIdx = {x, y, z};
         run_block(shared_bytes);
       }
+  check_shared_edges(shared_bytes);
 }
 
 // The one way in, for each kernel: why its launch failed, or an empty string. ``body`` calls it.

@@ -6,10 +6,15 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <vector>
+
+#ifdef ON_FAKE_CUDA
+#include "fake_cuda.h"
+#endif
 
 namespace {
 
-enum { SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
+enum { SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 enum { R_32F = 0, R_64F = 1, R_16BF = 14 };
 enum { COMPUTE_32F = 68, COMPUTE_64F = 70, FAST_TF32 = 77 };
 enum { DEFAULT = 1, BIAS = 4 };  // epilogues
@@ -18,6 +23,7 @@ const uint64_t MAGIC = 0xc0b1a5;
 struct Counted {
     static int64_t live;
     Counted() { ++live; }
+    Counted(const Counted &) { ++live; }
     ~Counted() { --live; }
 };
 int64_t Counted::live = 0;
@@ -120,38 +126,59 @@ int check(const Desc *desc, const Layout *a, const Layout *b, const Layout *c, c
 bool aligned(const void *p, uint64_t to) { return reinterpret_cast<uint64_t>(p) % to == 0; }
 
 struct Product {
-    const Desc *desc;
-    const Layout *a, *b, *d;
+    Desc desc;  // as it is when it is asked for
+    Layout a, b, d;
     const char *A, *B;
     char *D;
     double alpha;
 
-    const char *at(const Layout *x, const char *p, uint64_t i, uint64_t j, int batch) const {
-        return p + (x->stride * batch + i + j * x->ld) * size_of(x->type);
+    const char *at(const Layout &x, const char *p, uint64_t i, uint64_t j, int batch) const {
+        return p + (x.stride * batch + i + j * x.ld) * size_of(x.type);
     }
     double op_a(uint64_t i, uint64_t l, int batch) const {
-        double value = desc->trans_a ? read(at(a, A, l, i, batch), a->type) : read(at(a, A, i, l, batch), a->type);
-        return desc->compute == FAST_TF32 ? tf32(value) : value;
+        double value = desc.trans_a ? read(at(a, A, l, i, batch), a.type) : read(at(a, A, i, l, batch), a.type);
+        return desc.compute == FAST_TF32 ? tf32(value) : value;
     }
     double op_b(uint64_t l, uint64_t j, int batch) const {
-        double value = desc->trans_b ? read(at(b, B, j, l, batch), b->type) : read(at(b, B, l, j, batch), b->type);
-        return desc->compute == FAST_TF32 ? tf32(value) : value;
+        double value = desc.trans_b ? read(at(b, B, j, l, batch), b.type) : read(at(b, B, l, j, batch), b.type);
+        return desc.compute == FAST_TF32 ? tf32(value) : value;
     }
-    uint64_t depth() const { return desc->trans_a ? a->rows : a->cols; }
+    double bias(uint64_t i, int batch) const {
+        if (desc.epilogue != BIAS) return 0;
+        return read(desc.bias + (desc.bias_stride * batch + i) * size_of(d.type), d.type);
+    }
 
-    void entry(uint64_t i, uint64_t j, int batch) const {
-        double sum = 0;
-        for (uint64_t l = 0; l < depth(); ++l) sum += op_a(i, l, batch) * op_b(l, j, batch);
-        sum *= alpha;
-        if (desc->epilogue == BIAS) sum += read(desc->bias + (desc->bias_stride * batch + i) * size_of(d->type), d->type);
-        write(const_cast<char *>(at(d, D, i, j, batch)), d->type, sum);
+    void matrix(int batch) const {
+        const uint64_t m = d.rows, depth = desc.trans_a ? a.rows : a.cols;
+        std::vector<double> op(m * depth), sums(m);
+        for (uint64_t l = 0; l < depth; ++l)
+            for (uint64_t i = 0; i < m; ++i) op[l * m + i] = op_a(i, l, batch);
+        for (uint64_t j = 0; j < d.cols; ++j) {
+            sums.assign(m, 0);
+            for (uint64_t l = 0; l < depth; ++l) {
+                const double value = op_b(l, j, batch);
+                for (uint64_t i = 0; i < m; ++i) sums[i] += op[l * m + i] * value;
+            }
+            for (uint64_t i = 0; i < m; ++i)
+                write(const_cast<char *>(at(d, D, i, j, batch)), d.type, sums[i] * alpha + bias(i, batch));
+        }
     }
     void run() const {
-        for (int batch = 0; batch < d->batch; ++batch)
-            for (uint64_t i = 0; i < d->rows; ++i)
-                for (uint64_t j = 0; j < d->cols; ++j) entry(i, j, batch);
+        for (int batch = 0; batch < d.batch; ++batch) matrix(batch);
     }
 };
+
+// At once; on the fake CUDA (tests/fake_cuda) when the stream's turn comes.
+int enqueue(const Product &product, void *stream) {
+#ifdef ON_FAKE_CUDA
+    auto run = [](void *data) { static_cast<Product *>(data)->run(); };
+    auto drop = [](void *data) { delete static_cast<Product *>(data); };
+    return fake_cuda_enqueue(stream, "cublasLtMatmul", run, new Product(product), drop) ? EXECUTION_FAILED : SUCCESS;
+#else
+    last_stream = stream;
+    return product.run(), SUCCESS;
+#endif
+}
 
 }  // namespace
 
@@ -249,11 +276,10 @@ int cublasLtMatmul(void *handle, const Desc *desc, const void *alpha, const void
         if (!aligned(p, algo->alignment)) return INVALID_VALUE;
     if (read(static_cast<const char *>(beta), desc->scale) != 0) return NOT_SUPPORTED;
     if (algo->workspace) std::memset(workspace, 0xff, algo->workspace);
-    last_stream = stream, last_algo = algo->id;
-    Product{desc, a, b, d, static_cast<const char *>(A), static_cast<const char *>(B), static_cast<char *>(D),
-            read(static_cast<const char *>(alpha), desc->scale)}
-        .run();
-    return SUCCESS;
+    last_algo = algo->id;
+    return enqueue({*desc, *a, *b, *d, static_cast<const char *>(A), static_cast<const char *>(B),
+                    static_cast<char *>(D), read(static_cast<const char *>(alpha), desc->scale)},
+                   stream);
 }
 
 }  // extern "C"
