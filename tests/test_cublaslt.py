@@ -19,7 +19,7 @@ from cublaslt_memory import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, each_preci
 from chainrule._base.errors import BackendError
 from chainrule._kernels import _cublaslt
 from chainrule._kernels._cublaslt import CublasLt, Epilogue
-from chainrule._kernels._products import PRECISIONS, Matrix, Operands, Product, Products, Workspace, alignment
+from chainrule._kernels._products import PRECISIONS, Matrix, Operands, Product, Products, alignment
 
 each_product = pytest.mark.parametrize(
     "transposed", [FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT], ids=["x W", "dy W^T", "x^T dy"]
@@ -47,8 +47,11 @@ def tells(stand_in: str) -> ctypes.CDLL:
 
 
 def made(library: CublasLt, size: int = 4096) -> Products:
-    memory = np.zeros(size + 16, np.uint8)
-    return Products(library, Workspace(-(-memory.ctypes.data // 16) * 16, size, memory))
+    return Products(library, size)
+
+
+SCRATCH = np.zeros(4096 + 16, np.uint8)
+WORKSPACE = -(-SCRATCH.ctypes.data // 16) * 16  # an address on 16 bytes
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def multiply(products: Products, *arrays: Any, stream: int = 0, **more: Any) -> 
     product, operands = described(*arrays, **more)
     plan = products.plan(product)
     assert plan is not None
-    products.run(plan, operands, stream)
+    products.run(plan, operands, stream, WORKSPACE)
 
 
 def sides(transposed: tuple[bool, bool], rows: int, inner: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +202,7 @@ def test_a_plan_is_made_once_for_a_shape_and_an_alignment(tells: ctypes.CDLL, pr
         elsewhere = tuple(placed(a, np.float32, start=(address(a) % 256) // 4) for a in arrays[:2])
         assert plan is not None
         assert products.plan(Product(*product)) is plan
-        products.run(plan, operands._replace(x=address(elsewhere[0]), y=address(elsewhere[1])))
+        products.run(plan, operands._replace(x=address(elsewhere[0]), y=address(elsewhere[1])), 0, WORKSPACE)
         np.testing.assert_array_equal(arrays[2], arrays[0] @ arrays[1] + (bias if operands.bias else 0.0))
     assert tells.stand_in_heuristics() - before == len(many)
 
@@ -208,15 +211,15 @@ def test_only_what_is_aligned_is_given_to_an_algorithm_that_asks_for_it(tells: c
     product, operands, arrays = aligned_product()
     plan = products.plan(product)
     assert plan is not None
-    products.run(plan, operands)
+    products.run(plan, operands, 0, WORKSPACE)
     assert tells.stand_in_last_algo() == 0
     with pytest.raises(BackendError, match=r"the address of x should be a multiple of 256 in this plan"):
-        products.run(plan, operands._replace(x=operands.x + 4))
+        products.run(plan, operands._replace(x=operands.x + 4), 0, WORKSPACE)
     odd, operands, arrays = aligned_product(start=1)
     assert odd.x.alignment == 4
     plan = products.plan(odd)
     assert plan is not None
-    products.run(plan, operands)
+    products.run(plan, operands, 0, WORKSPACE)
     assert tells.stand_in_last_algo() == 1
     np.testing.assert_array_equal(arrays[2], arrays[0] @ arrays[1])
 
@@ -233,7 +236,7 @@ def test_an_algorithm_gets_no_more_workspace_than_there_is(library: CublasLt, te
     poor = made(library, size=512)
     plan = poor.plan(product)
     assert plan is not None
-    poor.run(plan, operands)
+    poor.run(plan, operands, 0, WORKSPACE)
     assert tells.stand_in_last_algo() == 2
 
 
@@ -241,7 +244,7 @@ def test_a_product_runs_on_the_stream_it_is_given(tells: ctypes.CDLL, products: 
     product, operands, _arrays = aligned_product()
     plan = products.plan(product)
     assert plan is not None
-    products.run(plan, operands, 0x7FFF_1234_5678)
+    products.run(plan, operands, 0x7FFF_1234_5678, WORKSPACE)
     assert tells.stand_in_last_stream() == 0x7FFF_1234_5678
 
 
@@ -272,7 +275,7 @@ def test_what_was_made_is_destroyed(library: CublasLt, tells: ctypes.CDLL) -> No
         product, operands, _arrays = aligned_product(start=start)
         plan = products.plan(product)
         assert plan is not None
-        products.run(plan, operands)
+        products.run(plan, operands, 0, WORKSPACE)
     assert tells.stand_in_live() - before == 1 + 2 * 4  # the handle; each plan's description and three layouts
     del products, plan
     gc.collect()
@@ -323,7 +326,7 @@ def test_a_bias_is_given_where_the_plan_has_one_and_nowhere_else(products: Produ
         plan = products.plan(product._replace(bias=planned))
         assert plan is not None
         with pytest.raises(BackendError, match=f"address of bias should be {says}"):
-            products.run(plan, operands._replace(bias=given))
+            products.run(plan, operands._replace(bias=given), 0, WORKSPACE)
 
 
 def test_a_library_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

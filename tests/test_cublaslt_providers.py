@@ -8,6 +8,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -72,8 +73,8 @@ class OnDevice:
 @pytest.fixture
 def cupy(library: CublasLt, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def alloc(size: int) -> Any:
-        memory = np.zeros(size, np.uint8)
-        return SimpleNamespace(ptr=memory.ctypes.data, memory=memory)
+        memory = np.zeros(size + 16, np.uint8)
+        return SimpleNamespace(ptr=-(-memory.ctypes.data // 16) * 16, memory=memory)
 
     streams = [Stream()]
     cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0), get_current_stream=lambda: streams[-1], alloc=alloc)
@@ -85,7 +86,7 @@ def cupy(library: CublasLt, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
     monkeypatch.setitem(sys.modules, "cupy", namespace)
     monkeypatch.setattr(_cupy_products, "load", lambda: library)
-    _cupy_products._by_stream.cache_clear()
+    _cupy_products._products.cache_clear()
     return namespace
 
 
@@ -159,17 +160,22 @@ def test_a_provider_declines_what_it_does_not_cover(tells: ctypes.CDLL, cupy: Si
         tells.stand_in_lacks(0)
 
 
-def test_every_stream_has_a_workspace_of_its_own_as_long_as_it_lives(tells: ctypes.CDLL, cupy: SimpleNamespace) -> None:
-    first = _cupy_products._products(cupy.streams[0])
-    assert _cupy_products._products(cupy.streams[0]) is first
+def test_a_call_takes_the_scratch_memory_that_its_algorithm_needs_and_keeps_none(
+    cupy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alloc, taken = cupy.cuda.alloc, []
+
+    def noted(size: int) -> Any:
+        memory = alloc(size)
+        taken.append((size, weakref.ref(memory.memory)))
+        return memory
+
+    monkeypatch.setattr(cupy.cuda, "alloc", noted)
+    x, W = placed(whole(5, 3), np.float32), placed(whole(3, 7), np.float32)  # 12 and 28 bytes a row: not on 16
+    _cupy_products.affine(backend("numpy"), OnDevice(x), OnDevice(W))
+    assert [size for size, _ in taken] == [1024]
     gc.collect()
-    before = tells.stand_in_live()
-    second = Stream()
-    assert _cupy_products._products(second) is not first
-    assert tells.stand_in_live() == before + 1
-    del second
-    gc.collect()
-    assert tells.stand_in_live() == before
+    assert taken[0][1]() is None
 
 
 # ---------------------------------------------------------------------------------------------------- the real cuBLASLt

@@ -8,6 +8,7 @@ that no one else is given, its other arguments where they are, until one changes
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -79,10 +80,11 @@ class Graph:
         self._given = list(leaves(inputs))  # what each was last taken from
         self._read = list(self._given)  # what the graph reads
         self._tree = inputs
-        self._results: list[Any] = []
-        # The scratch memory of captured products belongs to a stream, and all the rest to a pool: both live as long as
-        # the graph, which writes there at every launch.
+        # What is made on the way lies in a pool that lives as long as the graph, which writes there at every launch.
         self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+        self._captured: list[Any] = []  # the graph, then what the step returns beside the state
+        end = weakref.finalize(self, _give_back, self._captured, self._pool, cupy.cuda.Device())
+        end.atexit = False  # by then the driver may be gone
         self._warm_up()
         self._capture()
 
@@ -91,10 +93,9 @@ class Graph:
         import cupy
 
         self._take(list(leaves(inputs)))
-        self._graph.launch(cupy.cuda.get_current_stream())
-        if not self._results:
-            return self._state
-        return (self._state, *(result.copy() for result in self._results))
+        graph, *results = self._captured
+        graph.launch(cupy.cuda.get_current_stream())
+        return (self._state, *(result.copy() for result in results)) if results else self._state
 
     def _take(self, inputs: list[Any]) -> None:
         """Bring changed arguments to where the graph reads them. One that changes gets memory of its own, once."""
@@ -111,8 +112,9 @@ class Graph:
 
     def _warm_up(self) -> None:
         """Take the step once, on a copy: kernels are compiled and products planned, which no capture allows."""
+        state = _copies(self._state)  # not in the graph's pool, which would keep as much for its life
         with self._alone():
-            self._step(_copies(self._state), *self._inputs())
+            self._step(state, *self._inputs())
             self._stream.synchronize()
 
     def _capture(self) -> None:
@@ -126,7 +128,7 @@ class Graph:
                 with suppress(RuntimeError):  # what went wrong has broken the capture too
                     self._stream.end_capture()
                 raise
-            self._graph, self._results = self._stream.end_capture(), results
+            self._captured[:] = self._stream.end_capture(), *results
 
     def _inputs(self) -> tuple[Any, ...]:
         inputs: tuple[Any, ...] = rebuild(self._tree, iter(self._read))
@@ -146,6 +148,13 @@ class Graph:
         finally:
             if collects:
                 gc.enable()
+
+
+def _give_back(captured: list[Any], pool: Any, device: Any) -> None:
+    """CuPy's pools keep their blocks for ever when they are dropped."""
+    captured.clear()
+    with device:
+        pool.free_all_blocks()
 
 
 def _copies(tree: Any) -> Any:

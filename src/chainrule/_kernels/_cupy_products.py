@@ -2,8 +2,8 @@
 
 float64 is computed in float64, and float32 in the backend's precision: float32 itself; tf32, to which cuBLASLt rounds;
 or bf16, to which the operands are rounded here, anew for each product. Sums, biases and results are float32 in all
-three. A workspace and the plans made with it live as long as their stream, so a captured graph has to keep the stream
-that it was captured on.
+three. Scratch memory comes from the current allocator, anew for each call, so a captured graph has to keep the pool it
+was captured with.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from .. import layers
 from .._backend import Backend, Provider, dtype_name
 from .._base.errors import BackendError
 from . import _cupy
 from ._cublaslt import load
-from ._products import WORKSPACE, Matrix, Operands, Product, Products, Workspace, alignment
+from ._products import Matrix, Operands, Product, Products, alignment
 
-_PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share a workspace
+_PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share scratch memory
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
@@ -72,11 +71,13 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
     bias = Matrix(0, 0, 0, alignment=0) if b is None else _matrix(b)
     stack = lead[0] if lead else 1
     product = Product(_matrix(x), _matrix(y), _matrix(out), transposed, precision, bias.alignment, bias.step, stack)
-    products = _products(stream)
+    products = _products(cupy.cuda.Device().id)
     plan = products.plan(product)
     if plan is None:
         return NotImplemented
-    products.run(plan, Operands(*(a.data.ptr for a in (x, y, out, *arrays[2:]))), stream.ptr)
+    # It goes back to the pool at once: the pool gives it to nobody but this stream, whose next turn is later.
+    scratch = cupy.cuda.alloc(plan.workspace)
+    products.run(plan, Operands(*(a.data.ptr for a in (x, y, out, *arrays[2:]))), stream.ptr, scratch.ptr)
     return out
 
 
@@ -99,21 +100,10 @@ def _matrix(a: Any) -> Matrix:
     return Matrix(rows, columns, ld, alignment(a.data.ptr), a.strides[0] // a.itemsize if a.ndim > 2 else 0)
 
 
-def _products(stream: Any) -> Products:
-    """What the stream keeps; made before it is captured, in a step that warms up."""
-    import cupy
-
-    by_stream = _by_stream(cupy.cuda.Device().id)
-    if stream not in by_stream:
-        memory = cupy.cuda.alloc(WORKSPACE)
-        by_stream[stream] = Products(load(), Workspace(memory.ptr, WORKSPACE, memory))
-    return by_stream[stream]
-
-
 @cache
-def _by_stream(device: int) -> WeakKeyDictionary[Any, Products]:
-    """The default streams of two devices are equal, so each device has a table."""
-    return WeakKeyDictionary()
+def _products(device: int) -> Products:
+    """Those of the current device; made before a step is captured, when it warms up."""
+    return Products(load())
 
 
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(

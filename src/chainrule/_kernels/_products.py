@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._base.errors import BackendError
 from ._cublaslt import (
@@ -98,7 +98,10 @@ class Product(NamedTuple):
 
 
 class ProductPlan(NamedTuple):
-    """A product's descriptors, and the library's favourite of the algorithms that can take it."""
+    """A product's descriptors, and the library's favourite of the algorithms that can take it.
+
+    ``workspace`` is how many bytes of scratch memory, on 16 bytes, each call needs until its turn is over.
+    """
 
     product: Product
     desc: Owned
@@ -106,14 +109,7 @@ class ProductPlan(NamedTuple):
     y: Owned
     out: Owned
     algorithm: Algorithm
-
-
-class Workspace(NamedTuple):
-    """Scratch memory for one stream. ``owner`` keeps it."""
-
-    address: int
-    size: int
-    owner: Any
+    workspace: int
 
 
 def alignment(address: int) -> int:
@@ -122,13 +118,13 @@ def alignment(address: int) -> int:
 
 
 class Products:
-    """The matrix products of one device and one stream, each planned once.
+    """The matrix products of one device, each planned once. Threads and streams may share it.
 
-    Threads may share it. Streams may not: its workspace belongs to one, for as long as a graph captured there lives.
+    ``workspace`` is how many bytes of scratch memory an algorithm may ask for.
     """
 
-    def __init__(self, library: CublasLt, workspace: Workspace) -> None:
-        self._library, self._workspace = library, workspace
+    def __init__(self, library: CublasLt, workspace: int = WORKSPACE) -> None:
+        self._library, self._most = library, workspace
         self._handle = Owned(library, "")
         self._plans: dict[Product, ProductPlan | None] = {}
         self._lock = threading.Lock()
@@ -140,8 +136,8 @@ class Products:
                 self._plans[product] = self._made(product)
             return self._plans[product]
 
-    def run(self, plan: ProductPlan, operands: Operands, stream: int = 0) -> None:
-        """Compute ``out`` on ``stream``."""
+    def run(self, plan: ProductPlan, operands: Operands, stream: int = 0, workspace: int = 0) -> None:
+        """Compute ``out`` on ``stream``, with scratch memory at ``workspace``."""
         number = PRECISIONS[plan.product.precision].number
         _check_addresses(plan.product.alignments, operands)
         x, y, out, bias = operands
@@ -150,8 +146,7 @@ class Products:
                 plan.desc.set(Desc.BIAS_POINTER, c_void_p(bias))
             self._library.call(
                 "cublasLtMatmul", self._handle, plan.desc, byref(number(1.0)), y, plan.y, x, plan.x, byref(number(0.0)),
-                out, plan.out, out, plan.out, byref(plan.algorithm), self._workspace.address, self._workspace.size,
-                stream,
+                out, plan.out, out, plan.out, byref(plan.algorithm), workspace, plan.workspace, stream,
             )  # fmt: skip
 
     def _made(self, product: Product) -> ProductPlan | None:
@@ -162,12 +157,12 @@ class Products:
             for matrix, kind in ((product.x, types.operands), (product.y, types.operands), (product.out, types.out))
         )
         desc = _desc(self._library, product)
-        algorithm = self._algorithm(product, desc, x, y, out)
-        return None if algorithm is None else ProductPlan(product, desc, x, y, out, algorithm)
+        found = self._search(product, desc, x, y, out)
+        return None if found is None else ProductPlan(product, desc, x, y, out, found.algo, found.workspaceSize)
 
-    def _algorithm(self, product: Product, desc: Owned, x: Owned, y: Owned, out: Owned) -> Algorithm | None:
+    def _search(self, product: Product, desc: Owned, x: Owned, y: Owned, out: Owned) -> HeuristicResult | None:
         preference = Owned(self._library, "MatmulPreference")
-        preference.set(Preference.MAX_WORKSPACE_BYTES, c_uint64(self._workspace.size))
+        preference.set(Preference.MAX_WORKSPACE_BYTES, c_uint64(self._most))
         preference.set(Preference.MIN_ALIGNMENT_A_BYTES, c_uint32(product.y.alignment))
         preference.set(Preference.MIN_ALIGNMENT_B_BYTES, c_uint32(product.x.alignment))
         preference.set(Preference.MIN_ALIGNMENT_C_BYTES, c_uint32(product.out.alignment))
@@ -178,7 +173,7 @@ class Products:
         if code == Status.NOT_SUPPORTED:
             return None
         self._library.check(name, code)
-        return next((result.algo for result in results[: count.value] if result.state == Status.SUCCESS), None)
+        return next((result for result in results[: count.value] if result.state == Status.SUCCESS), None)
 
 
 def _layout(library: CublasLt, matrix: Matrix, kind: DataType, stack: int) -> Owned:
