@@ -8,6 +8,7 @@ array-api-strict").
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import importlib.util
 import logging
@@ -213,9 +214,14 @@ def _opened(spec: Spec) -> Iterator[Platform]:
 
 @contextmanager
 def cupy_stand_in() -> Iterator[Any]:
-    """``import cupy`` gives tests/stand_in/cupy, which computes with NumPy; a skip where there is a real CuPy."""
-    if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is not None:
-        pytest.skip("a real CuPy is installed: its own platform runs")
+    """``import cupy`` gives tests/stand_in/cupy, which computes with NumPy and has two devices.
+
+    Where CuPy is installed and sees two devices, as on the fake CUDA of ci/fake-cuda, it is CuPy itself; where it sees
+    fewer, a skip.
+    """
+    if _is_installed("cupy"):
+        yield _cupy_with_two_devices()
+        return
     with pytest.MonkeyPatch.context() as patch:
         for name, module in _stand_in_modules().items():
             patch.setitem(sys.modules, name, module)
@@ -223,6 +229,36 @@ def cupy_stand_in() -> Iterator[Any]:
         patch.setattr(_cupy_products, "load", lambda: _cublaslt.CublasLt(cublaslt_stand_in()))
         patch.setattr(_products.Products, "run", lambda *arguments: done(lambda: run(*arguments)))
         yield sys.modules["cupy"]
+
+
+@cache
+def _is_installed(name: str) -> bool:
+    """Asked before anything stands in for it."""
+    return importlib.util.find_spec(name) is not None
+
+
+def _cupy_with_two_devices() -> ModuleType:
+    module = importlib.import_module("cupy")
+    try:
+        count = module.cuda.runtime.getDeviceCount()
+    except module.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"CuPy is installed, and its stand-in stays away: {error}")
+    if count < 2:
+        pytest.skip("CuPy is installed and sees one device: what needs a second is not tested")
+    return module
+
+
+@cache
+def fake_cuda() -> ctypes.CDLL | None:
+    """What tests may ask of the fake CUDA under CuPy (tests/fake_cuda/fake_cuda.h); None where there is another."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+        library.fake_cuda_used.restype = library.fake_cuda_free.restype = ctypes.c_size_t
+        library.fake_cuda_others_take.argtypes = ctypes.c_int, ctypes.c_size_t
+        library.fake_cuda_launches.restype = library.fake_cuda_waits.restype = ctypes.c_int64
+    except (OSError, AttributeError):
+        return None
+    return library
 
 
 @cache

@@ -13,6 +13,7 @@ size_t fake_cuda_used(int device);
 size_t fake_cuda_free(int device);
 void fake_cuda_others_take(int device, size_t size);  // as if another process had so many bytes
 int64_t fake_cuda_launches();                         // of kernels, those of a capture once
+int64_t fake_cuda_waits();                            // of the host's for a stream
 int fake_cuda_current();
 
 }  // extern "C"

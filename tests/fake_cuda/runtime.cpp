@@ -80,7 +80,7 @@ Stream null_streams[DEVICES] = {{0, 0, true}, {1, 0, true}};
 std::set<Stream *> streams;
 std::map<char *, Block> device_memory, pinned_memory;
 size_t used[DEVICES], taken[DEVICES];  // by this process, and by others
-int64_t launches = 0;
+int64_t launches = 0, waits = 0;
 bool failed = false;
 
 // The block that an address lies in, or null.
@@ -144,13 +144,17 @@ cudaError_t wait(Stream *stream) {
     if (stream->graph) return stream->broken = true, cudaErrorStreamCaptureUnsupported;
     if (cudaError_t error = follow_legacy_order(stream)) return error;
     stream->drain();
+    waits++;
     return failed ? cudaErrorLaunchFailure : cudaSuccess;
 }
 
 // From memory that is not page-locked CUDA has read when the call returns, and into such memory it has written.
 cudaError_t copy(void *to, const void *from, size_t size, void *handle) {
-    bool from_host = !find(device_memory, from), to_host = !find(device_memory, to);
+    const Block *source = find(device_memory, from), *target = find(device_memory, to);
+    const bool from_host = !source, to_host = !target;
     Stream *stream = stream_of(handle);
+    // On the null stream a copy between devices begins when both are done.
+    if (stream && stream->null && source && target && source->device != target->device) drain_device(source->device);
     if (stream && !stream->graph && from_host && !find(pinned_memory, from)) {
         auto bytes = std::make_shared<std::vector<char>>(
             static_cast<const char *>(from), static_cast<const char *>(from) + size);
@@ -210,6 +214,7 @@ size_t fake_cuda_used(int device) { return used[device]; }
 size_t fake_cuda_free(int device) { return free_bytes(device); }
 void fake_cuda_others_take(int device, size_t size) { taken[device] = size; }
 int64_t fake_cuda_launches() { return launches; }
+int64_t fake_cuda_waits() { return waits; }
 int fake_cuda_current() { return current; }
 
 // ----------------------------------------------------------------------------------------------- errors and devices
@@ -335,9 +340,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, cudaMemcpyK
     Locked locked(lock);
     return copy(to, from, size, stream);
 }
-cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int source, size_t size, cudaStream_t stream) {
+cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t size, cudaStream_t stream) {
     Locked locked(lock);
-    null_streams[source].drain();  // as a copy between devices waits for the null stream of the source
     return copy(to, from, size, stream);
 }
 cudaError_t cudaMemcpyPeer(void *to, int, const void *from, int source, size_t size) {

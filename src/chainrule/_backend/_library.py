@@ -31,9 +31,9 @@ class Memory(Protocol):
         """With the device active: what was taken since, and is free again at its end, goes back to the driver."""
 
     def carrier(self) -> Callable[[np.ndarray, np.ndarray], Array]:
-        """``carry(x, index)``: the rows ``x[index]`` of an array on the host, here; good until the call after next.
+        """``carry(x, index)``: the rows ``x[index]`` of an array on the host, here.
 
-        They travel while the device works on those before.
+        They are there for what is asked of them before the next call; they travel while it works on those before.
         """
 
 
