@@ -17,7 +17,7 @@ from cuda_on_cpu import is_available
 import chainrule as cr
 from chainrule import _kernels
 from chainrule._backend._gpu_memory import GPUMemory
-from chainrule._backend._graph import Captured
+from chainrule._backend._graph import Captured, Graph
 from chainrule.losses import LOSSES
 from chainrule.optimizers import OPTIMIZERS
 
@@ -259,3 +259,30 @@ def test_where_there_is_little_room_many_rows_are_predicted_in_parts(
     whole = model.predict_proba(many)
     monkeypatch.setattr(GPUMemory, "free", lambda self: 4 * 16 * 8 * 5000)
     np.testing.assert_allclose(model.predict_proba(many), whole, rtol=1e-12)
+
+
+class Counter(NamedTuple):
+    count: Any
+
+
+def test_what_comes_back_as_it_was_given_is_launched_without_a_look_at_it(
+    cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is another object, or in another order, is looked at."""
+    looked: list[int] = []
+    take = Graph._take
+    monkeypatch.setattr(Graph, "_take", lambda self, inputs: (looked.append(1), take(self, inputs))[1])
+    program = Captured(lambda state, x, y: Counter(state.count + 2.0 * x + y))
+    one, ten = cupy.ones(3), cupy.full(3, 10.0)
+    state = program(Counter(cupy.zeros(3)), one, ten)
+    for _ in range(5):
+        state = program(state, one, ten)
+    assert len(looked) == 1
+    np.testing.assert_array_equal(state.count.get(), 72.0)
+    state = program(state, ten, one)
+    np.testing.assert_array_equal(state.count.get(), 93.0)
+    state = program(Counter(cupy.zeros(3)), ten, one)
+    np.testing.assert_array_equal(state.count.get(), 21.0)
+    state = program(state, ten, one)
+    np.testing.assert_array_equal(state.count.get(), 42.0)
+    assert len(looked) == 3

@@ -11,6 +11,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from operator import is_
 from typing import Any
 
 from .._base.errors import BackendError, warn
@@ -31,8 +32,13 @@ class Captured:
         self._states: dict[Any, Any] = {}  # by their shapes; shared by the graphs for several batch sizes
         self._graphs: dict[Any, Graph] = {}
         self._fails = False
+        self._last: tuple[Any, tuple[Any, ...], Graph] | None = None  # the state that was returned, and to which inputs
 
     def __call__(self, state: Any, *inputs: Any) -> Any:
+        if self._last is not None and state is self._last[0]:
+            _, before, graph = self._last
+            if len(inputs) == len(before) and all(map(is_, inputs, before)):
+                return graph.launch_again()
         if self._fails:
             return self._step(state, *inputs)
         own, key = self._own(state), (shapes(state), shapes(inputs))
@@ -41,7 +47,10 @@ class Captured:
                 self._graphs[key] = Graph(self._step, own, inputs)
                 if len(self._graphs) > _CACHED:
                     del self._graphs[next(iter(self._graphs))]
-            return self._graphs[key].launch(inputs)
+            graph = self._graphs[key]
+            made = graph.launch(inputs)
+            self._last = (own, inputs, graph) if made is own else None
+            return made
         except BackendError:
             raise  # a kernel or a library that the step needs uncompiled too
         except RuntimeError as error:  # CuPy's of a call that no capture allows, and CUDA's
@@ -58,7 +67,7 @@ class Captured:
         return own
 
     def _give_up(self, error: Exception) -> None:
-        self._fails = True
+        self._fails, self._last = True, None
         self._graphs.clear()
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         warn(f"the step cannot be captured, it runs uncompiled: {reason}", RuntimeWarning)
@@ -95,7 +104,13 @@ class Graph:
         self._take(list(leaves(inputs)))
         graph, *results = self._captured
         graph.launch(cupy.cuda.get_current_stream())
+        self._again, self._current_stream = graph.launch, cupy.cuda.get_current_stream
         return (self._state, *(result.copy() for result in results)) if results else self._state
+
+    def launch_again(self) -> Any:
+        """The same with all arguments as they were, in a microsecond or two; for a step without other results."""
+        self._again(self._current_stream())
+        return self._state
 
     def _take(self, inputs: list[Any]) -> None:
         """Bring changed arguments to where the graph reads them. One that changes gets memory of its own, once."""
