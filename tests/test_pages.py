@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,29 @@ def test_the_code_of_a_page_runs(page: str, names: dict[str, Any]) -> None:
     if page == "docs/performance.md":
         find_library("threadpoolctl")
     exec(compile(code_of(page), page, "exec"), names)
+
+
+GIVEN = """
+import warnings, numpy as np, torch
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+y, X_test = (X[:, 0] > 0).astype(int), X[:5]
+"""
+THEIRS = """
+from chainrule import MLPClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+"""
+
+
+def test_the_code_of_the_page_on_scikit_learn_runs() -> None:
+    """In processes: what the last block sets must be set before SciPy and scikit-learn are imported."""
+    find_library("torch")
+    code = code_of("docs/scikit-learn.md").replace("(512, 512)", "(8,)")
+    code = code.replace("MLPClassifier()", "MLPClassifier(max_iter=2)")
+    first, last = code.split("import os\n")
+    last = f"import os\n{GIVEN}{last}".replace("search = ", f"{THEIRS}search = ")
+    for script in (GIVEN + first, last):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
