@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import find_library
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="ci/ is written for bash")
@@ -45,3 +46,37 @@ def test_an_audit_fails_for_vulnerabilities_and_says_where_nothing_was_checked(
     shutil.copy(ROOT / "ci/audit", tmp_path / "ci/audit")
     done = subprocess.run([tmp_path / "ci/audit"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, says in done.stdout + done.stderr) == (code, True), done
+
+
+def test_on_a_gpu_only_files_with_such_tests_are_imported_and_results_go_where_the_caller_says(tmp_path: Path) -> None:
+    files = {
+        "ci/gpu": (ROOT / "ci/gpu").read_text(),
+        "src/cupy.py": "",
+        "python": f'[ "$1" = - ] && exec {sys.executable} "$@"; echo "$@" >> {tmp_path}/calls; [ "$2" != pytest ]\n',
+        "tests/test_marked.py": "pytestmark = pytest.mark.gpu\n",
+        "tests/contracts/test_platforms.py": "def test_it(\n    one: int,\n    platform: Platform,\n) -> None:\n",
+        "tests/test_others.py": "def helper(platform: Platform) -> None:\ndef test_it(open_platform: Any) -> None:\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text if name == "ci/gpu" or name.endswith(".py") else "#!/bin/sh\n" + text)
+        path.chmod(0o755)
+    told = {**os.environ, "PYTHON": str(tmp_path / "python"), "CHAINRULE_RESULTS": "there", "PYTHONPATH": ""}
+    done = subprocess.run([tmp_path / "ci/gpu", "--dry-run"], env=told, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, "the tests failed"
+    assert "pytest's exit code is 1" in done.stderr
+    _, together, alone, benchmark = (tmp_path / "calls").read_text().splitlines()
+    files_of = [word for word in together.split() if word.startswith("tests/")]
+    assert files_of == ["tests/contracts/test_platforms.py", "tests/test_marked.py"]
+    assert "--junitxml=there/tests.xml" in together
+    assert ("not alone" in together, "not alone" in alone) == (True, False)
+    assert "--junitxml=there/tests-alone.xml" in alone
+    assert benchmark.startswith("-m gpu --spent")
+    assert benchmark.endswith("--dry-run --out there")
+
+
+def test_what_a_file_of_tests_needs_at_its_import_may_be_missing() -> None:
+    with pytest.raises(pytest.skip.Exception) as caught:
+        find_library("a library that is nowhere", "no_such_module")
+    assert caught.value.allow_module_level

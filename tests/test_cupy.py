@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,9 @@ def ill(cupy: Any, patch: pytest.MonkeyPatch, case: str) -> None:
         case "no cuBLAS":
             missing = raising(ImportError("libcublas.so.13: cannot open shared object file"))
             patch.setattr(cupy, "matmul", lambda x, y: missing() if x.size > 1 else x * y)
+        case "no room for cuBLAS":
+            full = raising(RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED"))
+            patch.setattr(cupy, "matmul", lambda x, y: full() if x.size > 1 else x * y)
         case "a busy device":
             busy = runtime.CUDARuntimeError("cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy")
             patch.setattr(cupy, "ones", raising(busy))
@@ -412,6 +416,7 @@ def ill(cupy: Any, patch: pytest.MonkeyPatch, case: str) -> None:
         ("no NVRTC", "the compiler NVRTC does not load (CuPy failed to load libnvrtc.so.13"),
         ("no kernel", "the compiler NVRTC refuses CuPy's own kernels (kernel.cu(1): error: cannot open source file):"),
         ("no cuBLAS", "cuBLAS does not load (libcublas.so.13: cannot open shared object file): pip install"),
+        ("no room for cuBLAS", "sees cuda:0, but cuBLAS does not start there (CUBLAS_STATUS_NOT_INITIALIZED)"),
         ("a busy device", "sees cuda:0, but the CUDA runtime refused: cudaErrorDevicesUnavailable"),
     ],
 )
@@ -440,6 +445,18 @@ def test_a_device_that_does_not_work_is_no_matter_where_another_is_asked_for(
             reference_backend(**asked)
     assert reference_backend("cupy", device=1).device.id == 1
     assert reference_backend(like=on(stand_in, 1, X)).device.id == 1
+
+
+def test_a_device_that_others_have_filled_is_told_from_a_library_that_is_missing(cupy: Any) -> None:
+    """JAX takes three quarters of a GPU when it starts. A thread has its own handle of cuBLAS, which takes memory."""
+    if is_stand_in(cupy):
+        pytest.skip("the stand-in has no cuBLAS: this is for CuPy itself, see ci/fake-cuda")
+    leave(cupy, 2**20)
+    with ThreadPoolExecutor(1) as thread, pytest.raises(cr.BackendError) as caught:
+        thread.submit(reference_backend, "cupy", device=1).result()
+    assert "sees cuda:1, but cuBLAS does not start there (CUBLAS_STATUS_NOT_INITIALIZED)" in str(caught.value)
+    assert "1 MB of its 8590 MB are free" in str(caught.value)
+    assert "pip install" not in str(caught.value)
 
 
 # -------------------------------------------------------------------------------------------------------- the stand-in

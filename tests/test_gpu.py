@@ -273,6 +273,7 @@ def test_a_hundred_launches_are_a_hundred_steps(dtype: str, gpu: Backend) -> Non
     np.testing.assert_allclose(captured.history["loss"], eager.history["loss"], rtol=1e-4)
 
 
+@pytest.mark.alone
 def test_launches_take_no_memory_and_mind_no_strangers_memory(cupy: Any) -> None:
     """Between launches others take what is free, of many sizes, and fill it with NaN."""
 

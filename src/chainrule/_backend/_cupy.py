@@ -187,7 +187,19 @@ def _check_libraries(device: Device) -> None:
     except cupy.cuda.compiler.CompileException as error:
         raise _broken(cupy, "the compiler NVRTC refuses CuPy's own kernels", error) from error
     except (ImportError, OSError, RuntimeError) as error:
+        if str(error).startswith("CUBLAS_STATUS"):  # it is there, and says so itself
+            raise _full(cupy, device, error) from error
         raise _broken(cupy, what, error) from error
+
+
+def _full(cupy: ModuleType, device: Device, error: Exception) -> BackendError:
+    with device:
+        free, total = (size / 1e6 for size in cupy.cuda.runtime.memGetInfo())
+    return BackendError(
+        f"CuPy {cupy.__version__} sees {device_name(device)}, but cuBLAS does not start there ({error}), and "
+        f"{free:.0f} MB of its {total:.0f} MB are free: end what has taken the memory (JAX takes three quarters of a "
+        "GPU, unless XLA_PYTHON_CLIENT_PREALLOCATE=false)."
+    )
 
 
 def _broken(cupy: ModuleType, what: str, error: Exception) -> BackendError:
