@@ -38,9 +38,11 @@ namespace on_cpu {
 enum class Waits { nothing, warp, block };
 
 struct Fiber {
-  ucontext_t context;  // it begins
-  jmp_buf place;       // it goes on
+  jmp_buf place;  // a thread of the block goes on
+  jmp_buf idle;   // its stack takes another thread
   void* stack = nullptr;
+  bool is_idle = false;
+  dim3 index;
   Waits waits;
   bool begun, done;
 };
@@ -74,7 +76,7 @@ static unsigned in_order(unsigned place, unsigned number) {
 
 static void enter(unsigned t) {
   current = t;
-  threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+  threadIdx = fibers[t].index;
 }
 
 // On the stack of a thread that is done the next one begins: as long as none waits, a thread costs a call.
@@ -87,36 +89,46 @@ static bool next_begins() {
   return true;
 }
 
-static void run_thread() {
-  do {
-    fibers[current].begun = true;
-    try {
-      thread_body();
-    } catch (const std::exception& error) {
-      failure = error.what();
-    }
-    fibers[current].done = true;
-  } while (next_begins());
-  _longjmp(scheduler, 1);
+static void run_threads() {
+  const unsigned own = current;
+  for (;;) {
+    do {
+      fibers[current].begun = true;
+      try {
+        thread_body();
+      } catch (const std::exception& error) {
+        failure = error.what();
+      }
+      fibers[current].done = true;
+    } while (next_begins());
+    fibers[own].is_idle = true;
+    if (!_setjmp(fibers[own].idle)) _longjmp(scheduler, 1);
+  }
 }
 
+// A context is made once for a stack, since that takes system calls.
 static void start(Fiber& fiber) {
+  if (fiber.is_idle) {
+    fiber.is_idle = false;
+    _longjmp(fiber.idle, 1);
+  }
   if (!fiber.stack) {
     fiber.stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fiber.stack == MAP_FAILED) throw std::runtime_error("no memory for a thread's stack");
   }
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack;
-  fiber.context.uc_stack.ss_size = STACK;
-  makecontext(&fiber.context, run_thread, 0);
+  ucontext_t context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fiber.stack;
+  context.uc_stack.ss_size = STACK;
+  makecontext(&context, run_threads, 0);
+  setcontext(&context);
 }
 
 static void resume(unsigned t) {
-  if (!fibers[t].begun) start(fibers[t]);
   enter(t);
   if (_setjmp(scheduler)) return;
   if (fibers[t].begun) _longjmp(fibers[t].place, 1);
-  setcontext(&fibers[t].context);
+  start(fibers[t]);
 }
 
 // Lets the threads first to last - 1 go on if all of them wait for the same; says whether they did.
@@ -227,6 +239,8 @@ static void run_grid(size_t shared_bytes) {
   if (!gridDim.x || !gridDim.y || !gridDim.z || gridDim.x > 0x7fffffff || gridDim.y > 65535 || gridDim.z > 65535)
     throw std::runtime_error("a grid has 1 to 2^31 - 1, 65535, 65535 blocks");
   if (fibers.size() < threads) fibers.resize(threads);
+  for (unsigned t = 0; t < threads; t++)
+    fibers[t].index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
   exchanged.resize(threads);
   shared.assign(shared_bytes + 2 * SHARED_EDGE, UNSET);
   for (unsigned z = 0; z < gridDim.z; z++)
@@ -254,6 +268,7 @@ static const char* launch(
     run_grid(shared_bytes);
   } catch (const std::exception& error) {
     said = error.what();
+    for (Fiber& fiber : fibers) fiber.is_idle = false;  // nor do those go on that wait
   }
   return said.c_str();
 }

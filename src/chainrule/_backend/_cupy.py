@@ -40,7 +40,8 @@ def version() -> str:
 
 def is_for_amd() -> bool:
     """Whether this CuPy is built on ROCm: it runs, but none of the CUDA kernels here do."""
-    return bool(_import().cuda.runtime.is_hip)
+    cupy = sys.modules.get("cupy")  # there, where it can be asked for a backend that compiles
+    return cupy is not None and bool(cupy.cuda.runtime.is_hip)
 
 
 def owns(x: object) -> bool:
