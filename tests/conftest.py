@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import importlib
 import importlib.util
 import logging
@@ -228,7 +229,10 @@ def cupy_stand_in() -> Iterator[Any]:
         done, run = sys.modules["cupy"].done, _products.Products.run
         patch.setattr(_cupy_products, "load", lambda: _cublaslt.CublasLt(cublaslt_stand_in()))
         patch.setattr(_products.Products, "run", lambda *arguments: done(lambda: run(*arguments)))
-        yield sys.modules["cupy"]
+        try:
+            yield sys.modules["cupy"]
+        finally:
+            gc.collect()  # graphs give their memory back while the module is there
 
 
 @cache

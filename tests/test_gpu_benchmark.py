@@ -318,6 +318,7 @@ def test_ours_takes_the_steps_of_the_reference_on_cupy(
             assert (found["gradient"] > 1e-5) is (precision != "float32")
         there = gpu.reference.float64(rung, "cuda").first()
         assert max(gpu.equality.differences(there, right).values()) < 1e-9
+        del runner  # whose graph gives its memory back while CuPy is there
 
 
 def test_fit_is_compared_with_fit_on_numpy(gpu: SimpleNamespace) -> None:
