@@ -82,3 +82,19 @@ def test_what_a_file_of_tests_needs_at_its_import_may_be_missing() -> None:
     with pytest.raises(pytest.skip.Exception) as caught:
         find_library("a library that is nowhere", "no_such_module")
     assert caught.value.allow_module_level
+
+
+def test_without_a_compiler_nothing_is_tested_on_the_fake_cuda_and_it_says_so(tmp_path: Path) -> None:
+    for name in ("ci", "bin"):
+        (tmp_path / name).mkdir()
+    for tool in ("bash", "dirname", "env"):
+        (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    for name, text in (("ci/setup", ""), ("bin/uname", "echo Linux x86_64\n")):
+        (tmp_path / name).write_text("#!/usr/bin/env bash\n" + text)
+        (tmp_path / name).chmod(0o755)
+    shutil.copy(ROOT / "ci/fake-cuda", tmp_path / "ci/fake-cuda")
+    told = {"PATH": str(tmp_path / "bin")}
+    done = subprocess.run([tmp_path / "ci/fake-cuda"], env=told, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        3, "ci/fake-cuda: nothing was tested: g++ is not installed, and builds it.\n"
+    )  # fmt: skip

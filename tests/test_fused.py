@@ -395,6 +395,7 @@ def test_the_limit_is_the_current_devices(
 
 
 @pytest.mark.gpu
+@pytest.mark.slow  # on the fake CUDA: half an hour
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_gpu_gives_what_backpropagation_gives(precision: str, open_platform: Callable[..., Platform]) -> None:
     """Not yet run. A tensor core adds in an order of its own."""

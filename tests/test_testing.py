@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from conftest import REQUIRED, cupy_stand_in
+from conftest import REQUIRED, cupy_stand_in, fake_cuda
 
 import chainrule as cr
 from chainrule import losses, optimizers, schedules, testing
@@ -982,12 +982,16 @@ def test_it_needs_no_pytest_and_is_imported_when_it_is_asked_for() -> None:
 @pytest.mark.parametrize("part", RIGHT, ids=lambda part: type(part).__name__)
 def test_a_right_part_passes_on_cupy(part: Any) -> None:
     with cupy_stand_in():
+        if fake_cuda() is not None and type(part).__name__ == "Sorted":
+            pytest.skip("CuPy sorts by Thrust, which is compiled for a GPU")
         assert check(part, backends=["cupy"]).backends[0].startswith("cupy on cuda:0 (float32, float64)")
 
 
 def test_numpys_function_is_caught_on_cupy() -> None:
     part = wrong(Scale(8), pullback=lambda s, b, p, r, dy, g: np.multiply(p[0], dy) if b.name == "cupy" else p[0] * dy)
-    with cupy_stand_in():
+    with cupy_stand_in() as cupy:
+        if not hasattr(cupy, "counts"):
+            pytest.skip("CuPy itself takes NumPy's functions as its own; its stand-in refuses them")
         assert "pullback" in sentence(part, backends=["cupy"])
 
 

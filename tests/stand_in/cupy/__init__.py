@@ -6,10 +6,11 @@ arrays are refused; nothing is converted unasked; whatever waits for the device 
 accounted for; copies on a stream happen no sooner than somebody waits for them; a stream that is captured refuses what
 CUDA refuses. What it cannot show: speed, races between kernels, and the last bits of a GPU's own functions.
 
-CuPy itself, on the CUDA that ci/fake-cuda builds, takes its place in these tests and shows what real pools, streams,
-captures and kernels do. What this alone does: it needs no network and no build; it refuses an output over an input,
-a read on a stream of another device, and a host's array that is overwritten before it was copied; it counts each
-boolean mask as a wait; and it can be made a machine without a driver or with an old one.
+CuPy itself, on the CUDA that ci/fake-cuda builds, takes its place in these tests and shows what the real pools,
+streams, captures and kernels do. What this alone does: it needs no network and no build; it sorts; it refuses
+NumPy's functions, an output that overlaps an input, a read on a stream of another device, and a host's array that is
+overwritten before it was copied; it counts each boolean mask as a wait; and it can be made a machine without a driver
+or with an old one.
 """
 
 import collections
