@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import getpass
 import hashlib
-import re
 import shutil
 import subprocess
 import sys
@@ -19,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fake_cuda.compile import KERNEL, SHARED
 
 HEADER = Path(__file__).with_suffix(".h")
 CACHE = Path(tempfile.gettempdir()) / f"chainrule-cuda-on-cpu-{getpass.getuser()}"
-KERNEL = re.compile(r'extern "C" __attribute__\(\(used\)\)\s+void (\w+)\(')
-SHARED = re.compile(r"extern __shared__ (.+?) (\w+)\[\];")
 SHARED_BYTES, MOST_SHARED_BYTES = 48 * 1024, 227 * 1024  # of a block, without asking for more and at most (sm_90)
 
 

@@ -31,7 +31,7 @@ std::string contents(const std::string &path) {
 
 bool compiles(const std::string &folder, int number, const char *const *options) {
     std::string source = folder + "/source", made = folder + "/made", log = folder + "/log";
-    std::vector<const char *> command = {PYTHON, COMPILER, HEADERS, source.c_str(), made.c_str()};
+    std::vector<const char *> command = {PYTHON, "-SE", COMPILER, HEADERS, source.c_str(), made.c_str()};
     command.insert(command.end(), options, options + number);
     command.push_back(nullptr);
     posix_spawn_file_actions_t actions;
