@@ -346,3 +346,11 @@ def test_a_library_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch
 
 def test_an_alignment_is_a_power_of_two() -> None:
     assert [alignment(a) for a in (0, 1, 4, 12, 48, 512, 0x7FFF_0000_0100)] == [0, 1, 4, 4, 16, 256, 256]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(1, "free memory of the GPU"), (3, "free memory of the GPU"), (7, "LOG_LEVEL")]
+)
+def test_a_full_gpu_is_told_from_a_wrong_call(library: CublasLt, code: int, advice: str) -> None:
+    with pytest.raises(BackendError, match=rf"cublasLtCreate should have succeeded but .* \({code}\): .*{advice}"):
+        library.check("cublasLtCreate", code)

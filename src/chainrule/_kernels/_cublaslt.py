@@ -22,6 +22,8 @@ from .._base.errors import BackendError
 
 class Status(IntEnum):  # CUBLAS_STATUS_
     SUCCESS = 0
+    NOT_INITIALIZED = 1
+    ALLOC_FAILED = 3
     NOT_SUPPORTED = 15
 
 
@@ -128,10 +130,12 @@ class CublasLt:
     def check(self, name: str, code: int) -> None:
         """Raise BackendError unless the code that function ``name`` returned is a success."""
         if code != Status.SUCCESS:
-            raise BackendError(
-                f"{name} should have succeeded but returned {self._name(code).decode()} ({code}): "
-                "set CUBLASLT_LOG_LEVEL=5 to see why."
+            full = code in (Status.NOT_INITIALIZED, Status.ALLOC_FAILED)
+            advice = (
+                "free memory of the GPU, which has none left for it" if full else "set CUBLASLT_LOG_LEVEL=5 to see why"
             )
+            said = self._name(code).decode()
+            raise BackendError(f"{name} should have succeeded but returned {said} ({code}): {advice}.")
 
 
 class Owned:
