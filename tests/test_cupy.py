@@ -233,7 +233,9 @@ def test_memory_is_given_back_but_for_the_model_and_the_users_own(cupy: Any) -> 
         model = trained(x, y)
         sizes = pool.total_bytes(), pool.used_bytes()  # before theta is handed out, which is a copy
         kept = sum(-(-array.nbytes // 512) * 512 for array in (model.theta, model.buffers))
-        assert sizes == (mine + kept, mine + kept)
+        spare = 0 if is_stand_in(cupy) else 2**16  # CuPy cuts an array from a larger block, whose rest stays
+        assert mine + kept <= sizes[0] <= mine + kept + spare
+        assert sizes[1] == mine + kept
         np.testing.assert_array_equal(x.get(), X)
 
 
