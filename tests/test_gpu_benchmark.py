@@ -698,6 +698,7 @@ def test_a_dry_run_on_the_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.alone
 def test_every_library_on_a_device(gpu: SimpleNamespace) -> None:
     find_library("cupy")
     if not (find_library("torch").cuda.is_available() and find_library("jax").default_backend() == "gpu"):
