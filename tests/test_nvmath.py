@@ -18,7 +18,7 @@ from cublaslt_memory import each_precision
 import chainrule as cr
 from chainrule._kernels import _cublaslt
 from chainrule._kernels._cublaslt import CublasLt, Owned
-from chainrule._kernels._products import PRECISIONS, Matrix, Product, Products, Workspace
+from chainrule._kernels._products import PRECISIONS, Matrix, Product, Products
 
 # By our name: theirs, in which module, and what they put before the names of its members.
 THEIRS = {
@@ -80,8 +80,7 @@ def test_every_attribute_is_set_in_a_type_of_their_size(precision: str, monkeypa
         right(self, attribute, value)
 
     monkeypatch.setattr(Owned, "set", noted)
-    memory = np.zeros(4096, np.uint8)
-    products = Products(CublasLt(cublaslt_stand_in()), Workspace(memory.ctypes.data, 4096, memory))
+    products = Products(CublasLt(cublaslt_stand_in()))
     x, y, out = Matrix(3, 4, 4, 16, 12), Matrix(4, 5, 5, 16, 20), Matrix(3, 5, 5, 16, 15)
     products.plan(Product(x, y, out, (False, False), precision, bias=16, bias_step=5, stack=2))
     assert {"MatmulDesc.EPILOGUE", "MatrixLayout.BATCH_COUNT", "MatmulPreference.MIN_ALIGNMENT_D_BYTES"} <= were_set
