@@ -148,6 +148,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", output)
     monkeypatch.setattr(_progress, "_UNASKED", 0.0)
+    monkeypatch.delenv("CI", raising=False)
     return shown
 
 
