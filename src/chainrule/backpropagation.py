@@ -26,6 +26,7 @@ def value_and_gradient(
     key: Key,
 ) -> tuple[Array, Array, Array]:
     """(C, dC/dtheta ``(..., p)``, the buffers after the pass). ``network`` ends in what the loss is computed from."""
+    backend = backend.for_a_pass()
     params = network.layout.split(backend, theta)
     z, residuals, buffers = network.forward(backend, params, buffers, batch.x, key)
     value, dz = backend.run(cost, loss, z, batch.y, batch.weight)

@@ -48,6 +48,7 @@ class Backend:
         deterministic: whether all is forbidden that would make two training runs on one machine differ.
         providers: from an operation's reference body to this library's faster body of it.
         copies: whether no array shares memory with what it was made from.
+        kept: what faster bodies made of operands in one pass forward and back, by ``id``; None outside of a pass.
 
     Example:
         >>> import chainrule as cr
@@ -67,6 +68,7 @@ class Backend:
     deterministic: bool = False
     providers: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
     copies: bool = field(default=False, compare=False, repr=False)
+    kept: dict[int, tuple[Array, Array]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -168,6 +170,10 @@ class Backend:
     def copying(self) -> Backend:
         """The same, which copies what it would not convert: for arrays that are filled anew after they were given."""
         return replace(self, copies=True)
+
+    def for_a_pass(self) -> Backend:
+        """The same for one pass forward and back, in which no array changes: what is made of one serves twice."""
+        return replace(self, kept={}) if self.precision == "bf16" else self
 
     def copy(self, x: Array) -> Array:
         """A copy that no donated step can overwrite."""

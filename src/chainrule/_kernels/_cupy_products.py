@@ -1,9 +1,9 @@
 """The products of a fully connected layer on CuPy, by cuBLASLt: they can be captured in a CUDA graph.
 
 float64 is computed in float64, and float32 in the backend's precision: float32 itself; tf32, to which cuBLASLt rounds;
-or bf16, to which the operands are rounded here, anew for each product. Sums, biases and results are float32 in all
-three. Scratch memory comes from the current allocator, anew for each call, so a captured graph has to keep the pool it
-was captured with.
+or bf16, to which the operands are rounded here: in a pass forward and back x, W and dy of a layer once, though each is
+in two products; elsewhere anew for each product. Sums, biases and results are float32 in all three. Scratch memory
+comes from the current allocator, anew for each call, so a captured graph has to keep the pool it was captured with.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
     import cupy
 
     precision = dtype_name(backend.dtype) if backend.precision == "float32" else backend.precision
+    given = x, y
     if backend.precision != "float32":
         x, y = cupy.ascontiguousarray(x), cupy.ascontiguousarray(y)
     rows, columns = x.shape[-1 if transposed[0] else -2], y.shape[-2 if transposed[1] else -1]
@@ -67,7 +68,7 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
         return NotImplemented
     out = cupy.empty((*lead, rows, columns), dtype=x.dtype)
     if precision == "bf16":
-        x, y = _cupy.bf16(backend, x), _cupy.bf16(backend, y)
+        x, y = (_rounded(backend, *pair) for pair in zip(given, (x, y), strict=True))
     bias = Matrix(0, 0, 0, alignment=0) if b is None else _matrix(b)
     stack = lead[0] if lead else 1
     product = Product(_matrix(x), _matrix(y), _matrix(out), transposed, precision, bias.alignment, bias.step, stack)
@@ -79,6 +80,16 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
     scratch = cupy.cuda.alloc(plan.workspace)
     products.run(plan, Operands(*(a.data.ptr for a in (x, y, out, *arrays[2:]))), stream.ptr, scratch.ptr)
     return out
+
+
+def _rounded(backend: Backend, given: Any, x: Any) -> Any:
+    """x, which is ``given`` without gaps, in bf16. A pass keeps it for a second product, and no longer."""
+    kept = {} if backend.kept is None else backend.kept
+    if id(given) in kept:
+        return kept.pop(id(given))[1]
+    words = _cupy.bf16(backend, x)
+    kept[id(given)] = given, words  # with what it was made of, whose id is no one else's meanwhile
+    return words
 
 
 def _covered(backend: Backend, arrays: tuple[Any, ...], lead: tuple[int, ...], device: int) -> bool:
