@@ -6,6 +6,7 @@ Each of these would be a slow, a wrong or a failed training on a GPU, and most o
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -512,6 +513,14 @@ def test_the_stand_in_captures_what_cuda_captures(stand_in: Any) -> None:
             with pytest.raises(stand_in.cuda.runtime.CUDARuntimeError, match=r"captured|Unsupported|Invalidated"):
                 refused()
         x @ x.mT
+        stream.begin_capture()
+        memory = weakref.ref(stand_in.empty(3)._a)
+        graph = stream.end_capture()
+    gc.collect()
+    assert memory() is not None, "as long as the graph, which writes there"
+    del graph
+    gc.collect()
+    assert memory() is None
 
 
 @pytest.mark.skipif(not is_available(), reason="CUDA C++ runs on the host where there is g++")

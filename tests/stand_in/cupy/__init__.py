@@ -236,7 +236,11 @@ def asnumpy(x):
 def empty(shape, dtype=_np.float64):
     """Filled with what nobody should read."""
     kind = _np.dtype(dtype).kind
-    return ndarray(_np.full(shape, _np.nan if kind == "f" else 99 if kind in "iu" else False, dtype))
+    made = ndarray(_np.full(shape, _np.nan if kind == "f" else 99 if kind in "iu" else False, dtype))
+    graph = cuda.get_current_stream().graph
+    if graph is not None:
+        graph.keep(made._a)
+    return made
 
 
 def empty_like(x, dtype=None):

@@ -119,6 +119,10 @@ class Graph:
     def note(self, work, *made):
         """Do ``work`` at each launch, which makes these NumPy arrays."""
         self._work.append(work)
+        self.keep(*made)
+
+    def keep(self, *made):
+        """Memory that was taken in the capture stays, as it stays in the pool of the graph."""
         self._made += made
 
     def spoil(self):

@@ -65,16 +65,13 @@ class Memory:
 
 
 def alloc(size):
-    """Memory of the host's, at an address that is a multiple of 256.
-
-    What a capture takes stays, as it stays in the pool of the graph.
-    """
+    """Memory of the host's, at an address that is a multiple of 256."""
     from . import get_current_stream
 
     made, graph = current_pool().malloc(size), get_current_stream().graph
     made.bytes = _np.zeros(size + 256, _np.uint8)
     if graph is not None:
-        graph.note(lambda: None, made.bytes)
+        graph.keep(made.bytes)
     made.ptr = -(-made.bytes.ctypes.data // 256) * 256
     return made
 
