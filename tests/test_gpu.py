@@ -273,6 +273,16 @@ def test_a_hundred_launches_are_a_hundred_steps(dtype: str, gpu: Backend) -> Non
     np.testing.assert_allclose(captured.history["loss"], eager.history["loss"], rtol=1e-4)
 
 
+def test_operands_that_are_rounded_once_give_the_bits_of_a_rounding_for_each_product(
+    gpu: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = cr.backend("cupy", compile=True, precision="bf16")
+    settings: dict[str, Any] = {"loss": "softmax_cross_entropy", "epochs": 2, "batch_size": 256, "backend": on}
+    once = cr.fit(network(), X, Y, **settings)
+    monkeypatch.setattr(Backend, "for_a_pass", lambda self: self)
+    assert once == cr.fit(network(), X, Y, **settings)
+
+
 @pytest.mark.alone
 def test_launches_take_no_memory_and_mind_no_strangers_memory(cupy: Any) -> None:
     """Between launches others take what is free, of many sizes, and fill it with NaN."""

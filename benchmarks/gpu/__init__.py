@@ -15,8 +15,8 @@ take turns, each in a process of its own; another one begins every round. The mi
 rounds are kept, and what the card did meanwhile (``clocks``). What there is time and memory for, ``plan`` decides.
 
 **Ours is three columns**: what ``fit`` and ``predict`` do on CuPy by default; with ``compile=True``, which is off by
-default; and trials, which no user of the library gets: as many steps in a graph as JAX scans, and one kernel that
-takes all layers, forward and back.
+default; and trials, which no user of the library gets: as many steps in a graph as JAX scans; one kernel that takes
+all layers, forward and back; and products that apply ReLU and sum the bias gradients before they write.
 
 **The strongest opponents.** torch's whole step compiled with "max-autotune-no-cudagraphs" and captured by hand in a
 CUDA graph of k steps; its eager kernels with fused Adam in such a graph; and eager, of which the best counts. JAX with

@@ -101,7 +101,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "floor": ("floor: torch.mm",),
     "default": ("ours: default",),
     "compile=True": ("ours: compile=True",),
-    "trial": ("trial: steps in one graph", "trial: one kernel"),
+    "trial": ("trial: steps in one graph", "trial: one kernel", "trial: epilogues"),
     "torch": (COMPILED_TORCH, "torch: in a graph", "torch: eager"),
     "jax": ("jax: scan",),
     "fit": ("fit: on the device",),
@@ -118,6 +118,7 @@ def take_part(rung: Rung) -> list[str]:
     narrow = rung.kind == "training" and set(rung.network.sizes[1:-1]) <= {32, 64, 128}
     if rung.kind == "inference":
         raced.remove("trial: steps in one graph")
+        raced.remove("trial: epilogues")
     if not narrow:
         raced.remove("trial: one kernel")
     if rung.precision != "float32":

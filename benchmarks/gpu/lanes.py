@@ -22,6 +22,7 @@ CONTENDERS: Mapping[str, Callable[[Rung, DeviceName], Runner]] = {
     "ours: compile=True": ours.compiled,
     "trial: steps in one graph": ours.steps_in_one_graph,
     "trial: one kernel": ours.one_kernel,
+    "trial: epilogues": ours.epilogues,
     "torch: eager": torch_forms.eager,
     "torch: in a graph": torch_forms.graph,
     COMPILED_TORCH: torch_forms.compiled_graph,

@@ -20,6 +20,7 @@ from chainrule.batch import Batch, make_window
 from chainrule.training._step import Problem, State, initial_state, make_epoch_step
 
 from . import fused_kernel
+from .epilogues import with_epilogues
 from .equality import Training, sampled
 from .ladder import Rung
 from .runners import (
@@ -62,6 +63,14 @@ def one_kernel(rung: Rung, device: DeviceName) -> Runner:
     return training(rung, _training(rung, replace(on, providers=kernels), in_one=True))
 
 
+def epilogues(rung: Rung, device: DeviceName) -> Runner:
+    """Compiled, with ReLU and the bias gradients in the products, as many steps in a graph."""
+    if device != "cuda":
+        raise NotMeasuredError("cuBLASLt's products are for a CUDA device.")
+    on = _backend(rung, LIBRARY[device], compile=True)
+    return training(rung, _training(rung, on, with_epilogues(rung.network.net), in_one=True))
+
+
 def fit_on_device(rung: Rung, device: DeviceName) -> Runner:
     return _fits(rung, _backend(rung, LIBRARY[device], compile=None))
 
@@ -81,9 +90,9 @@ def _made(rung: Rung, on: Backend) -> Runner:
     return _prediction(rung, on) if rung.kind == "inference" else training(rung, _training(rung, on))
 
 
-def _training(rung: Rung, on: Backend, *, in_one: bool = False) -> Trainee:
+def _training(rung: Rung, on: Backend, network: cr.Sequential | None = None, *, in_one: bool = False) -> Trainee:
     """``fit``'s innermost loop; as there, the host sets the cursor back at the end of the data."""
-    problem = Problem(rung.network.net, LOSS, cr.Adam(rung.rate, B1, B2, EPSILON))
+    problem = Problem(network or rung.network.net, LOSS, cr.Adam(rung.rate, B1, B2, EPSILON))
     X, y, order = rung.training_data()
     data = Batch(on.asarray(X), on.asarray(y.reshape(-1, 1), on.xp.int32))
     placed, window = on.asarray(order, on.xp.int32), make_window(on, rung.network.batch)

@@ -31,6 +31,7 @@ PREPARATION = {
     "ours: compile=True": 1.5,
     "trial: steps in one graph": 3.0,
     "trial: one kernel": 5.0,
+    "trial: epilogues": 3.0,
     "torch: eager": 0.5,
     "torch: in a graph": 1.0,
     COMPILED_TORCH: 12.0,

@@ -17,7 +17,7 @@ namespace {
 enum { SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 enum { R_32F = 0, R_64F = 1, R_16BF = 14 };
 enum { COMPUTE_32F = 68, COMPUTE_64F = 70, FAST_TF32 = 77 };
-enum { DEFAULT = 1, BIAS = 4 };  // epilogues
+enum { DEFAULT = 1, BIAS = 4, RELU_BIAS = 6, BGRADA = 256 };  // epilogues
 const uint64_t MAGIC = 0xc0b1a5;
 
 struct Counted {
@@ -118,9 +118,11 @@ bool shapes_fit(const Desc *desc, const Layout *a, const Layout *b, const Layout
 
 int check(const Desc *desc, const Layout *a, const Layout *b, const Layout *c, const Layout *d) {
     if (!desc || !a || !b || !c || !d || !shapes_fit(desc, a, b, c, d)) return INVALID_VALUE;
-    if (desc->epilogue != DEFAULT && desc->epilogue != BIAS) return INVALID_VALUE;
-    if (desc->epilogue == BIAS && !desc->bias) return INVALID_VALUE;
-    return types_fit(desc, a, b, c, d) && desc->epilogue != lacking ? SUCCESS : NOT_SUPPORTED;
+    const uint32_t epilogue = desc->epilogue;
+    if (epilogue != DEFAULT && epilogue != BIAS && epilogue != RELU_BIAS && epilogue != BGRADA) return INVALID_VALUE;
+    if (epilogue != DEFAULT && !desc->bias) return INVALID_VALUE;
+    if (epilogue == BGRADA && (desc->trans_a || d->batch > 1)) return NOT_SUPPORTED;
+    return types_fit(desc, a, b, c, d) && epilogue != lacking ? SUCCESS : NOT_SUPPORTED;
 }
 
 bool aligned(const void *p, uint64_t to) { return reinterpret_cast<uint64_t>(p) % to == 0; }
@@ -143,9 +145,10 @@ struct Product {
         double value = desc.trans_b ? read(at(b, B, j, l, batch), b.type) : read(at(b, B, l, j, batch), b.type);
         return desc.compute == FAST_TF32 ? tf32(value) : value;
     }
-    double bias(uint64_t i, int batch) const {
-        if (desc.epilogue != BIAS) return 0;
-        return read(desc.bias + (desc.bias_stride * batch + i) * size_of(d.type), d.type);
+    char *bias(uint64_t i, int batch) const { return desc.bias + (desc.bias_stride * batch + i) * size_of(d.type); }
+    double finished(double value, uint64_t i, int batch) const {
+        if (desc.epilogue & BIAS) value += read(bias(i, batch), d.type);
+        return desc.epilogue == RELU_BIAS && value < 0 ? 0 : value;
     }
 
     void matrix(int batch) const {
@@ -160,7 +163,12 @@ struct Product {
                 for (uint64_t i = 0; i < m; ++i) sums[i] += op[l * m + i] * value;
             }
             for (uint64_t i = 0; i < m; ++i)
-                write(const_cast<char *>(at(d, D, i, j, batch)), d.type, sums[i] * alpha + bias(i, batch));
+                write(const_cast<char *>(at(d, D, i, j, batch)), d.type, finished(sums[i] * alpha, i, batch));
+        }
+        for (uint64_t i = 0; desc.epilogue == BGRADA && i < m; ++i) {  // the sums of op(A) over the product's depth
+            double sum = 0;
+            for (uint64_t l = 0; l < depth; ++l) sum += op[l * m + i];
+            write(bias(i, batch), d.type, sum);
         }
     }
     void run() const {

@@ -17,7 +17,7 @@ from .. import layers
 from .._backend import Backend, Provider, dtype_name
 from .._base.errors import BackendError
 from . import _cupy
-from ._cublaslt import load
+from ._cublaslt import Epilogue, load
 from ._products import Matrix, Operands, Product, Products, alignment
 
 _PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share scratch memory
@@ -38,9 +38,11 @@ def input_gradient(backend: Backend, dy: Any, W: Any) -> Any:
     return _product(backend, dy, W, (False, True))
 
 
-def _product(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b: Any = None) -> Any:
+def _product(
+    backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b: Any = None, epilogue: int = Epilogue.BIAS
+) -> Any:
     """op(x) op(y) + b. NotImplemented leaves it to the reference, which knows no precision but the dtype's."""
-    out = _computed(backend, x, y, transposed, b)
+    out = _computed(backend, x, y, transposed, b, epilogue)
     if out is NotImplemented and backend.precision != "float32" and x.size and y.size:
         given = " and ".join(f"{a.dtype.name} {a.shape}" for a in (x, y))
         raise BackendError(
@@ -50,7 +52,7 @@ def _product(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b:
     return out
 
 
-def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b: Any) -> Any:
+def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b: Any, epilogue: int) -> Any:
     """It in new memory, of matrices or stacks of them; NotImplemented where it cannot be, or is a copy in the dtype."""
     import cupy
 
@@ -71,7 +73,8 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
         x, y = (_rounded(backend, *pair) for pair in zip(given, (x, y), strict=True))
     bias = Matrix(0, 0, 0, alignment=0) if b is None else _matrix(b)
     stack = lead[0] if lead else 1
-    product = Product(_matrix(x), _matrix(y), _matrix(out), transposed, precision, bias.alignment, bias.step, stack)
+    sides = _matrix(x), _matrix(y), _matrix(out)
+    product = Product(*sides, transposed, precision, bias.alignment, bias.step, stack, epilogue)
     products = _products(cupy.cuda.Device().id)
     plan = products.plan(product)
     if plan is None:

@@ -79,7 +79,7 @@ class Product(NamedTuple):
     """out = op(x) op(y) + bias, for each matrix of a stack; op is the transpose where ``transposed`` says so.
 
     ``bias`` is the alignment of a number for each column of ``out``, 0 without; ``bias_step`` numbers lie from one
-    network of a stack to the next.
+    network of a stack to the next. Where there is one, ``epilogue`` is what is done with it.
     """
 
     x: Matrix
@@ -90,6 +90,7 @@ class Product(NamedTuple):
     bias: int = 0
     bias_step: int = 0
     stack: int = 1
+    epilogue: int = Epilogue.BIAS
 
     @property
     def alignments(self) -> Operands:
@@ -189,7 +190,7 @@ def _desc(library: CublasLt, product: Product) -> Owned:
     desc = Owned(library, "MatmulDesc", types.compute, types.scale)
     desc.set(Desc.TRANSA, c_int32(product.transposed[1]))
     desc.set(Desc.TRANSB, c_int32(product.transposed[0]))
-    desc.set(Desc.EPILOGUE, c_uint32(Epilogue.BIAS if product.bias else Epilogue.DEFAULT))
+    desc.set(Desc.EPILOGUE, c_uint32(product.epilogue if product.bias else Epilogue.DEFAULT))
     if product.bias:
         # The search for algorithms reads the alignment of this address and never the memory there.
         desc.set(Desc.BIAS_POINTER, c_void_p(product.bias))
