@@ -127,6 +127,10 @@ class Sequential:
         """How many rows a training batch needs: 2 where there is a batch normalisation."""
         return max(layer.least_rows() for layer in self.layers)
 
+    def multiplications(self, rows: int) -> int:
+        """How many the largest product takes on a batch of so many rows: rows n_in n_out, of a Dense layer."""
+        return rows * max(layer.multiplications() for layer in self.layers)
+
     def parts(self) -> Iterator[object]:
         """The layers, and the activations in them."""
         for layer in self.layers:

@@ -20,6 +20,7 @@ from .._base.errors import BackendError, ConfigurationError, DataError, DTypeErr
 from .._base.options import flag
 from .._base.typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
+from ._blas_threads import predicting_threads, training_threads
 from ._library import Library, Memory, is_gpu, on_a_gpu
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
@@ -127,6 +128,14 @@ class Backend:
     def active(self) -> AbstractContextManager[object]:
         """While it lasts, new arrays lie on this device, on CuPy too: what computes, does it inside."""
         return self.library.active(self.device)
+
+    def training(self, multiplications: int) -> AbstractContextManager[object]:
+        """While it lasts, NumPy's BLAS has the threads that pay where the largest product takes so many of these."""
+        return training_threads(multiplications) if self.library.NUMPYS_BLAS else nullcontext()
+
+    def predicting(self, multiplications: int) -> AbstractContextManager[object]:
+        """The same for a prediction, which leaves to a training what it has."""
+        return predicting_threads(multiplications) if self.library.NUMPYS_BLAS else nullcontext()
 
     def __repr__(self) -> str:
         compiled = ", compiled" if self.compiled else ""

@@ -18,6 +18,7 @@ NAME = "jax"
 COMPILES = True  # eagerly each operation costs JAX more than the arithmetic in it
 COMPILES_SOON = True
 RECORDS = False
+NUMPYS_BLAS = False
 
 
 def load() -> Namespace:

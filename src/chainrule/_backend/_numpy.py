@@ -19,6 +19,7 @@ NAME = "numpy"
 COMPILES = True
 COMPILES_SOON = True
 RECORDS = True
+NUMPYS_BLAS = True
 
 
 def load() -> Namespace:

@@ -20,6 +20,7 @@ NAME = "torch"
 COMPILES = False  # the first compilation takes long: only when asked for
 COMPILES_SOON = False
 RECORDS = False
+NUMPYS_BLAS = False
 
 
 def load() -> Namespace:

@@ -41,6 +41,7 @@ class ForwardPass:
         self._weights: Weights | None = None
         self._owned: Weights | None = None  # the program's copy
         self._steady, self._last_rows = steady, 0
+        self._multiplications = network.multiplications(1)
 
     def load(self, theta: Array, buffers: Array) -> ForwardPass:
         """Take these weights from now on; again when a step has overwritten them."""
@@ -52,6 +53,10 @@ class ForwardPass:
     def __call__(self, x: Array) -> Array:
         """The z ``(rows, n)`` of x ``(rows, n_in)``, or what it was finished to."""
         rows = x.shape[0]
+        with self._backend.predicting(min(rows, CHUNK) * self._multiplications):
+            return self._answer(x, rows)
+
+    def _answer(self, x: Array, rows: int) -> Array:
         again, self._last_rows = self._steady or rows == self._last_rows, rows
         chunk = CHUNK if rows <= CHUNK else self._rows_at_once()
         if rows <= chunk:

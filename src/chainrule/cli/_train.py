@@ -6,13 +6,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from .._backend import Backend
 from .._base.errors import ConfigurationError, DivergenceError, FileError, InterruptedTraining, require
@@ -31,10 +30,6 @@ from ._outputs import write_figure
 from ._replaceable import standing
 from ._screen import Screen
 from ._signals import sigterm_as_ctrl_c
-
-# Multiplications in a product below which a second BLAS thread gains nothing; on a busy machine the threads would spend
-# most of their time waiting for each other.
-_THREADED = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ def train_table(data: str, options: TrainOptions, screen: Screen, *, quiet: bool
                 screen.print(f"warning: {message}")
 
         train, check = table.take(parts.train), table.take(parts.validation)
-        with warnings.catch_warnings(), _blas_threads(network, batch_size), _saying_what_is_left(folder.checkpoints):
+        with warnings.catch_warnings(), _saying_what_is_left(folder.checkpoints):
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = show
             model = fit(
@@ -201,12 +196,6 @@ def _network(n_in: int, n_out: int, options: TrainOptions) -> Sequential:
         dropout=options.dropout,
         normalization=options.normalization,
     )
-
-
-def _blas_threads(network: Sequential, batch_size: int) -> AbstractContextManager[object]:
-    """One BLAS thread for NumPy where the products are small."""
-    largest = batch_size * max(layer.multiplications() for layer in network.layers)
-    return threadpool_limits(1, user_api="blas") if largest < _THREADED else nullcontext()
 
 
 def _optimizer(options: TrainOptions) -> Optimizer:

@@ -82,8 +82,10 @@ def fit_stochastic(
     if settings.early_stopping and fitted.goes_on and not settings.incremental:  # to be better than before
         convergence.beat(run, {name: float(backend.to_numpy(value)[0]) for name, value in measure(run.state).items()})
     progress.order.begin(fitted.generator)
+    told_too = [*settings.callbacks, *([] if told is None else [told])]
     try:
-        _train(run, Plan(feed, order, measure), convergence, [*settings.callbacks, *([] if told is None else [told])])
+        with backend.training(problem.network.multiplications(sizes[0])):
+            _train(run, Plan(feed, order, measure), convergence, told_too)
     finally:  # whatever a callback raises, nothing that was trained is lost
         progress.order.end(fitted.generator)
         # Copied, since the program's own arrays are the next call's too.

@@ -195,7 +195,7 @@ def fit(
         feed.compile(run.problem)
         measure = _measure(found_backend, problem, validation_set, found_metrics, schema)
         plan = Plan(feed, given.order, measure, on_divergence)
-        with closing(feed):
+        with closing(feed), found_backend.training(net.multiplications(given.batch_size)):
             if found_checkpoint is None:
                 train(run, plan, [*listeners, *watching])
             else:
