@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import chainrule as cr
+from chainrule._backend._blas import Blas
 from chainrule._model import serialization
 from chainrule.cli import main
 from chainrule.cli._blas import lines
@@ -232,10 +233,12 @@ def test_ctrl_c_keeps_the_model_so_far_and_says_where_it_is(tmp_path: Path) -> N
     [("Haswell", ["avx2", "avx512f"], True), ("SkylakeX", ["avx2", "avx512f"], False), ("Haswell", ["avx2"], False)],
 )
 def test_backends_says_when_the_blas_passes_over_avx_512(kernels: str, flags: list[str], said: bool) -> None:
-    first, *hints = lines({"internal_api": "openblas", "version": "0.3.31", "architecture": kernels}, flags)
+    first, *hints = lines(Blas("openblas", "0.3.31", kernels), flags)
     assert first == f"numpy's products: openblas 0.3.31, {kernels} kernels"
     assert [("OPENBLAS_CORETYPE=SKYLAKEX" in hint) for hint in hints] == [True] * said
-    assert lines({"internal_api": "mkl", "version": "2024.2"}, ["avx512f"]) == ["numpy's products: mkl 2024.2"]
+    mkl = Blas("mkl", "2024.2", "", lambda: 4)
+    assert lines(mkl, ["avx512f"]) == ["numpy's products: mkl 2024.2, 4 threads (1 while all products are small)"]
+    assert lines(mkl._replace(threads=lambda: 1), []) == ["numpy's products: mkl 2024.2, 1 thread"]
 
 
 def test_a_training_that_was_killed_goes_on_with_resume(

@@ -1,9 +1,10 @@
 """What Windows and macOS do otherwise, emulated on Linux: the lock of an open file, files that are open and cannot be
-replaced, and a BLAS that threadpoolctl does not know. The encodings of a terminal are in test_cli_output.py.
+replaced, and a BLAS that does not say what it is. The encodings of a terminal are in test_cli_output.py.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
@@ -17,6 +18,7 @@ import pytest
 from conftest import find_library
 
 import chainrule as cr
+from chainrule._backend import _blas
 from chainrule.training import _lock
 from chainrule.training._lock import FolderLock
 
@@ -151,11 +153,32 @@ def test_the_command_line_replaces_a_run(
         assert main(words) == 0, capsys.readouterr().err
 
 
-def test_a_blas_that_threadpoolctl_does_not_know_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blas_that_does_not_answer_has_the_name_that_numpy_was_built_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accelerate, with which NumPy comes on macOS."""
-    find_library("threadpoolctl")
-    from chainrule.cli import _blas
+    find_library("typer")
+    from chainrule.cli import _blas as described
 
-    openmp = {"user_api": "openmp", "internal_api": "openmp", "version": None}
-    monkeypatch.setattr(_blas, "threadpool_info", lambda: [openmp])
-    assert _blas.describe_blas() == []
+    monkeypatch.setattr(described, "numpys_blas", lambda: None)
+    for built, want in (({"name": "accelerate", "version": "unknown"}, "accelerate"), ({}, "its own loops")):
+        config = {"Build Dependencies": {"blas": built}}
+        monkeypatch.setattr(np, "show_config", lambda mode, config=config: config)
+        assert described.describe_blas() == [f"numpy's products: {want}"]
+
+
+def test_numpys_blas_is_looked_for_beside_it_where_its_module_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Windows: a module has its own functions alone."""
+    dll = tmp_path / "numpy.libs" / "libscipy_openblas64_-13e2df51.dll"
+    dll.parent.mkdir()
+    dll.touch()
+    asked: list[str] = []
+
+    def opened(path: str) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(np, "__file__", str(tmp_path / "numpy" / "__init__.py"))
+    monkeypatch.setattr(ctypes, "PyDLL", opened)
+    assert _blas.numpys_blas.__wrapped__() is None
+    assert asked[1:] == [str(dll)]

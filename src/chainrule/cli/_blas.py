@@ -6,32 +6,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_info
+import numpy as np
+
+from .._backend._blas import Blas, numpys_blas
 
 _AVX2_ONLY = {"Haswell", "Zen", "Excavator"}
 
 
 def describe_blas() -> list[str]:
     """A line on NumPy's BLAS, and one more where another choice of kernels may be faster."""
-    import numpy  # noqa: F401  # loads its BLAS first of all
-
-    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    return lines(found[0], processor_flags()) if found else []
+    return lines(numpys_blas() or _as_built(), processor_flags())
 
 
-def lines(info: dict[str, Any], flags: Sequence[str]) -> list[str]:
-    """The lines for an entry of threadpoolctl and the processor's flags.
+def _as_built() -> Blas:
+    """What NumPy was built with, which may say no more than that: Accelerate."""
+    config: Any = np.show_config(mode="dicts")
+    built = config.get("Build Dependencies", {}).get("blas", {})
+    return Blas(built.get("name", "its own loops"), built.get("version", "unknown"))
+
+
+def lines(blas: Blas, flags: Sequence[str]) -> list[str]:
+    """The lines for a BLAS and the processor's flags.
 
     OpenBLAS looks the processor up in a table, and takes old kernels for one that is newer than the table.
     """
-    kernels = info.get("architecture")
-    text = [f"numpy's products: {info['internal_api']} {info['version']}{f', {kernels} kernels' if kernels else ''}"]
-    if info["internal_api"] == "openblas" and kernels in _AVX2_ONLY and "avx512f" in flags:
+    version, kernels = blas.version.replace("unknown", ""), f"{blas.kernels} kernels" if blas.kernels else ""
+    known = [f"{blas.name} {version}".strip(), kernels, "" if blas.threads is None else _threads(blas.threads())]
+    text = [f"numpy's products: {', '.join(filter(None, known))}"]
+    if blas.name == "openblas" and blas.kernels in _AVX2_ONLY and "avx512f" in flags:
         text.append(
-            f"this processor has AVX-512 and OpenBLAS chose its {kernels} kernels: OPENBLAS_CORETYPE=SKYLAKEX, set "
-            "before Python starts, may be faster; 'chainrule bench' with and without it tells."
+            f"this processor has AVX-512 and OpenBLAS chose its {blas.kernels} kernels: OPENBLAS_CORETYPE=SKYLAKEX, "
+            "set before Python starts, may be faster; 'chainrule bench' with and without it tells."
         )
     return text
+
+
+def _threads(number: int) -> str:
+    return "1 thread" if number == 1 else f"{number} threads (1 while all products are small)"
 
 
 def processor_flags() -> list[str]:

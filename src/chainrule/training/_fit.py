@@ -129,6 +129,9 @@ def fit(
     Ctrl-C ends the training after the step in flight, or the wait for rows that are read: the model so far is returned
     and a warning says so. A second Ctrl-C ends at once, with a KeyboardInterrupt that has the model.
 
+    On NumPy the BLAS has one thread meanwhile, in the whole process, where no product of a batch takes more than
+    2,097,152 multiplications: see "On a busy machine" in docs/performance.md.
+
     Example:
         >>> import numpy as np, chainrule as cr
         >>> X = np.asarray([[0.0, 0], [0, 1], [1, 0], [1, 1]])
