@@ -231,7 +231,7 @@ def test_lbfgs_sums_blocks_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     sparse = importlib.import_module("scipy.sparse")
     weight = np.random.default_rng(0).uniform(0, 2, 330)
     whole = cr.MLPClassifier(solver="lbfgs", max_iter=10, random_state=0).fit(DIGITS, DIGIT, weight)
-    monkeypatch.setattr("chainrule.estimators._lbfgs._BLOCK", 100)
+    monkeypatch.setattr("chainrule.estimators._lbfgs.BLOCK", 100)
     for X in (DIGITS, sparse.csr_matrix(DIGITS)):
         blocks = cr.MLPClassifier(solver="lbfgs", max_iter=10, random_state=0).fit(X, DIGIT, weight)
         assert blocks.loss_ == pytest.approx(whole.loss_, rel=1e-8)

@@ -93,7 +93,7 @@ def test_a_fitted_estimator_moves(library: Platform) -> None:
 
 
 def test_lbfgs_runs_on_any_array(library: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chainrule.estimators._lbfgs._BLOCK", 100)  # 330 rows are four blocks
+    monkeypatch.setattr("chainrule.estimators._lbfgs.BLOCK", 100)  # 330 rows are four blocks
     est = cr.MLPClassifier(solver="lbfgs", max_iter=15, random_state=0).fit(library.array(DIGITS), DIGIT)
     assert library_of(est.coefs_[0]) is library.backend.library
     assert est.score(library.array(DIGITS), DIGIT) > 0.9

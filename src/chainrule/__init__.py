@@ -131,6 +131,7 @@ from .training import (
     Watch,
     find_rate,
     fit,
+    warm_up,
 )
 
 if _TYPE_CHECKING:
@@ -258,6 +259,7 @@ __all__ = [
     "sigmoid_glorot_normal",
     "sigmoid_glorot_uniform",
     "trace",
+    "warm_up",
 ]
 
 _classes_name_arguments([globals()[name] for name in __all__])

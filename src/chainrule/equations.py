@@ -39,7 +39,7 @@ _ROOMS = (
 _TABLES = (activations.ACTIVATIONS, losses.LOSSES, optimizers.OPTIMIZERS)  # names that an option takes
 _WHEN = {
     "NumPy": "by default",
-    "Numba": "in compiled steps, where Numba is installed, instead of NumPy's",
+    "Numba": "in compiled steps of trainings of about a second and more, where Numba is installed, instead of NumPy's",
     "SciPy": "for sparse rows",
     "CuPy": "with compile=True",
 }

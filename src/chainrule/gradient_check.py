@@ -23,6 +23,7 @@ from ._base.typing import Array
 from ._data.checks import prepare
 from ._data.streams import read_once, read_targets
 from ._kernels import backend as make_backend
+from ._kernels import with_loops
 from ._random import Key, host_generator, single_key
 from .backpropagation import penalized, value_and_gradient
 from .batch import Batch
@@ -285,6 +286,7 @@ def _faster(point: _Point, ran: set[str]) -> Backend:
         return run
 
     backend = make_backend("numpy", dtype="float64").compiling([*point.network.parts(), point.loss])
+    backend = with_loops(backend, pays=True)
     if backend.compiled:
         backend = replace(backend, xp=UNRECORDED)  # the bodies of a recorded step, Numba's too, without a recording
     return replace(

@@ -50,6 +50,7 @@ class Backend:
         providers: from an operation's reference body to this library's faster body of it.
         copies: whether no array shares memory with what it was made from.
         kept: what faster bodies made of operands in one pass forward and back, by ``id``; None outside of a pass.
+        loops: whether Numba's run in compiled steps on NumPy; None: in each training that is long enough.
 
     Example:
         >>> import chainrule as cr
@@ -70,6 +71,7 @@ class Backend:
     providers: Mapping[Provider, Provider] = field(default_factory=dict, compare=False, repr=False)
     copies: bool = field(default=False, compare=False, repr=False)
     kept: dict[int, tuple[Array, Array]] | None = field(default=None, compare=False, repr=False)
+    loops: bool | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

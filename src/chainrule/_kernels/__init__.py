@@ -20,6 +20,9 @@ from .._backend._cupy import is_for_amd
 from .._base.arguments import names_arguments
 from .._base.errors import require
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
+from ._numba import loops_are_loaded as loops_are_loaded
+from ._worth import shares_of_predictions as shares_of_predictions
+from ._worth import training_pays as training_pays
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
     {"numpy": _numpy.PROVIDERS, "cupy": {**_cupy.PROVIDERS, **_cupy_products.PROVIDERS}}
@@ -108,7 +111,7 @@ copyreg.pickle(Backend, _pickled)  # here, where a backend gets its providers ag
 
 
 def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
-    """``backend`` with the providers of its library; ``fast``: with Numba's, by default where Numba is installed.
+    """``backend`` with the providers of its library; ``fast``: in every step with Numba's loops, or in none.
 
     CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
 
@@ -126,10 +129,34 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     )
     if not backend.kernels or (backend.name == "cupy" and not backend.compiled):
         return replace(backend, providers={})
-    providers = _PROVIDERS.get(backend.name, {})
-    if backend.name == "numpy" and (_numba.is_installed() if fast is None else fast):
-        providers = MappingProxyType({**providers, **_numba.PROVIDERS})
-    return replace(backend, providers=providers)
+    made = replace(backend, providers=_PROVIDERS.get(backend.name, {}), loops=fast)
+    return with_loops(made, pays=False)
+
+
+def with_loops(backend: Backend, *, pays: bool) -> Backend:
+    """``backend`` as one training runs on it: on NumPy with Numba's loops where they can run and that ``pays``.
+
+    One that was told goes by that. Numba is imported here and nowhere else, so that ``info`` says what runs.
+    """
+    own = _PROVIDERS["numpy"]
+    if backend.name != "numpy" or not own.keys() <= backend.providers.keys():
+        return backend
+    wanted = backend.compiled and (pays if backend.loops is None else backend.loops)
+    loops = _numba.PROVIDERS if wanted and _numba.load() is not None else {}
+    ours = {*own.values(), *_numba.PROVIDERS.values()}
+    others = {operation: body for operation, body in backend.providers.items() if body not in ours}
+    return replace(backend, providers=MappingProxyType({**own, **loops, **others}))
+
+
+def has_loops(backend: Backend) -> bool:
+    """Whether Numba's loops run in its compiled steps."""
+    return not set(_numba.PROVIDERS.values()).isdisjoint(backend.providers.values())
+
+
+def kept_loops() -> Any:
+    """How many of Numba's loops this process has, how many it compiled, and their folder; None without Numba."""
+    loops = _numba.load()
+    return None if loops is None else loops.kept()
 
 
 def with_sparse_providers(backend: Backend) -> Backend:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -46,7 +46,10 @@ class _Cache:
 
     def load_overload(self, *key: Any) -> Any:
         try:
-            return self._cache.load_overload(*key)
+            made = self._cache.load_overload(*key)
+            if made is not None and tuple(made.signature.args) != tuple(key[0]):
+                raise ValueError("two processes that wrote at the same time gave one name to two files")
+            return made
         except Exception:  # of a file that was cut short pickle raises whatever it comes upon
             with suppress(OSError):
                 self._cache.flush()  # an empty index, so that it is written anew
@@ -57,6 +60,24 @@ class _Cache:
             self._cache.save_overload(*entry)
         except Exception as error:  # a full disk, or as above
             _warn_once(getattr(error, "strerror", None) or type(error).__name__)
+
+
+class Kept(NamedTuple):
+    """How many loops there are, one for each kind of arguments, how many of them this process compiled, and where
+    they are kept: None where they are not.
+    """
+
+    loops: int
+    compiled: int
+    folder: str | None
+
+
+def kept() -> Kept:
+    """The loops of this process so far."""
+    loops: list[Any] = [thing for thing in globals().values() if hasattr(thing, "py_func")]
+    compiled = sum(sum(loop.stats.cache_misses.values()) for loop in loops)
+    folder = None if _warn_once.cache_info().currsize else loops[0].stats.cache_path
+    return Kept(sum(len(loop.overloads) for loop in loops), compiled, folder)
 
 
 @cache

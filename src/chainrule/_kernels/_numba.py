@@ -1,12 +1,13 @@
 """Bodies compiled by Numba (``chainrule[fast]``) for NumPy's recorded steps: each is one call and one pass over memory.
 
-What is not compiled, and what these do not cover, goes to ``_numpy``. Numba is imported when a step is first recorded.
+What is not compiled, and what these do not cover, goes to ``_numpy``. Numba is imported by ``load``.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from types import MappingProxyType
@@ -32,8 +33,10 @@ def is_installed() -> bool:
 
 
 @cache
-def _loops() -> Any:
-    """The compiled loops; None, and a warning, where Numba cannot be imported: it follows NumPy's versions late."""
+def load() -> Any:
+    """The compiled loops. None where Numba is not there, and with a warning where it follows NumPy's versions late."""
+    if not is_installed():
+        return None
     try:
         return importlib.import_module("._compiled", __package__)
     except ImportError as error:
@@ -42,9 +45,14 @@ def _loops() -> Any:
         return None
 
 
+def loops_are_loaded() -> bool:
+    """Whether the loops can be had for nothing."""
+    return f"{__package__}._compiled" in sys.modules
+
+
 def _loops_for(backend: Backend, x: Any) -> Any:
     """The compiled loops for a step that is recorded, or could be, else None."""
-    return _loops() if isinstance(x, Traced) or backend.xp is UNRECORDED else None
+    return load() if isinstance(x, Traced) or backend.xp is UNRECORDED else None
 
 
 def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:

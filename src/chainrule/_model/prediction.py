@@ -9,6 +9,7 @@ import numpy as np
 
 from .._backend import Backend, dtype_name
 from .._base.typing import Array
+from .._kernels import loops_are_loaded, shares_of_predictions, with_loops
 from ..network import Sequential
 
 Finish = Callable[[Backend, Array], Array]
@@ -28,7 +29,8 @@ class ForwardPass:
     """A network's last pre-activations z, or ``finish(backend, z)``, a bounded number of rows at a time.
 
     ``load`` the weights, then call it. What is asked for again and again (chunks of many rows, or calls with as many
-    rows as the last one; ``steady``, every call) is compiled where steps are. It belongs to one thread.
+    rows as the last one; ``steady``, every call) is compiled where steps are. Numba's loops give NumPy's predictions:
+    they run where they are loaded already, or the calls so far pay for it. It belongs to one thread.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ForwardPass:
         self._owned: Weights | None = None  # the program's copy
         self._steady, self._last_rows = steady, 0
         self._multiplications = network.multiplications(1)
+        self._shares, self._paid = shares_of_predictions(network), 0.0
 
     def load(self, theta: Array, buffers: Array) -> ForwardPass:
         """Take these weights from now on; again when a step has overwritten them."""
@@ -81,12 +84,14 @@ class ForwardPass:
         return z if self._finish is None else self._finish(self._backend, z)
 
     def _run_compiled(self, x: Array) -> Array:
-        backend = self._backend
-        if self._program is None:
+        before, (call, row) = self._paid, self._shares
+        self._paid = paid = before + call + row * x.shape[0]
+        if self._program is None or before < 1.0 <= paid:
+            backend = with_loops(self._backend, pays=paid >= 1.0 or loops_are_loaded())
             self._program = backend.compile(make_pass, self._network, self._finish)
         if self._owned is None:
             assert self._weights is not None, "load the weights first"
-            self._owned = Weights(*map(backend.copy, self._weights))
+            self._owned = Weights(*map(self._backend.copy, self._weights))
         self._owned, z = self._program(self._owned, x)
         return cast("Array", z)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from .. import equations
+from .. import equations, training
 from .._backend import available_backends
 from .._base.errors import ConfigurationError
 from .._model import serialization  # noqa: F401  # fails here, not after training, where safetensors is missing
@@ -222,6 +222,17 @@ def _print_backends() -> int:
     for line in describe_blas():
         screen.print(line)
     return 0
+
+
+@app.command(epilog="Example:\n\n  chainrule warm-up")
+def warm_up() -> Command:
+    """Compile Numba's loops once for all processes, before the first training, and say where they are kept."""
+
+    def task() -> int:
+        Screen().print(training.warm_up())
+        return 0
+
+    return task
 
 
 @app.command(epilog="Examples:\n\n  chainrule where Adam\n\n  chainrule where relu\n\n  chainrule where affine")

@@ -28,7 +28,7 @@ from ..model import Model
 from ..network import Sequential
 from ._inputs import Examples, as_batch, check_examples, check_x
 from ._lbfgs import fit_lbfgs
-from ._network import choose_backend, first_weights, make_network, make_problem, output_name
+from ._network import choose_backend, first_weights, make_network, make_problem, output_name, with_bodies
 from ._parameters import Parameters
 from ._records import Epochs, Fitted, PreparedFit, Settings
 from ._sklearn import KEEPS_TEXT, CallbackSupportMixin, check_same_namespace, with_callbacks
@@ -177,9 +177,13 @@ class Perceptron(
         backend = choose_backend(self, dtype_name(X.dtype), None if isinstance(X, np.ndarray) or issparse(X) else X)
         with backend.active():
             network = make_network(self, X.shape[1], targets.outputs, targets.output)
+            problem = make_problem(self, network, targets.loss)
+            if not issparse(X):
+                seen = 0 if before is None or before.epochs is None else before.epochs.t
+                backend = with_bodies(backend, problem, settings, X.shape[0], seen)
             fit = PreparedFit(
                 backend=backend,
-                problem=make_problem(self, network, targets.loss),
+                problem=problem,
                 data=as_batch(backend, X, encoded, weighed),
                 sparse=issparse(X),
                 rows=np.arange(X.shape[0]),

@@ -25,7 +25,7 @@ from ._records import NON_FINITE, Fitted, PreparedFit, Settings
 from ._sklearn_callbacks import SklearnCallbacks
 from ._sparse import move_rows, on_sparse
 
-_BLOCK = 4096  # examples whose activations are in memory at a time
+BLOCK = 4096  # examples whose activations are in memory at a time
 
 
 def fit_lbfgs(fit: PreparedFit, settings: Settings, fitted: Fitted, told: SklearnCallbacks | None) -> None:
@@ -137,10 +137,10 @@ class Objective:
 
     def _blocks(self) -> Iterator[Batch]:
         data, rows = self._data, self._data.x.shape[0]
-        if rows <= _BLOCK and not self._sparse:
+        if rows <= BLOCK and not self._sparse:
             yield data
             return
-        for first in range(0, rows, _BLOCK):
-            part = slice(first, min(first + _BLOCK, rows))
+        for first in range(0, rows, BLOCK):
+            part = slice(first, min(first + BLOCK, rows))
             x = move_rows(self._backend, data.x[part]) if self._sparse else data.x[part, :]
             yield Batch(x, data.y[part, :], None if data.weight is None else data.weight[part, :])

@@ -15,6 +15,7 @@ from .._base.errors import ConfigurationError, DTypeError, require, warn
 from .._base.options import whole_number
 from .._base.typing import Array, Namespace
 from .._kernels import backend as make_backend
+from .._kernels import training_pays, with_loops
 from ..activations import Elementwise, Sigmoid
 from ..initializers import find_initializer
 from ..layers import Layer
@@ -25,7 +26,9 @@ from ..optimizers import OPTIMIZERS, SGD, Adam, Optimizer, VelocityMomentum, fin
 from ..penalties import Penalty
 from ..schedules import Schedule
 from ..training import Problem
+from ._lbfgs import BLOCK
 from ._parameters import SYNONYMS, Parameters
+from ._records import Settings
 from ._weights import matrices
 
 _GLOROT = find_initializer("glorot_uniform")  # of which scikit-learn has a draw of its own
@@ -138,6 +141,14 @@ def choose_backend(parameters: Parameters, dtype_of_x: str, like: Any) -> Backen
             raise
         warn(f"float32 is used: {error}")
         return make_backend(given, dtype="float32", like=like)
+
+
+def with_bodies(backend: Backend, problem: Problem, settings: Settings, rows: int, seen: int) -> Backend:
+    """``backend`` with the bodies that pay for so many rows; of ``partial_fit`` all calls count, by ``seen``."""
+    size = min(rows, settings.batch_size or 200) if settings.has_epochs else min(rows, BLOCK)
+    examples = seen + rows if settings.incremental else rows * settings.max_iter
+    pays = training_pays(problem.network, size, examples // size)
+    return with_loops(backend, pays=pays and backend.compiling(problem.parts()).compiled)
 
 
 def first_weights(

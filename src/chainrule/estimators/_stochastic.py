@@ -56,7 +56,7 @@ def fit_stochastic(
     else:
         feed = DeviceFeed(backend, fit.data, sizes)
     if feed is not progress.feed:
-        feed.compile(problem)
+        feed.compile(backend, problem)
     run = Run(
         backend=backend,
         problem=problem,

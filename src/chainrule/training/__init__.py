@@ -28,4 +28,5 @@ from ._step import initial_state as initial_state
 from ._step import make_epoch_step as make_epoch_step
 from ._step import make_step as make_step
 from ._step import move_state as move_state
+from ._warm_up import warm_up as warm_up
 from ._watch import Watch as Watch

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._backend import Backend, dtype_name
 from .._base.errors import ConfigurationError, FileError, ModelFileError, warn
+from .._kernels import has_loops
 from .._model import serialization
 from ..history import History
 from ._identity import differences
@@ -44,6 +45,7 @@ class Resumed(NamedTuple):
     rate_scale: float
     recoveries: int
     stopped: str | None
+    loops: bool | None  # None in those of before, whose training had them wherever it could
     callbacks: list[tuple[str, dict[str, Any]]]  # the state of each, by the name of its class
     first: State | None
     best: State | None
@@ -77,6 +79,7 @@ def write_checkpoint(
         "recoveries": run.recoveries,
         "good": len(good),
         "stopped": None if run.stopped == "interrupted" else run.stopped,
+        "loops": has_loops(backend),
         "finished": position == Position(run.last_epoch) or run.stopped not in (None, "interrupted"),
         "callbacks": stored,
     }
@@ -175,7 +178,8 @@ def _resumed(
     history = History.from_json(description["history"])
     position, scale = Position(training["epoch"], training["step"]), float(training["rate_scale"])
     recoveries, stopped = int(training["recoveries"]), training["stopped"]
-    return Resumed(position, state, history, scale, recoveries, stopped, callbacks, first, best)
+    loops = bool(training["loops"]) if "loops" in training else None
+    return Resumed(position, state, history, scale, recoveries, stopped, loops, callbacks, first, best)
 
 
 def _beside(where: str, state: State) -> dict[str, Any]:

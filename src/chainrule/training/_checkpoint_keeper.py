@@ -12,7 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .._base.errors import ConfigurationError, FileError, one_line, warn
+from .._base.errors import BackendError, ConfigurationError, FileError, one_line, warn
+from .._kernels import has_loops, with_loops
 from .._model import serialization
 from ..history import Record
 from ..model import Model
@@ -120,6 +121,12 @@ class Keeper:
         (run.epoch, run.step), run.state, run.history = found.position, found.state, found.history
         run.rate_scale, run.recoveries, run.stopped = found.rate_scale, found.recoveries, found.stopped
         run.first, run.best = found.first, found.best
+        run.backend = with_loops(run.backend, pays=found.loops is not False)
+        if found.loops and not has_loops(run.backend):
+            raise BackendError(
+                "the checkpoint's training ran with Numba's loops, to whose last bits nothing else goes on, and Numba "
+                "cannot be imported here: pip install 'chainrule[fast]', or start again in another folder."
+            )
 
     def _time_is_up(self) -> bool:
         seconds = self._checkpoint.seconds

@@ -29,8 +29,11 @@ class Feed(Protocol):
     def steps(self) -> int | None:
         """How many batches an epoch has, where that is known."""
 
-    def compile(self, problem: Problem) -> None:
-        """Make the step: the last thing before the first epoch, since its schedule may ask for ``steps``."""
+    def compile(self, backend: Backend, problem: Problem) -> None:
+        """Make the step: the last thing before the first epoch, since its schedule may ask for ``steps``.
+
+        ``backend`` is the feed's own, with the bodies that the training takes.
+        """
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         """Start an epoch that takes the examples in this order, ``(rows,)``, after the first ``done`` of its steps.
@@ -56,13 +59,14 @@ class DeviceFeed:
         self._backend, self._data, self._sizes, self.steps = backend, data, sizes, len(sizes)
         self._windows: dict[int, Array] = {}
 
-    def compile(self, problem: Problem) -> None:
-        self._guarded = _has_zero_weights(self._backend, self._data.weight)
-        self._program = self._backend.compile(make_epoch_step, problem, self._guarded)
+    def compile(self, backend: Backend, problem: Problem) -> None:
+        self._guarded, self._providers = _has_zero_weights(backend, self._data.weight), backend.providers
+        self._program = backend.compile(make_epoch_step, problem, self._guarded)
 
     def takes(self, backend: Backend, data: Batch, sizes: Sequence[int]) -> bool:
         """Take these examples from now on, if the program that is compiled fits them."""
-        fits = backend == self._backend and _has_zero_weights(backend, data.weight) == self._guarded
+        same = backend == self._backend and backend.providers == self._providers
+        fits = same and _has_zero_weights(backend, data.weight) == self._guarded
         if fits:
             self._data, self._sizes, self.steps = data, sizes, len(sizes)
         return fits
@@ -115,9 +119,8 @@ class HostFeed:
         self._backend, self._data, self._sizes, self.steps = backend, data, sizes, len(sizes)
         self._source, self._to_device = source, to_device
 
-    def compile(self, problem: Problem) -> None:
-        guarded = _has_zero_weights(self._backend, self._data.weight)
-        self._program = self._backend.compile(make_step, problem, guarded)
+    def compile(self, backend: Backend, problem: Problem) -> None:
+        self._program = backend.compile(make_step, problem, _has_zero_weights(backend, self._data.weight))
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self._source.begin(order, stop)
@@ -168,8 +171,8 @@ class IterableFeed:
         self._ahead = ReadAhead[Batch]("the batches")
         self._batches: Generator[Batch] | None = None
 
-    def compile(self, problem: Problem) -> None:
-        self._program = self._backend.compile(make_step, problem)
+    def compile(self, backend: Backend, problem: Problem) -> None:
+        self._program = backend.compile(make_step, problem)
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self.close()

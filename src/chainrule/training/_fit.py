@@ -16,7 +16,7 @@ from .._base.typing import Array
 from .._data.checks import prepare
 from .._data.streams import Batches, read_rows
 from .._kernels import backend as make_backend
-from .._kernels import moved
+from .._kernels import moved, training_pays, with_loops
 from .._model.evaluation import evaluate
 from .._model.prediction import ForwardPass
 from .._model.schema import Schema, training_schema
@@ -182,29 +182,35 @@ def fit(
             warn("metrics are measured on a validation set, and there is none: give validation=0.2, or a set.")
 
         history = History() if before is None else before.history
+        steps = _most_steps(epochs, feed.steps, listeners)
+
         run = Run(
-            backend=found_backend,
+            backend=with_loops(found_backend, pays=training_pays(problem.network, given.batch_size, steps)),
             problem=replace(problem, optimizer=_planned(problem.optimizer, epochs, feed.steps)),
             state=_start(found_backend, problem, before, seed),
             columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if validation_set is not None)),
             first_epoch=len(history) + 1,
             epochs=epochs,
             steps_per_epoch=feed.steps,
-            build=lambda theta, buffers, records: Model(
-                net, theta, buffers, found_loss, found_backend, flat, records, **vars(schema)
+            build=lambda run: Model(
+                net, run.state.theta, run.state.buffers, found_loss, run.backend, flat, run.history, **vars(schema)
             ),
             history=history,
         )
-        feed.compile(run.problem)
-        measure = _measure(found_backend, problem, validation_set, found_metrics, schema)
-        plan = Plan(feed, given.order, measure, on_divergence)
+
+        def plan() -> Plan:
+            """Made last: a run that is gone on with has the bodies that it began with."""
+            feed.compile(run.backend, run.problem)
+            measure = _measure(run.backend, problem, validation_set, found_metrics, schema)
+            return Plan(feed, given.order, measure, on_divergence)
+
         with closing(feed), found_backend.training(net.multiplications(given.batch_size)):
             if found_checkpoint is None:
-                train(run, plan, [*listeners, *watching])
+                train(run, plan(), [*listeners, *watching])
             else:
                 identity = identity_of(run, net, given, validation_set, found_metrics, seed, shuffle, before)
                 with Keeper(found_checkpoint, run, listeners, identity) as keeper:
-                    train(run, plan, [*listeners, *watching, keeper], keeper.on_break)
+                    train(run, plan(), [*listeners, *watching, keeper], keeper.on_break)
         return run.model()
 
     with (
@@ -242,6 +248,14 @@ def _encoded(schema: Schema, X: Any, y: Any, sample_weight: Any) -> tuple[Any, A
 
 def _inputs_of(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple | list) and batch else batch
+
+
+def _most_steps(epochs: int, steps_per_epoch: int | None, callbacks: Sequence[object]) -> int | None:
+    """How many steps are asked for, of which a callback may know better; None where nobody knows."""
+    known = [callback.most_steps for callback in callbacks if hasattr(callback, "most_steps")]
+    if steps_per_epoch is not None:
+        known.append(epochs * steps_per_epoch)
+    return min(known, default=None)
 
 
 def _planned(optimizer: Optimizer, epochs: int, steps_per_epoch: int | None) -> Optimizer:
