@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import sklearn
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
@@ -171,7 +171,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """
         y, predictions = as_labels(y), as_host(self.predict(X))
         weight = check_weight(sample_weight, predictions.shape[0])
-        return float(accuracy_score(as_host(y), predictions, sample_weight=weight))
+        return float(sklearn.metrics.accuracy_score(as_host(y), predictions, sample_weight=weight))
 
     def _find_targets(self, y: Any, before: Fitted | None, *, incremental: bool, classes: Any = None) -> Classes:
         y = check_labels(y)

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.metrics import get_scorer
+import sklearn
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
 from .._backend import Backend
@@ -158,7 +158,7 @@ class Parameters:
     def _settings(self, validation: Examples, *, incremental: bool) -> Settings:
         """The parameters as a solver takes them. Raises for what the constraints above let through."""
         if isinstance(self.scoring, str) and self.scoring != "loss":
-            get_scorer(self.scoring)
+            sklearn.metrics.get_scorer(self.scoring)
         if self.clip is not None:
             check_instance(self.clip, Clip, expected="a clip", write="clip=cr.ClipNorm(1.0)")
         callbacks = check_callbacks(self.callbacks or ())

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import sklearn  # whose modules import each other: compose, metrics and model_selection are imported when asked for
 from sklearn.base import BaseEstimator
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
@@ -64,7 +64,7 @@ def from_pipeline(pipeline: Any) -> Model:
         >>> cr.from_pipeline(pipeline).predict(X).tolist()
         ['low', 'low', 'high', 'high']
     """
-    if not isinstance(pipeline, Pipeline | TransformedTargetRegressor):
+    if not isinstance(pipeline, Pipeline | sklearn.compose.TransformedTargetRegressor):
         best = ", such as search.best_estimator_" if hasattr(pipeline, "best_estimator_") else ""
         raise ConfigurationError(f"expected a Pipeline of scikit-learn{best}, got {type(pipeline).__name__}: {_WHOLE}.")
     return _model_of("", pipeline)
@@ -77,7 +77,7 @@ def _model_of(name: str, estimator: BaseEstimator | None) -> Model:
         model = _model_of(last, network)
         names = tuple(getattr(scalers[0][1], "feature_names_in_", ()) if scalers else model.feature_names)
         return replace(_with_inputs(model, [_affine(*step) for step in scalers], names), feature_names=names)
-    if not isinstance(estimator, TransformedTargetRegressor | Perceptron):
+    if not isinstance(estimator, sklearn.compose.TransformedTargetRegressor | Perceptron):
         raise ConfigurationError(
             "the last step must be chainrule's MLPClassifier or MLPRegressor, got "
             f"{name!r} ({type(estimator).__name__}): {_WHOLE}."

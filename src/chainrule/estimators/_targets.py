@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from sklearn.metrics import accuracy_score, r2_score
+import sklearn
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import column_or_1d
 
@@ -74,7 +74,7 @@ class Classes:
 
     def score(self, y: Any, predictions: np.ndarray, weight: np.ndarray | None) -> float:
         """The estimator's ``score``, from what the network predicts."""
-        return float(accuracy_score(as_host(y), self.labels.decode(predictions), sample_weight=weight))
+        return float(sklearn.metrics.accuracy_score(as_host(y), self.labels.decode(predictions), sample_weight=weight))
 
     def strata(self, encoded: np.ndarray) -> np.ndarray | None:
         """What the validation rows are drawn evenly from."""
@@ -140,7 +140,7 @@ class Numbers:
     def score(self, y: Any, predictions: np.ndarray, weight: np.ndarray | None) -> float:
         if not np.isfinite(predictions).all() or len(predictions) < 2:
             return float("nan")
-        return float(r2_score(as_host(y), predictions, sample_weight=weight))
+        return float(sklearn.metrics.r2_score(as_host(y), predictions, sample_weight=weight))
 
     def strata(self, encoded: np.ndarray) -> np.ndarray | None:
         return None

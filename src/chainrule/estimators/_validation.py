@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import sklearn
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.metrics import check_scoring
-from sklearn.model_selection import train_test_split
 
 from .._backend import Backend
 from .._base.errors import DataError, require
@@ -84,7 +83,7 @@ def split_rows(settings: Settings, fitted: Fitted, encoded: np.ndarray) -> Split
             "of it, give X_val and y_val, or set early_stopping=False."
         )
     try:
-        rows, held_out = train_test_split(
+        rows, held_out = sklearn.model_selection.train_test_split(
             np.arange(len(encoded)), random_state=generator, test_size=fraction, stratify=strata
         )
     except ValueError as error:  # which speaks of test_size and train_size
@@ -129,7 +128,7 @@ def check_score(scoring: Any, validation: ValidationSet | None, fitted: Fitted, 
         return
     try:
         estimator = show(fitted)
-        number = _call_scorer(check_scoring(estimator, scoring), estimator, validation.shown)
+        number = _call_scorer(sklearn.metrics.check_scoring(estimator, scoring), estimator, validation.shown)
         why = "the score is no number" if math.isnan(number) else ""
     except Exception as error:  # whatever a scorer raises
         why = str(error).strip().split("\n")[0]
@@ -157,7 +156,7 @@ def make_score(
     targets, model = fitted.targets, fitted.model
     finish = Link.apply if targets.numeric else Link.decide  # which would round fractions to 0 or 1
     predict = make_forward(backend, network, validation.batch.x, partial(finish, find_link(model.loss)))
-    scorer = None if scoring is None else check_scoring(show(fitted), scoring)
+    scorer = None if scoring is None else sklearn.metrics.check_scoring(show(fitted), scoring)
 
     def score(run: Run, record: Record) -> float:
         with np.errstate(all="ignore"):  # a training run on its way to NaN is reported as such, on every backend
