@@ -166,11 +166,12 @@ class _EndedError(Exception):
 class _Costs:
     """A callback that notes the cost of every batch, on the device, and reads them once in a while.
 
-    ``losses`` has the mean of each batch that has weight, and ``taken`` how many steps were taken before it.
+    ``losses`` has the mean of each batch that has weight, and ``taken`` how many steps were taken before it. ``fit``
+    goes by ``most_steps`` where it asks what pays.
     """
 
     def __init__(self, steps: int) -> None:
-        self._steps = steps
+        self._steps = self.most_steps = steps
         self._sums: list[Array] = []  # the epoch's sums of cost times weight, and of the weights, after each step
         self.losses, self.taken = np.zeros(0), np.zeros(0)
 
