@@ -87,7 +87,7 @@ class Backend:
     def info(self) -> dict[str, object]:
         """What runs: library, version, device, dtype, whether steps are compiled, which operations have a faster body,
         by whom (none with ``kernels=False``), the precision of products where it is not the dtype's, and whether it is
-        deterministic where it is.
+        deterministic where it is. A trained model's backend has Numba's bodies where these trained it.
         """
         return {
             "name": self.name,

@@ -37,6 +37,7 @@ class Checkpoint:
         resume: go on from the newest, where there is one (default no): bit for bit as if nothing had happened, on one
             machine, with the same versions and number of threads. A finished training gives its model back; with more
             epochs it goes on, if its schedule has a length of its own: one without ``steps`` is planned for all epochs.
+            With Numba's loops if it began with them, and only then.
 
     Raises:
         ConfigurationError: an ``every`` that is no time and no number of epochs, or ``keep`` below 1.
