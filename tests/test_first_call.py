@@ -165,11 +165,12 @@ def test_the_choice_is_one_of_the_problem(threshold: Callable[[float], None]) ->
 def test_partial_fit_counts_all_its_calls(threshold: Callable[[float], None]) -> None:
     net = cr.MLPClassifier((64, 64), batch_size=30, random_state=0)
     threshold(1.01 * 30 * (_worth._seconds(cr.mlp([4, 64, 64, 3]), 30, passes=3) + 2e-9 * cr.mlp([4, 64, 64, 3]).size))
-    ran = []
-    for _ in range(5):
-        net.partial_fit(X, Y, classes=[0, 1, 2])
-        ran.append(has_loops(net.model_.backend))
-    assert ran == [False, False, False, True, True]
+    plain = cr.MLPClassifier(**net.get_params()).set_params(backend=with_providers(cr.backend("numpy"), fast=False))
+    for loops in (False, False, False, True, True):
+        for one in (net, plain):
+            one.partial_fit(X, Y, classes=[0, 1, 2])
+        assert has_loops(net.model_.backend) == loops
+        assert np.array_equal(net.model_.theta, plain.model_.theta) != loops  # what is compiled is not kept
 
 
 @numba
