@@ -55,7 +55,7 @@ def fit_lbfgs(fit: PreparedFit, settings: Settings, fitted: Fitted, told: Sklear
         return replace(model, theta=fit.backend.copy(fit.backend.asarray(x)), history=History())
 
     iterations = count(1)
-    largest = fit.problem.network.multiplications(min(fit.data.x.shape[0], _BLOCK))
+    largest = fit.problem.network.multiplications(min(fit.data.x.shape[0], BLOCK))
     with deferred_interrupt() as interrupt, fit.backend.training(largest):
         found = minimize(
             objective,

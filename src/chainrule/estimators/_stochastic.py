@@ -65,7 +65,7 @@ def fit_stochastic(
         first_epoch=len(history) + 1,
         epochs=1 if settings.incremental else settings.max_iter,
         steps_per_epoch=len(sizes),
-        build=fitted.model_of,
+        build=lambda run: fitted.model_of(run.state.theta, run.state.buffers, run.history),
         history=history,
         rate_scale=progress.rate_scale,
     )

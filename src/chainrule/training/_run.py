@@ -50,7 +50,7 @@ class Run:
         problem: what is minimised how: network, loss, optimizer, penalty and clip.
         state: the arrays of the training: ``theta``, the optimizer's ``moments``, ``buffers`` and counters. A callback
             may put others in, ``run.state = run.state._replace(theta=theta)``; the next step overwrites what was there.
-        build: the loop's: makes the model.
+        build: the loop's: makes the model of the run.
         trained: the loop's: whether a step was taken.
         first: the loop's: the state that it recovers from in the end, the first one.
         best: the loop's: the state that it recovers from, of the end of the epoch with the lowest loss so far.
@@ -63,7 +63,7 @@ class Run:
     first_epoch: int
     epochs: int
     steps_per_epoch: int | None
-    build: Callable[[Array, Array, History], Model]
+    build: Callable[[Run], Model]
     history: History = field(default_factory=History)
     epoch: int = field(init=False)
     step: int = 0
@@ -105,7 +105,7 @@ class Run:
 
     def model(self) -> Model:
         """The model as it is now, with numbers and history of its own: to evaluate, to save, to keep."""
-        return self.build(self.state.theta, self.state.buffers, self.history)  # a Model copies its numbers
+        return self.build(self)  # a Model copies its numbers
 
     def require_column(self, name: str) -> None:
         """Raise ConfigurationError unless the history will have this column: for ``on_train_begin``."""
