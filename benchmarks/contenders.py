@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from grid import GRID, Network
+from grid import GRID, Bind, Network, products
 
 import chainrule as cr
 from chainrule._backend import reference_backend
@@ -120,9 +123,9 @@ def pieces(network: Network, theta: np.ndarray | None = None) -> Pieces:
     return [(W.astype(np.float32), b.astype(np.float32)) for W, b in filter(None, parts)]
 
 
-def trained(network: Network, *, fast: bool = False) -> cr.Model:
+def trained(network: Network) -> cr.Model:
     """A model after one epoch; without Numba the same in every process."""
-    on = with_providers(reference_backend("numpy"), fast=fast)
+    on = with_providers(reference_backend("numpy"), fast=False)
     return cr.fit(network.net, *training_data(network), loss="softmax_cross_entropy", epochs=1, backend=on)
 
 
@@ -132,8 +135,7 @@ def trained(network: Network, *, fast: bool = False) -> cr.Model:
 class ChainruleSteps(Runner):
     """What ``fit`` does in its innermost loop."""
 
-    def __init__(self, network: Network, *, fast: bool) -> None:
-        on = with_providers(reference_backend("numpy"), fast=fast)
+    def __init__(self, network: Network, on: cr.Backend) -> None:
         problem = Problem(network.net, cr.SoftmaxCrossEntropy(), cr.Adam(RATE, B1, B2, EPSILON))
         X, y = training_data(network)
         self._program = on.compile(make_epoch_step, problem)
@@ -164,9 +166,17 @@ class ChainruleSteps(Runner):
 
 def chainrule(network: Network, rows: int | None, *, fast: bool = False) -> Candidates:
     setting = "NumPy and Numba" if fast else "NumPy"
+    return _chainrule(setting, with_providers(reference_backend("numpy"), fast=fast), network, rows)
+
+
+def chainrule_bf16(network: Network, rows: int | None) -> Candidates:
+    return _chainrule("NumPy, bf16", cr.backend("numpy", precision="bf16"), network, rows)
+
+
+def _chainrule(setting: str, on: cr.Backend, network: Network, rows: int | None) -> Candidates:
     if rows is None:
-        return {setting: lambda: ChainruleSteps(network, fast=fast)}
-    model, X = trained(network, fast=fast), rows_to_predict(network, rows)
+        return {setting: lambda: ChainruleSteps(network, on)}
+    model, X = trained(network).to(on), rows_to_predict(network, rows)
     return {setting: lambda: Calls(lambda: model.predict(X))}
 
 
@@ -177,7 +187,7 @@ class _EnoughError(Exception):
     """Ends a fit."""
 
 
-def _classifier(network: Network, start: Pieces, **options: Any) -> Any:
+def classifier(network: Network, start: Pieces, **options: Any) -> Any:
     """scikit-learn's classifier, which starts from given weights and calls ``before_step`` before each step."""
     from sklearn.neural_network import MLPClassifier
 
@@ -207,7 +217,7 @@ class SklearnSteps(Runner):
 
     def __init__(self, network: Network) -> None:
         self._data = training_data(network)
-        self._model = _classifier(network, pieces(network), max_iter=-(-COMPARED // BATCHES), shuffle=False)
+        self._model = classifier(network, pieces(network), max_iter=-(-COMPARED // BATCHES), shuffle=False)
 
     def first(self) -> np.ndarray:
         with warnings.catch_warnings(action="ignore"):  # it says that it has not converged
@@ -235,7 +245,7 @@ class SklearnSteps(Runner):
 def sklearn(network: Network, rows: int | None) -> Candidates:
     if rows is None:
         return {"fit": lambda: SklearnSteps(network)}
-    model, X = _classifier(network, pieces(network, trained(network).theta)), rows_to_predict(network, rows)
+    model, X = classifier(network, pieces(network, trained(network).theta)), rows_to_predict(network, rows)
     model.before_step = _end_fit
     with suppress(_EnoughError):
         model.fit(*training_data(network))
@@ -288,7 +298,7 @@ def _on_one_and_all(makes: Mapping[str, Callable[[], Runner]]) -> Candidates:
     }
 
 
-def _torch_module(weights: Pieces) -> Any:
+def torch_module(weights: Pieces) -> Any:
     """Linear layers with ReLU between them."""
     import torch
 
@@ -308,22 +318,38 @@ def _torch_batches(network: Network) -> list[tuple[Any, Any]]:
     return [(torch.from_numpy(x).clone(), torch.from_numpy(y).long()) for x, y in in_batches(network)]
 
 
-def torch_eager(network: Network, rows: int | None) -> Candidates:
+def torch_eager(network: Network, rows: int | None, *, bf16: bool = False) -> Candidates:
+    """``bf16``: under autocast, as its documentation has it: forward and loss, not backward."""
     if rows is None:
         adams = {"default Adam": None, "fused Adam": True}
-        return _on_one_and_all({name: partial(_eager_steps, network, fused=fused) for name, fused in adams.items()})
-    return _on_one_and_all({"inference_mode": partial(_torch_calls, network, rows)})
+        return _on_one_and_all({name: partial(_eager_steps, network, fused, bf16) for name, fused in adams.items()})
+    return _on_one_and_all({"inference_mode": partial(_torch_calls, network, rows, bf16)})
 
 
-def _eager_steps(network: Network, *, fused: bool | None) -> Runner:
+def torch_medium(network: Network, rows: int | None) -> Candidates:
+    """Operands of float32 products may be rounded to bf16: all of torch, in this process of its own."""
     import torch
 
-    model = _torch_module(pieces(network))
+    torch.set_float32_matmul_precision("medium")
+    return torch_eager(network, rows)
+
+
+def _autocast(bf16: bool) -> Any:
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
+
+
+def _eager_steps(network: Network, fused: bool | None, bf16: bool) -> Runner:
+    import torch
+
+    model = torch_module(pieces(network))
     optimizer = torch.optim.Adam(model.parameters(), RATE, (B1, B2), EPSILON, fused=fused)
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(x), y)
+        with _autocast(bf16):
+            loss = torch.nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         return loss.detach()
@@ -331,13 +357,13 @@ def _eager_steps(network: Network, *, fused: bool | None) -> Runner:
     return Steps(step, _torch_batches(network))
 
 
-def _torch_calls(network: Network, rows: int) -> Runner:
+def _torch_calls(network: Network, rows: int, bf16: bool) -> Runner:
     import torch
 
-    model, X = _torch_module(pieces(network, trained(network).theta)), torch.from_numpy(rows_to_predict(network, rows))
+    model, X = torch_module(pieces(network, trained(network).theta)), torch.from_numpy(rows_to_predict(network, rows))
 
     def call() -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), _autocast(bf16):
             return model(X).argmax(-1)
 
     return Calls(call)
@@ -373,7 +399,7 @@ def _compiled_gradient(network: Network, options: dict[str, Any]) -> Runner:
     """Forward, loss and backward compiled as one function, and torch's fused Adam."""
     import torch
 
-    parameters = [p.detach() for p in _torch_module(pieces(network)).parameters()]
+    parameters = [p.detach() for p in torch_module(pieces(network)).parameters()]
     optimizer = torch.optim.Adam(parameters, RATE, (B1, B2), EPSILON, fused=True)
     gradient = torch.compile(torch.func.grad_and_value(_cost), fullgraph=True, options=options)
 
@@ -391,7 +417,7 @@ def _whole_step(network: Network, options: dict[str, Any]) -> Runner:
     """Forward, loss, backward and Adam compiled as one function, which writes into its parameters."""
     import torch
 
-    parameters = [p.detach() for p in _torch_module(pieces(network)).parameters()]
+    parameters = [p.detach() for p in torch_module(pieces(network)).parameters()]
     m, v = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     t = torch.zeros(())
 
@@ -470,13 +496,146 @@ def _jax_calls(network: Network, rows: int) -> Runner:
     return Calls(lambda: classes(weights, X).block_until_ready())
 
 
+# onnxruntime and OpenVINO, which predict
+
+
+def _onnx_model(network: Network) -> bytes:
+    """The trained network and its argmax, as an ONNX file."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    weights, nodes, constants, a = pieces(network, trained(network).theta), [], [], "X"
+    for i, (W, b) in enumerate(weights):
+        constants += [numpy_helper.from_array(np.ascontiguousarray(x), f"{n}{i}") for n, x in (("W", W), ("b", b[0]))]
+        nodes.append(helper.make_node("Gemm", [a, f"W{i}", f"b{i}"], [a := f"z{i}"]))
+        if i < len(weights) - 1:
+            nodes.append(helper.make_node("Relu", [a], [a := f"a{i}"]))
+    nodes.append(helper.make_node("ArgMax", [a], ["class"], axis=1, keepdims=0))
+    given = helper.make_tensor_value_info("X", TensorProto.FLOAT, ["rows", network.sizes[0]])
+    answer = helper.make_tensor_value_info("class", TensorProto.INT64, ["rows"])
+    graph = helper.make_graph(nodes, network.name, [given], [answer], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(made)
+    return made.SerializeToString()
+
+
+def onnxruntime(network: Network, rows: int | None) -> Candidates:
+    """float32 alone: on this kind of processor it has no products in bf16."""
+    if rows is None:
+        return {}
+    import onnxruntime as ort
+
+    model, X = _onnx_model(network), rows_to_predict(network, rows)
+
+    def make(threads: int) -> Runner:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return Calls(lambda: session.run(None, {"X": X})[0])
+
+    return {f"run, {t} thread{'s' * (t > 1)}": partial(make, t) for t in _one_and_all_cores()}
+
+
+def openvino(network: Network, rows: int | None, *, precision: str = "f32") -> Candidates:
+    """In float32, which must be asked for where the machine has bf16, or in bf16."""
+    if rows is None:
+        return {}
+    import openvino as ov
+
+    core = ov.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise NotImplementedError("this processor has no bf16")
+    model, X = core.read_model(_onnx_model(network)), rows_to_predict(network, rows)
+    model.reshape(list(X.shape))
+
+    def make(threads: int) -> Runner:
+        options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+        request = core.compile_model(model, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+        return Calls(lambda: request.infer(X, share_inputs=True, share_outputs=True)[0])
+
+    return {f"{precision}, {t} thread{'s' * (t > 1)}": partial(make, t) for t in _one_and_all_cores()}
+
+
+def _one_and_all_cores() -> list[int]:
+    return list(dict.fromkeys((1, len(os.sched_getaffinity(0)))))
+
+
+# the products of a step alone, which the floor stands on
+
+
+class Products(Runner):
+    """What ``grid.products`` multiplies, by another library."""
+
+    def __init__(self, network: Network, bind: Bind | None = None) -> None:
+        self._run, self._operands = products(network, bind=bind)
+
+    def first(self) -> np.ndarray:
+        self._run()
+        return np.resize([np.abs(out).mean() for *_, out in self._operands], COMPARED)
+
+    def run(self, count: int) -> None:
+        for _ in range(count):
+            self._run()
+
+
+def products_numpy(network: Network, _: int | None) -> Candidates:
+    return {"np.matmul": lambda: Products(network)}
+
+
+def products_torch(network: Network, _: int | None) -> Candidates:
+    import torch
+
+    def bind(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[], Any]:
+        return partial(torch.mm, torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
+
+    return _on_one_and_all({"torch.mm": lambda: Products(network, bind)})
+
+
+def products_mkl(network: Network, _: int | None, *, threading: str) -> Candidates:
+    """``cblas_sgemm`` of the package ``mkl``, by ctypes: about a microsecond a product more than ``np.matmul``."""
+    os.environ["MKL_THREADING_LAYER"] = threading  # read when the first product is asked for
+    if threading == "TBB":
+        _installed_library("tbb", "libtbb.so")  # which MKL does not find beside itself
+    sgemm = _installed_library("mkl", "mkl_rt").cblas_sgemm
+    sgemm.restype = None
+    number, real, address = ctypes.c_int, ctypes.c_float, ctypes.c_void_p
+
+    def bind(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[], None]:
+        (m, k), n = a.shape, b.shape[1]
+        sides = []
+        for x in (a, b):
+            plain = x.flags.c_contiguous
+            sides.append((number(111 if plain else 112), address(x.ctypes.data), number(max(x.shape[plain], 1))))
+        (of_a, at_a, lda), (of_b, at_b, ldb) = sides
+        sizes = (number(m), number(n), number(k))
+        result = (real(0.0), address(out.ctypes.data), number(n))
+        return partial(sgemm, number(101), of_a, of_b, *sizes, real(1.0), at_a, lda, at_b, ldb, *result)
+
+    return {f"cblas_sgemm, {threading.lower()}": lambda: Products(network, bind)}
+
+
+def _installed_library(package: str, name: str) -> Any:
+    found = [file for file in importlib.metadata.files(package) or () if name in file.name]
+    return ctypes.CDLL(str(found[0].locate()), ctypes.RTLD_GLOBAL)
+
+
 CONTENDERS: dict[str, Callable[[Network, int | None], Candidates]] = {
     "chainrule": chainrule,
     "chainrule_fast": partial(chainrule, fast=True),
+    "chainrule_bf16": chainrule_bf16,
     "sklearn": sklearn,
     "torch": torch_eager,
     "torch_compile": torch_compile,
+    "torch_medium": torch_medium,
+    "torch_bf16": partial(torch_eager, bf16=True),
     "jax": jax_jit,
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+    "openvino_bf16": partial(openvino, precision="bf16"),
+    "products_numpy": products_numpy,
+    "products_torch": products_torch,
+    **{
+        f"products_mkl_{name}": partial(products_mkl, threading=name.upper()) for name in ("sequential", "intel", "tbb")
+    },
 }
 
 

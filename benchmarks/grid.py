@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from os import sched_getaffinity
 from time import perf_counter
@@ -58,25 +59,32 @@ GRID = {
 }
 
 
-def products(network: Network, dtype: str = "float32") -> Callable[[], None]:
-    """All matrix products of one step, as one call."""
+Bind = Callable[[np.ndarray, np.ndarray, np.ndarray], Callable[[], Any]]  # a, b and out: a call that multiplies
+
+
+def products(
+    network: Network, dtype: str = "float32", bind: Bind | None = None
+) -> tuple[Callable[[], None], list[tuple[np.ndarray, ...]]]:
+    """All matrix products of one step, as one call, and their operands and results; ``bind`` is for ``np.matmul``."""
     rng, rows = np.random.default_rng(0), network.batch
     shapes = list(pairwise(network.sizes))
     x = [rng.standard_normal((rows, n)).astype(dtype) for n in network.sizes]
     W = [(rng.standard_normal(shape) / shape[0] ** 0.5).astype(dtype) for shape in shapes]
     dW = [np.empty_like(w) for w in W]
     y, dx = [np.empty_like(a) for a in x], [np.empty_like(a) for a in x]
-    calls = [(x[i], W[i], y[i + 1]) for i in range(len(W))]
+    operands = [(x[i], W[i], y[i + 1]) for i in range(len(W))]
     for i in reversed(range(len(W))):
-        calls.append((x[i].T, x[i + 1], dW[i]))
+        operands.append((x[i].T, x[i + 1], dW[i]))
         if i:
-            calls.append((x[i + 1], W[i].T, dx[i]))
+            operands.append((x[i + 1], W[i].T, dx[i]))
+    bind = bind or partial(partial, np.matmul)
+    calls = [bind(*three) for three in operands]
 
     def run() -> None:
-        for a, b, out in calls:
-            np.matmul(a, b, out)
+        for call in calls:
+            call()
 
-    return run
+    return run, operands
 
 
 def forward_products(network: Network, rows: int, dtype: str = "float32", chunk: int = 4096) -> Callable[[], None]:

@@ -2,13 +2,17 @@
 
     python benchmarks/peers.py --networks tiny,small --rounds 10 --out peers.json
 
+Who is not installed is left out, and named; ``pip install onnx onnxruntime openvino mkl mlxtend`` brings what nothing
+else here needs.
+
 Each contender is a process of its own, and one works at a time. The parent asks each in turn for a block of about 30
 ms, and starts with another one every round. The next one has to wait until this one's process has come to rest:
 OpenBLAS's threads go on looking for work after a product, and would hold a core well into the next block.
 
 **The same work.** All start from the same weights and see the same eight batches in the same order; before it is timed,
 a contender's first 20 losses must be those of chainrule without Numba, up to rounding, or it is left out. Adam's rate
-is 1e-3, all is float32. Every step computes its loss, and nobody reads it on the host while the clock runs.
+is 1e-3, all is float32, but for those in ``ROUNDED``, whose products take operands rounded to bf16. Every step computes
+its loss, and nobody reads it on the host while the clock runs.
 
 **Who is favoured.** chainrule and scikit-learn gather the rows of every batch from the whole data in a shuffled order;
 torch and jax are handed batches that are ready. torch, compiled or not, runs at the fastest of several settings, found
@@ -17,6 +21,9 @@ checks of the data and its set-up are left out, what it does at the end of an ep
 eight steps, and where a block is longer than that it has whole epochs.
 
 Predictions are class indices for a whole array, in the contender's own library, at weights trained for one epoch.
+The products of a step alone are raced in the same way: NumPy's, torch's, and MKL's in each way of threading.
+
+A contender that does not answer in time is killed, and the table says so.
 """
 
 from __future__ import annotations
@@ -24,10 +31,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,15 +45,22 @@ from grid import GRID
 PREDICTED = ("tiny", "tabular", "mnist")
 ROWS = (1, 32, 1024, 65536)
 
-NEEDS = {"chainrule": "numpy", "chainrule_fast": "numba", "sklearn": "sklearn", "torch": "torch",
-         "torch_compile": "torch", "jax": "jax"}  # fmt: skip
-OURS = {"plain": "chainrule", "fast": "chainrule_fast"}
+NEEDS = {"chainrule": "numpy", "chainrule_fast": "numba", "chainrule_bf16": "numpy", "sklearn": "scikit-learn",
+         "torch": "torch", "torch_compile": "torch", "torch_medium": "torch", "torch_bf16": "torch", "jax": "jax",
+         "onnxruntime": "onnxruntime onnx", "openvino": "openvino onnx", "openvino_bf16": "openvino onnx",
+         "products_numpy": "numpy", "products_torch": "torch", "products_mkl_sequential": "mkl",
+         "products_mkl_intel": "mkl", "products_mkl_tbb": "mkl"}  # fmt: skip
+OURS = {"plain": "chainrule", "fast": "chainrule_fast", "bf16": "chainrule_bf16"}
+ROUNDED = ("chainrule_bf16", "torch_medium", "torch_bf16", "openvino_bf16")
+ONLY_TRAINS, ONLY_PREDICTS = ("torch_compile",), ("onnxruntime", "openvino", "openvino_bf16")
+SECONDS = {"prepare": 600.0, "block": 60.0}  # within which a contender answers; torch.compile has eight settings
 # Relative, of each loss. Roundings grow from step to step, in the deep network beyond the first bound, and as much for
 # us with Numba as for a peer; a wrong rate or batch is far outside after two steps.
 TOLERANCE = np.repeat([1e-3, 1e-2], [8, COMPARED - 8])
-SLACK = {"sklearn": 3.0}  # its Adam adds epsilon to the root of an uncorrected moment, so its first steps are shorter
+# scikit-learn's Adam adds epsilon to the root of an uncorrected moment, so its first steps are shorter.
+SLACK = {"sklearn": 3.0, **dict.fromkeys(ROUNDED, 30.0)}
 
-Say = Callable[[str], None]
+Failed = dict[str, str]  # why, by the contender's name
 
 
 class FailedError(Exception):
@@ -67,16 +80,19 @@ class Contender:
 
     def prepare(self, task: Task) -> np.ndarray:
         """Get ready, find the best setting, and return the first results."""
-        self.setting, first = self._ask("prepare", task, _least(task))
+        self.setting, first = self._ask("prepare", task)
         return first
 
     def block(self, task: Task) -> float:
         """Seconds a time."""
-        return self._ask("block", task, _least(task))
+        return self._ask("block", task)
 
-    def _ask(self, *message: Any) -> Any:
+    def _ask(self, question: str, task: Task) -> Any:
         try:
-            self._connection.send(message)
+            self._connection.send((question, task, 2 if task.rows is None else 1))
+            if not self._connection.poll(SECONDS[question]):
+                self._process.kill()
+                raise FailedError(f"no answer in {SECONDS[question]:g} s")
             answer, problem = self._connection.recv()
         except (EOFError, OSError):
             raise FailedError("its process ended") from None
@@ -91,10 +107,6 @@ class Contender:
         self._process.kill()
 
 
-def _least(task: Task) -> int:
-    return 2 if task.rows is None else 1
-
-
 @contextmanager
 def contenders(names: Sequence[str]) -> Iterator[list[Contender]]:
     with ExitStack() as stack:
@@ -106,8 +118,16 @@ def contenders(names: Sequence[str]) -> Iterator[list[Contender]]:
 
 def installed() -> tuple[list[str], list[str]]:
     """The contenders that can run here, and a sentence on each that cannot."""
-    here = [name for name, package in NEEDS.items() if find_spec(package) is not None]
-    return here, [f"{name} is left out: {NEEDS[name]} is not installed." for name in NEEDS if name not in here]
+    missing = {name: [one for one in needs.split() if not _is_here(one)] for name, needs in NEEDS.items()}
+    left_out = [f"{name} is left out: {' and '.join(m)} not installed." for name, m in missing.items() if m]
+    return [name for name, packages in missing.items() if not packages], left_out
+
+
+def _is_here(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def difference(task: Task, ours: np.ndarray, theirs: np.ndarray, slack: float = 1.0) -> str | None:
@@ -116,7 +136,7 @@ def difference(task: Task, ours: np.ndarray, theirs: np.ndarray, slack: float = 
         return f"it has {theirs.shape} results instead of {ours.shape}"
     if task.rows is not None:  # rows whose two best classes are equally good may go either way
         wrong, rows = int((ours != theirs).sum()), len(ours)
-        return f"{wrong} of its first {rows} answers differ from chainrule's" if wrong > 0.001 * rows else None
+        return f"{wrong} of its first {rows} answers differ from chainrule's" if wrong > 0.001 * slack * rows else None
     far = ~(np.abs(theirs / ours - 1) <= slack * TOLERANCE)  # NaN is far
     if not far.any():
         return None
@@ -124,7 +144,7 @@ def difference(task: Task, ours: np.ndarray, theirs: np.ndarray, slack: float = 
     return f"its loss in step {i + 1} is {theirs[i]:.6g}, chainrule's is {ours[i]:.6g}"
 
 
-def ready(task: Task, candidates: Sequence[Contender], say: Say) -> list[Contender]:
+def ready(task: Task, candidates: Sequence[Contender], failed: Failed) -> list[Contender]:
     """The contenders that do the same work; the first one says what that is."""
     able: list[Contender] = []
     ours: np.ndarray | None = None
@@ -134,18 +154,18 @@ def ready(task: Task, candidates: Sequence[Contender], say: Say) -> list[Contend
         except FailedError as error:
             if ours is None:
                 raise
-            say(f"{contender.name} is not timed on {task}: {error}.")
+            failed[contender.name] = str(error)
             continue
         ours = first if ours is None else ours
         problem = difference(task, ours, first, SLACK.get(contender.name, 1.0))
         if problem is None:
             able.append(contender)
         else:
-            say(f"{contender.name} is not timed on {task}: {problem}.")
+            failed[contender.name] = problem
     return able
 
 
-def in_turn(task: Task, able: Sequence[Contender], rounds: int, say: Say) -> dict[Contender, list[float]]:
+def in_turn(task: Task, able: Sequence[Contender], rounds: int, failed: Failed) -> dict[Contender, list[float]]:
     """Microseconds of each contender in each round; with every round another one begins. One that fails is dropped."""
     times: dict[Contender, list[float]] = {contender: [] for contender in able}
     for i in range(rounds):
@@ -155,7 +175,7 @@ def in_turn(task: Task, able: Sequence[Contender], rounds: int, say: Say) -> dic
                 try:
                     times[contender].append(1e6 * contender.block(task))
                 except FailedError as error:
-                    say(f"{contender.name} is left out on {task}, in round {i + 1}: {error}.")
+                    failed[contender.name] = f"{error} in round {i + 1}"
                     del times[contender]
     return times
 
@@ -184,12 +204,15 @@ def _ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
 
 
 def show(title: str, us: Mapping[str, Mapping[str, Any]], faster: Mapping[str, Any]) -> None:
-    """A table of times, and of how many times as fast as each peer we are."""
-    print(f"\n{title}\n{'':16}{'min us':>11}{'median us':>11}" + "".join(f"{OURS[k] + ' x':>20}" for k in faster))
+    """A table of times, and of how many times as fast as each peer we are, or of why there are none."""
+    print(f"\n{title}\n{'':24}{'min us':>11}{'median us':>11}" + "".join(f"{OURS[k] + ' x':>20}" for k in faster))
     for name, row in us.items():
+        if "problem" in row:
+            print(f"{name:24} {row['problem']}", flush=True)
+            continue
         ratios = [faster[kind].get(name) for kind in faster]
         cells = "".join(f"{r['min']:.2f} ({r['paired']:.2f})".rjust(20) if r else " " * 20 for r in ratios)
-        print(f"{name:16}{row['min']:11.1f}{row['median']:11.1f}{cells}  {row['setting']}", flush=True)
+        print(f"{name:24}{row['min']:11.1f}{row['median']:11.1f}{cells}  {row['setting']}", flush=True)
 
 
 def main(
@@ -198,53 +221,49 @@ def main(
     """Time training steps on ``networks`` and predictions of ``inference``; print tables; return them, and write them.
 
     Returns:
-        ``{"networks": {name: {"rounds", "us": {contender: {"min", "median", "setting"}}, "speedup": {"plain": {peer:
-        {"min", "paired"}}, "fast": ...}}}, "inference": {name: {rows: {contender: {"min", "median", "setting"}}}},
-        "left_out": [sentence], "versions": {package: version}}``, in microseconds.
+        ``{"networks": {name: {"rounds", "us": US, "speedup": {"plain": {peer: {"min", "paired"}}, "fast": ...}}},
+        "products": {name: US}, "inference": {name: {rows: US}}, "left_out": [sentence], "versions": {package:
+        version}}``, where US is ``{contender: {"min", "median", "setting"}}`` in microseconds, or ``{"problem"}``.
     """
     names, left_out = installed()
-    result: dict[str, Any] = {"networks": {}, "inference": {}, "left_out": left_out, "versions": _versions(names)}
-
-    def say(sentence: str) -> None:
-        left_out.append(sentence)
-        print(sentence, flush=True)
-
+    result: dict[str, Any] = {"networks": {}, "products": {}, "inference": {}, "left_out": left_out}
+    result["versions"] = _versions(names)
+    multiply = [name for name in names if name.startswith("products_")]
+    train = [name for name in names if name not in (*multiply, *ONLY_PREDICTS)]
+    predict = [name for name in names if name not in (*multiply, *ONLY_TRAINS)]
     for sentence in left_out:
         print(sentence)
     print("x: how many times as fast chainrule is, by the least times (and by the median of the rounds' ratios)")
     for name in networks:
-        with contenders(names) as started:
-            table = _training(name, started, rounds, say)
-        result["networks"][name] = table
+        with contenders(train) as started:
+            us, faster = race(Task(name), started, rounds, "a step")
+        result["networks"][name] = {"rounds": rounds, "us": us, "speedup": faster}
+        with contenders(multiply) as started:
+            result["products"][name], _ = race(Task(name), started, rounds, "its products alone")
         _write(out, result)
     for name in inference:
-        with contenders([n for n in names if n != "torch_compile"]) as started:
-            tables = {str(rows): _predictions(Task(name, rows), started, rounds, say) for rows in ROWS}
-        result["inference"][name] = tables
+        with contenders(predict) as started:
+            result["inference"][name] = {
+                str(rows): race(Task(name, rows), started, rounds, "a prediction")[0] for rows in ROWS
+            }
         _write(out, result)
     return result
 
 
-def _training(name: str, started: Sequence[Contender], rounds: int, say: Say) -> dict[str, Any]:
-    task, network = Task(name), GRID[name]
-    rounds = min(rounds, 4) if name == "wide" else rounds
-    times = in_turn(task, ready(task, started, say), rounds, say)
-    us, faster = summary(times), speedups(times)
-    show(f"{name}: {'-'.join(map(str, network.sizes))}, batch {network.batch}, {rounds} rounds; a step", us, faster)
-    return {"rounds": rounds, "us": us, "speedup": faster}
-
-
-def _predictions(task: Task, started: Sequence[Contender], rounds: int, say: Say) -> dict[str, dict[str, Any]]:
-    rounds = min(rounds, 4) if task.rows == ROWS[-1] else rounds
-    times = in_turn(task, ready(task, started, say), rounds, say)
-    us = summary(times)
-    show(f"{task}, {rounds} rounds; a prediction", us, speedups(times))
-    return us
+def race(
+    task: Task, started: Sequence[Contender], rounds: int, what: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, dict[str, float]]]]:
+    """Times, or the problem, of each contender, and how many times as fast we are."""
+    rounds = min(rounds, 4) if task.network == "wide" or task.rows == ROWS[-1] else rounds
+    failed: Failed = {}
+    times = in_turn(task, ready(task, started, failed), rounds, failed)
+    us, faster = summary(times) | {name: {"problem": why} for name, why in failed.items()}, speedups(times)
+    show(f"{task}: {'-'.join(map(str, GRID[task.network].sizes))}, {rounds} rounds; {what}", us, faster)
+    return us, faster
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:
-    packages = {"sklearn": "scikit-learn"}
-    return {p: version(p) for p in dict.fromkeys(packages.get(NEEDS[name], NEEDS[name]) for name in names)}
+    return {package: version(package) for package in dict.fromkeys(" ".join(NEEDS[name] for name in names).split())}
 
 
 def _write(out: str | Path | None, result: Mapping[str, Any]) -> None:
