@@ -3,8 +3,9 @@
 python benchmarks/run.py            five minutes: ratios to the floor, and the suite on the smaller networks
 python benchmarks/run.py --quick    under a minute: every group once, nothing is written
 python benchmarks/run.py --full     everything, float64, epochs and predictions as well
-python benchmarks/run.py --peers    scikit-learn, torch and jax beside ours
-python benchmarks/run.py --gate     fail if a step's ratio is 25 % above the committed one
+python benchmarks/run.py --peers    other libraries beside ours: steps, products, predictions, whole trainings
+python benchmarks/run.py --gate     fail if a step's ratio is 25 % above the committed one of this class of machines
+python benchmarks/run.py --page     write docs/performance.md and README's sentence from the files of all machines
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TOLERANCE = 1.25
+OPTIONAL = ("onnxruntime", "openvino", "mkl")
+VENDORS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
+WIDEST = {"amx_bf16": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE", "asimd": "NEON"}  # widest first
 SELECTED = ["tiny", "small", "tabular", "mnist"]
 ALL = [*SELECTED, "deep", "wide"]
 
@@ -32,12 +36,13 @@ ALL = [*SELECTED, "deep", "wide"]
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     versions = {}
-    for name in ("numpy", "numba", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x", "scikit-learn"):
+    for name in ("numpy", "numba", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x", "scikit-learn", *OPTIONAL):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
+        "class": machine_class(cpu_fields()),
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.machine()}",
@@ -47,13 +52,28 @@ def machine() -> dict[str, Any]:
     }
 
 
-def cpu_name() -> str:
-    """The processor's model, with family and model numbers, since virtual machines give a short name."""
+def cpu_fields() -> dict[str, str]:
+    """What Linux says of a processor."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
+        return {}
+    return dict(re.findall(r"^(\w[\w ]*?)\s*:\s*(.+)$", text, flags=re.MULTILINE))
+
+
+def machine_class(fields: dict[str, str]) -> str:
+    """``AMD, AVX-512, 2 cores``: machines whose steps may be held to the same ratios."""
+    flags = (fields.get("flags") or fields.get("Features", "")).split()
+    vendor = VENDORS.get(fields.get("vendor_id", ""), platform.machine())
+    widest = next((name for flag, name in WIDEST.items() if flag in flags), "unknown")
+    return f"{vendor}, {widest}, {len(os.sched_getaffinity(0))} cores"
+
+
+def cpu_name() -> str:
+    """The processor's model, with family and model numbers, since virtual machines give a short name."""
+    fields = cpu_fields()
+    if not fields:
         return platform.processor() or "unknown"
-    fields = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, flags=re.MULTILINE))
     return f"{fields.get('model name', 'unknown')} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
@@ -133,13 +153,25 @@ def ratios(names: list[str], rounds: int, *, everything: bool) -> dict[str, Any]
     return found
 
 
+def committed_ratios(own: Path, kind: str) -> tuple[str, dict[str, Any]] | None:
+    """The committed file with ratios of steps, and these: of this very processor, else of its class, else None."""
+    files = sorted(own.parent.glob("*.json"), key=lambda path: (path != own, path.name))
+    for path in files:
+        found = json.loads(path.read_text())
+        if "ratios" in found and (path == own or found["machine"].get("class") == kind):
+            return path.name, found["ratios"]["steps"]
+    return None
+
+
 def gate() -> int:
     """1 if a step's ratio is more than 25 % above the committed one, measured again once before it is believed."""
-    path = results_file()
-    if not path.exists():
-        print(f"nothing is committed for this machine ({path.name}): run ci/bench --full and commit the file.")
+    kind = machine_class(cpu_fields())
+    chosen = committed_ratios(results_file(), kind)
+    if chosen is None:
+        print(f"no ratios are committed for this class of machines ({kind}): run ci/bench --full and commit its file.")
         return 2
-    committed = json.loads(path.read_text())["ratios"]["steps"]
+    name, committed = chosen
+    print(f"{kind}: compared with {name}")
     worse = list(committed)
     for rounds in (10, 30):
         found = ratios(worse, rounds, everything=False)["steps"]
@@ -168,19 +200,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_mutually_exclusive_group()
-    for kind in ("quick", "full", "peers", "gate"):
+    for kind in ("quick", "full", "peers", "gate", "page"):
         kinds.add_argument(f"--{kind}", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.gate:
         return gate()
+    if asked.page:
+        import report
+
+        report.main()
+        return 0
     if asked.quick:
         print_suite(suite("quick"))
         ratios(["tiny"], 3, everything=False)
         return 0
     if asked.peers:
         import peers
+        import trainings
 
         update(results_file(), peers=peers.main(ALL, 10, None, peers.PREDICTED))
+        update(results_file(), trainings=trainings.measure())
         return 0
     found = ratios(ALL if asked.full else SELECTED, 20 if asked.full else 10, everything=asked.full)
     rows = suite("full" if asked.full else "some")
