@@ -289,10 +289,14 @@ def _all_threads() -> int:
     return torch.get_num_threads()  # until we set it
 
 
+def _threads(setting: str, threads: int) -> str:
+    return f"{setting}, {threads} thread{'s' * (threads > 1)}"
+
+
 def _on_one_and_all(makes: Mapping[str, Callable[[], Runner]]) -> Candidates:
     """Each setting on one thread, and on as many as torch takes by itself."""
     return {
-        f"{setting}, {threads} thread{'s' * (threads > 1)}": partial(OnThreads, threads, make)
+        _threads(setting, threads): partial(OnThreads, threads, make)
         for threads in dict.fromkeys((1, _all_threads()))
         for setting, make in makes.items()
     }
@@ -532,7 +536,7 @@ def onnxruntime(network: Network, rows: int | None) -> Candidates:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return Calls(lambda: session.run(None, {"X": X})[0])
 
-    return {f"run, {t} thread{'s' * (t > 1)}": partial(make, t) for t in _one_and_all_cores()}
+    return {_threads("run", t): partial(make, t) for t in {1, len(os.sched_getaffinity(0))}}
 
 
 def openvino(network: Network, rows: int | None, *, precision: str = "f32") -> Candidates:
@@ -552,11 +556,7 @@ def openvino(network: Network, rows: int | None, *, precision: str = "f32") -> C
         request = core.compile_model(model, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
         return Calls(lambda: request.infer(X, share_inputs=True, share_outputs=True)[0])
 
-    return {f"{precision}, {t} thread{'s' * (t > 1)}": partial(make, t) for t in _one_and_all_cores()}
-
-
-def _one_and_all_cores() -> list[int]:
-    return list(dict.fromkeys((1, len(os.sched_getaffinity(0)))))
+    return {_threads(precision, t): partial(make, t) for t in {1, len(os.sched_getaffinity(0))}}
 
 
 # the products of a step alone, which the floor stands on

@@ -26,10 +26,8 @@ def ratio(over: list[float], under: list[float]) -> dict[str, float]:
 
 def steps(network: Network, ways: dict[str, str], rounds: int, dtype: str = "float32") -> dict[str, dict[str, float]]:
     """A step over the floor: its products, and a pass of the optimizer over memory."""
-    runs: dict[str, Callable[[], Any]] = {
-        "products": products(network, dtype)[0],
-        "pass": optimizer_pass(network, dtype),
-    }
+    multiply, _ = products(network, dtype)
+    runs: dict[str, Callable[[], Any]] = {"products": multiply, "pass": optimizer_pass(network, dtype)}
     runs |= {way: step(network, backend_of(name, dtype), dtype) for way, name in ways.items()}
     times = interleaved(runs, rounds)
     floor = [a + b for a, b in zip(times["products"], times["pass"], strict=True)]

@@ -23,6 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import report
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TOLERANCE = 1.25
@@ -130,15 +132,6 @@ def suite(selection: str) -> list[dict[str, Any]]:
     return rows
 
 
-def print_suite(rows: list[dict[str, Any]]) -> None:
-    """A table, one line an operation and network, one column a backend."""
-    names = list(dict.fromkeys(row["backend"] for row in rows))
-    print(f"\n{'microseconds, minimum':38}" + "".join(f"{name:>16}" for name in names))
-    for key in dict.fromkeys((row["operation"], row["network"], row["dtype"]) for row in rows):
-        cells = {r["backend"]: r["min_us"] for r in rows if (r["operation"], r["network"], r["dtype"]) == key}
-        print(f"{' '.join(key):38}" + "".join(f"{cells[n]:>16,.1f}" if n in cells else " " * 16 for n in names))
-
-
 def ratios(names: list[str], rounds: int, *, everything: bool) -> dict[str, Any]:
     """Ratios to the floor, NumPy alone and with Numba where it is installed."""
     import floor
@@ -146,10 +139,7 @@ def ratios(names: list[str], rounds: int, *, everything: bool) -> dict[str, Any]
     ways = floor.WAYS if importlib.util.find_spec("numba") else {"plain": "numpy"}
     found = floor.measure(names, ways, rounds, everything=everything)
     for section, entries in found.items():
-        print(f"\n{section}, over the floor{'':14}" + "".join(f"{way:>20}" for way in ways))
-        for name, entry in entries.items():
-            cells = [f"{entry[way]['min']:.2f} [{entry[way]['median']:.2f}]" for way in ways if way in entry]
-            print(f"{name:40}" + "".join(f"{cell:>20}" for cell in cells))
+        print(f"\n{section}, over the floor: minimum [median]\n{report.ratios(entries)}")
     return found
 
 
@@ -206,12 +196,10 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.gate:
         return gate()
     if asked.page:
-        import report
-
         report.main()
         return 0
     if asked.quick:
-        print_suite(suite("quick"))
+        print(report.suite(suite("quick")))
         ratios(["tiny"], 3, everything=False)
         return 0
     if asked.peers:
@@ -223,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     found = ratios(ALL if asked.full else SELECTED, 20 if asked.full else 10, everything=asked.full)
     rows = suite("full" if asked.full else "some")
-    print_suite(rows)
+    print(report.suite(rows))
     sections: dict[str, Any] = {"ratios": found, "suite": rows}
     if asked.full:
         import blas

