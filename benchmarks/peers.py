@@ -1,6 +1,6 @@
 """A training step of ours beside those of scikit-learn, torch, torch.compile and jax.jit, and predictions too.
 
-    python benchmarks/peers.py --networks tiny,small --rounds 10 --out peers.json
+    python benchmarks/peers.py --networks tiny small --rounds 10 --out peers.json
 
 Who is not installed is left out, and named; ``pip install onnx onnxruntime openvino mkl mlxtend`` brings what nothing
 else here needs.
@@ -71,7 +71,7 @@ class Contender:
     """A contender's process, seen from the parent."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.setting = name, ""
+        self.name, self.setting, self._late = name, "", ""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, name), daemon=True)
@@ -88,11 +88,14 @@ class Contender:
         return self._ask("block", task)
 
     def _ask(self, question: str, task: Task) -> Any:
+        if self._late:
+            raise FailedError(self._late)
         try:
             self._connection.send((question, task, 2 if task.rows is None else 1))
             if not self._connection.poll(SECONDS[question]):
                 self._process.kill()
-                raise FailedError(f"no answer in {SECONDS[question]:g} s")
+                self._late = f"no answer in {SECONDS[question]:g} s"
+                raise FailedError(self._late)
             answer, problem = self._connection.recv()
         except (EOFError, OSError):
             raise FailedError("its process ended") from None
@@ -272,18 +275,10 @@ def _write(out: str | Path | None, result: Mapping[str, Any]) -> None:
         Path(out).write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _listed(text: str) -> list[str]:
-    names = [name for name in text.split(",") if name]
-    unknown = [name for name in names if name not in GRID]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no network {unknown[0]!r}: there are {', '.join(GRID)}")
-    return names
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Training steps and predictions beside those of peers.")
-    parser.add_argument("--networks", type=_listed, default=list(GRID), help="whose steps; '' for none")
-    parser.add_argument("--inference", type=_listed, nargs="?", const=list(PREDICTED), default=[], help="predict too")
+    parser.add_argument("--networks", nargs="*", choices=GRID, default=list(GRID), help="whose steps")
+    parser.add_argument("--inference", nargs="*", choices=GRID, default=[], help="predict too")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--out", type=Path, help="a JSON file")
     chosen = parser.parse_args()

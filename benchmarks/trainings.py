@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -47,8 +48,8 @@ ESTIMATOR = "\nMLPClassifier((64, 64), batch_size=200, max_iter=3, random_state=
 SHORT = {  # by contender: a program
     "chainrule": "import sys; sys.modules['numba'] = None" + DATA + OURS,
     "chainrule_fast": DATA + OURS,
-    "chainrule_fast, nothing compiled before": DATA + OURS,
-    "chainrule_fast, MLPClassifier": DATA + "from chainrule import MLPClassifier" + ESTIMATOR,
+    "ours + Numba, nothing compiled before": DATA + OURS,
+    "ours + Numba, MLPClassifier": DATA + "from chainrule import MLPClassifier" + ESTIMATOR,
     "sklearn": DATA + "from sklearn.neural_network import MLPClassifier" + ESTIMATOR,
 }
 
@@ -105,9 +106,10 @@ def sklearn(case: Case, seed: int, enough: Enough) -> None:
             return
 
 
-def torch(case: Case, seed: int, enough: Enough) -> None:
+def torch(case: Case, seed: int, enough: Enough, threads: int | None = None) -> None:
     import torch
 
+    torch.set_num_threads(threads or torch.get_num_threads())
     torch.manual_seed(seed)
     X, y, X_test, y_test = map(torch.from_numpy, (*case.train, *case.test))
     model = torch_module(_start(case, seed))
@@ -127,8 +129,11 @@ def _start(case: Case, seed: int) -> Pieces:
     return pieces(case.network, case.network.net.initial_theta(seed))
 
 
-TRAIN = {"chainrule": chainrule, "chainrule_fast": chainrule, "sklearn": sklearn, "torch": torch}
-IMPORTS = {"sklearn": "sklearn.neural_network", "torch": "torch"}
+TRAIN: dict[str, Callable[[Case, int, Enough], None]] = {
+    "chainrule": chainrule, "chainrule_fast": chainrule, "sklearn": sklearn, "torch": torch,
+    "torch, one thread": partial(torch, threads=1),
+}  # fmt: skip
+IMPORTS = {"sklearn": "sklearn.neural_network", "torch": "torch", "torch, one thread": "torch"}
 
 
 def child(library: str, name: str, seed: int) -> dict[str, Any]:

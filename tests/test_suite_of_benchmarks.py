@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import find_library
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 MODULES = ("run", "peers", "contenders", "trainings", "report")
@@ -87,9 +89,13 @@ def test_a_contender_that_hangs_is_killed_and_the_table_says_so(suite: Any, monk
     monkeypatch.setattr(suite.peers, "SECONDS", {"prepare": 0.3, "block": 0.3})
     with suite.peers.contenders(["sklearn"]) as (stuck,):
         os.kill(stuck._process.pid, signal.SIGSTOP)
+        started = time.perf_counter()
         us, faster = suite.peers.race(suite.contenders.Task("tiny"), [Instant(), stuck], 2, "a step")
+        assert time.perf_counter() - started < 10
         stuck._process.join(10)
         assert not stuck._process.is_alive()
+        with pytest.raises(suite.peers.FailedError, match=r"no answer in 0\.3 s"):
+            stuck.block(suite.contenders.Task("tiny"))
     assert us["sklearn"] == {"problem": "no answer in 0.3 s"}
     assert (us["chainrule"]["min"], faster) == (1.0, {"plain": {}})
     assert suite.report.speedup({"us": us, "speedup": faster}, "plain", "sklearn") == "no answer in 0.3 s"
@@ -105,6 +111,7 @@ def test_a_training_in_a_process_says_why_it_has_no_time(suite: Any) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux says how much a process held at most")
 def test_a_training_in_a_process_reaches_its_accuracy(suite: Any) -> None:
+    find_library("sklearn")
     found = suite.trainings.run([suite.trainings.__file__, "chainrule", "digits", "0"])
     assert 1 < found["epochs"] < 100
 
