@@ -577,10 +577,6 @@ class Products(Runner):
             self._run()
 
 
-def products_numpy(network: Network, _: int | None) -> Candidates:
-    return {"np.matmul": lambda: Products(network)}
-
-
 def products_torch(network: Network, _: int | None) -> Candidates:
     import torch
 
@@ -631,7 +627,7 @@ CONTENDERS: dict[str, Callable[[Network, int | None], Candidates]] = {
     "onnxruntime": onnxruntime,
     "openvino": openvino,
     "openvino_bf16": partial(openvino, precision="bf16"),
-    "products_numpy": products_numpy,
+    "products_numpy": lambda network, _: {"np.matmul": lambda: Products(network)},
     "products_torch": products_torch,
     **{
         f"products_mkl_{name}": partial(products_mkl, threading=name.upper()) for name in ("sequential", "intel", "tbb")

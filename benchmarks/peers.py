@@ -1,6 +1,6 @@
 """A training step of ours beside those of scikit-learn, torch, torch.compile and jax.jit, and predictions too.
 
-    python benchmarks/peers.py --networks tiny small --rounds 10 --out peers.json
+    python benchmarks/peers.py --networks tiny small --rounds 10
 
 Who is not installed is left out, and named; ``pip install onnx onnxruntime openvino mkl mlxtend`` brings what nothing
 else here needs.
@@ -29,12 +29,10 @@ A contender that does not answer in time is killed, and the table says so.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -218,19 +216,16 @@ def show(title: str, us: Mapping[str, Mapping[str, Any]], faster: Mapping[str, A
         print(f"{name:24}{row['min']:11.1f}{row['median']:11.1f}{cells}  {row['setting']}", flush=True)
 
 
-def main(
-    networks: Sequence[str], rounds: int = 10, out: str | Path | None = None, inference: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Time training steps on ``networks`` and predictions of ``inference``; print tables; return them, and write them.
+def main(networks: Sequence[str], rounds: int = 10, inference: Sequence[str] = ()) -> dict[str, Any]:
+    """Time training steps on ``networks`` and predictions of ``inference``; print tables and return them.
 
     Returns:
         ``{"networks": {name: {"rounds", "us": US, "speedup": {"plain": {peer: {"min", "paired"}}, "fast": ...}}},
-        "products": {name: US}, "inference": {name: {rows: US}}, "left_out": [sentence], "versions": {package:
-        version}}``, where US is ``{contender: {"min", "median", "setting"}}`` in microseconds, or ``{"problem"}``.
+        "products": {name: US}, "inference": {name: {rows: US}}, "left_out": [sentence]}``, where US is
+        ``{contender: {"min", "median", "setting"}}`` in microseconds, or ``{"problem"}``.
     """
     names, left_out = installed()
     result: dict[str, Any] = {"networks": {}, "products": {}, "inference": {}, "left_out": left_out}
-    result["versions"] = _versions(names)
     multiply = [name for name in names if name.startswith("products_")]
     train = [name for name in names if name not in (*multiply, *ONLY_PREDICTS)]
     predict = [name for name in names if name not in (*multiply, *ONLY_TRAINS)]
@@ -243,13 +238,11 @@ def main(
         result["networks"][name] = {"rounds": rounds, "us": us, "speedup": faster}
         with contenders(multiply) as started:
             result["products"][name], _ = race(Task(name), started, rounds, "its products alone")
-        _write(out, result)
     for name in inference:
         with contenders(predict) as started:
             result["inference"][name] = {
                 str(rows): race(Task(name, rows), started, rounds, "a prediction")[0] for rows in ROWS
             }
-        _write(out, result)
     return result
 
 
@@ -265,21 +258,10 @@ def race(
     return us, faster
 
 
-def _versions(names: Sequence[str]) -> dict[str, str]:
-    return {package: version(package) for package in dict.fromkeys(" ".join(NEEDS[name] for name in names).split())}
-
-
-def _write(out: str | Path | None, result: Mapping[str, Any]) -> None:
-    """After each network, so that what was measured is not lost."""
-    if out is not None:
-        Path(out).write_text(json.dumps(result, indent=2) + "\n")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Training steps and predictions beside those of peers.")
     parser.add_argument("--networks", nargs="*", choices=GRID, default=list(GRID), help="whose steps")
     parser.add_argument("--inference", nargs="*", choices=GRID, default=[], help="predict too")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--out", type=Path, help="a JSON file")
     chosen = parser.parse_args()
-    main(chosen.networks, chosen.rounds, chosen.out, chosen.inference)
+    main(chosen.networks, chosen.rounds, chosen.inference)

@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
         import peers
         import trainings
 
-        update(results_file(), peers=peers.main(ALL, 10, None, peers.PREDICTED))
+        update(results_file(), peers=peers.main(ALL, 10, peers.PREDICTED))
         update(results_file(), trainings=trainings.measure())
         return 0
     found = ratios(ALL if asked.full else SELECTED, 20 if asked.full else 10, everything=asked.full)

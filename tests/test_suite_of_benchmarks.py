@@ -136,6 +136,7 @@ def measured(kind: str, us: float) -> dict[str, Any]:
     machine = {"class": kind, "cpu": f"a CPU of {us:g}", "system": "", "blas": "", "versions": {}}
     product = {"products_numpy": {"min": 10.0}, "products_mkl_tbb": {"min": 5.0}}
     peers = {"networks": {"tiny": {"us": times, "speedup": {"plain": {}}}}, "inference": {"tiny": {"1": times}}}
+    peers["left_out"] = ["jax is left out: jax not installed."]
     return {
         "stem": "x",
         "machine": machine,
@@ -151,6 +152,7 @@ def test_every_topic_has_each_machine_under_its_class(suite: Any) -> None:
     for title in ("Machine by machine", "Predictions beside other libraries", "Steps over the floor", "Products"):
         assert "### AMD, AVX2, 8 cores: a CPU of 3\n" in topics[title]
         assert "### Intel, AMX, 2 cores: a CPU of 4\n" in topics[title]
+    assert "jax is left out: jax not installed." in topics["Machine by machine"]
     assert "| tiny | 7 |" in topics["Steps in lower precision"]
     assert "Not timed: OpenVINO: no (at tiny, 1)." in topics["Predictions beside other libraries"]
     assert "| 1.5 [1] |" in topics["Short fits in a new process"]
