@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted(HOUSE.rglob("*.py"))
 MODULES = ["chainrule", *(m.name for m in pkgutil.walk_packages(chainrule.__path__, "chainrule."))]
 MODULES = [name for name in MODULES if not name.endswith(".__main__")]  # importing these runs them
+NUMBA = ("_compiled", "_queue")  # modules that are loops of its
 EXTRAS = ("typer", "rich", "pandas", "matplotlib", "sklearn", "torch", "jax", "cupy", "safetensors", "scipy", "numba")
 
 
@@ -64,7 +65,7 @@ def test_chainrule_brings_numpy_and_array_api_compat_and_nothing_else(use: str) 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_is_imported_where_it_is_used_and_never_at_the_top_of_the_library(extra: str) -> None:
     for source in SOURCES:
-        rooms_of_extras = HOUSE / "cli", HOUSE / "estimators", HOUSE / "_kernels" / "_compiled.py"
+        rooms_of_extras = HOUSE / "cli", HOUSE / "estimators", *(HOUSE / "_kernels" / f"{name}.py" for name in NUMBA)
         if any(source.is_relative_to(room) for room in rooms_of_extras):
             continue  # the command line needs its extra, the estimators scikit-learn, and Numba's loops Numba
         for node in ast.parse(source.read_text()).body:

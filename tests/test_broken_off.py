@@ -169,7 +169,7 @@ def test_a_step_that_fails_half_way_leaves_the_epochs_start(
     on, error, sees = open_platform(library).backend, MemoryError("half way"), Sees()
     step, calls = _feed.DeviceFeed.step, iter(range(1000))
 
-    def fails(self: Any, state: Any, rows: int) -> Any:
+    def fails(self: Any, state: Any, rows: int, most: int) -> Any:
         if next(calls) == 5 * 2 + 3:
             step(self, state, rows)  # and what it was given is written over
             raise error

@@ -281,7 +281,7 @@ def test_a_loop_under_the_name_of_another_is_not_taken(tmp_path: Path, monkeypat
             out[i] = x[i] / 2
 
     def run(dtype: str) -> Any:
-        loop, out = compiled._compiled(halved), np.zeros(3, dtype)
+        loop, out = compiled.compiled(halved), np.zeros(3, dtype)
         loop(np.arange(3, dtype=dtype), out)
         assert out.tolist() == [0.0, 0.5, 1.0]
         return loop

@@ -108,13 +108,13 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> 
     on, network = cr.backend("numpy"), cr.mlp([6, 300, 1])
     theta, buffers = network.initial_theta(0).astype(np.float32), np.zeros(0, np.float32)
     peaks = []
-    for rows in (2048, 16_384):
+    for rows in (16_384, 65_536):
         forward, x = ForwardPass(on, network), np.ones((rows, 6), np.float32)
         tracemalloc.start()
         forward.load(theta, buffers)(x)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 16 * 16_384  # the answers, twice; whole activations would be 17 MB
+    assert peaks[1] < peaks[0] + 16 * 65_536  # the answers, twice; whole activations would be 79 MB
 
 
 def test_torch_is_not_compiled_for_a_prediction(open_platform: Callable[..., Platform]) -> None:

@@ -285,6 +285,7 @@ def test_a_notebook_gets_an_output_of_its_own_that_stays(
     metric.__name__ = "p<q"
     monkeypatch.setattr(_progress, "_BETWEEN", 0.0)
     monkeypatch.setitem(sys.modules, "rich", None)  # which it does not need
+    monkeypatch.setattr(cr.ProgressBar, "every_step", True)
     fit(validation=(X, Y), metrics=[metric], epochs=2)
     assert [kind for kind, _ in notebook] == ["new", *["update"] * (len(notebook) - 1)]
     last = notebook[-1][1]

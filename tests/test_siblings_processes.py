@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 
 import chainrule as cr
+from chainrule._kernels import with_providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,8 @@ Y = (X @ np.asarray([1.0, 2.0, -1.0, 0.5], np.float32)).astype(np.float32)
 CLASSES = (Y > 0).astype(np.int64)
 NET = cr.mlp([4, 8, 1])
 SLICES = [slice(start, start + 16) for start in range(0, 128, 16)]
-WORDS = {"loss": "squared_error", "epochs": 2}
+# With Numba's loops: batches of unknown number have them, and rows in memory only in a longer training.
+WORDS = {"loss": "squared_error", "epochs": 2, "backend": with_providers(cr.backend("numpy"), fast=True)}
 
 
 def trained(X: Any = X, y: Any = Y, **words: Any) -> cr.Model:

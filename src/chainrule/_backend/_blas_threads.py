@@ -8,6 +8,7 @@ It is one number for the whole process, so it is counted who is inside:
 * The first that has small products sets it to one, and the last that leaves puts back what was there.
 * A training with large products keeps all threads, and so does the process while it is inside: neither its numbers nor
   its speed depend on what else is trained or predicted. Small products are then what they are without all this.
+* One whose steps are cut into items, which have threads of their own, is as one with small products.
 * No number is ever raised. One that is set meanwhile by somebody else, and is not one, stays.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from threading import RLock
+from threading import RLock, local
 
 from ._blas import numpys_blas
 
@@ -38,6 +39,12 @@ def training_threads(multiplications: int) -> AbstractContextManager[object]:
 def predicting_threads(multiplications: int) -> AbstractContextManager[object]:
     """Of a prediction: those of the training in which it is made, or of its own products."""
     return _Inside(_counts) if SPLIT <= multiplications <= SMALL else _AS_IT_IS
+
+
+def leave_threads_to_items() -> None:
+    """Of the training that this thread is in: its products are taken by threads of ours, each on one of the BLAS's."""
+    for inside in getattr(_of_thread, "inside", ()):
+        inside.become_small()
 
 
 class _Counts:
@@ -75,6 +82,8 @@ class _Inside:
     def __enter__(self) -> None:
         try:
             self._count(1)
+            if self._large:
+                vars(_of_thread).setdefault("inside", []).append(self)
         except BaseException:  # Ctrl-C
             self._leave()
             raise
@@ -86,8 +95,21 @@ class _Inside:
             self._leave()
             raise
 
+    def become_small(self) -> None:
+        if self._large and self._counted:
+            with self._counts.lock:
+                self._counts.large, self._counts.small, self._large = (
+                    self._counts.large - 1,
+                    self._counts.small + 1,
+                    False,
+                )
+                self._counts.settle()
+
     def _leave(self) -> None:
         self._count(-1 if self._counted else 0)
+        inside = getattr(_of_thread, "inside", [])
+        if self in inside:
+            inside.remove(self)
 
     def _count(self, more: int) -> None:
         counts = self._counts
@@ -108,6 +130,6 @@ def _begin_anew() -> None:
     before.settle()
 
 
-_counts = _Counts()
+_counts, _of_thread = _Counts(), local()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)

@@ -15,7 +15,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from .._base.typing import Namespace
-from ._record import Kernel, RecordingError, Traced, kernel, opaque, tape_of, ufunc
+from ._record import Kernel, RecordingError, Traced, Work, kernel, opaque, tape_of, ufunc
 
 
 def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,7 +28,7 @@ def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
         def bind(inputs: Sequence[Any], outputs: Sequence[np.ndarray]) -> Callable[[], Any]:
             return partial(reduce, inputs[0], axis, None, outputs[0], keepdims)
 
-        return Kernel(make, make, bind=bind)(x)
+        return Kernel(make, make, bind=bind, work=Work("reduction", getattr(reduce, "__self__", None), axis=axis))(x)
 
     return function
 
@@ -46,7 +46,7 @@ def _astype(x: Traced, dtype: Any, /, *, copy: bool = True, device: Any = None) 
     def body(x: np.ndarray, out: np.ndarray) -> None:
         np.copyto(out, x, casting="unsafe")
 
-    return kernel(body, lambda x: ((x.shape, np.dtype(dtype)),))(x)
+    return kernel(body, lambda x: ((x.shape, np.dtype(dtype)),), work=Work("elements", "convert"))(x)
 
 
 def _reshape(x: Traced, shape: Any, /) -> Any:
@@ -61,7 +61,8 @@ def _clip(x: Traced, /, min: Any = None, max: Any = None) -> Any:
 
 def _where(condition: Any, yes: Any, no: Any, /) -> Any:
     """Selected bit by bit: NumPy's ``where`` takes ten times as long on a condition that is true here and there."""
-    return Kernel(_where_into_new, _where_into_new, bind=_bind_where)(condition, yes, no)[0]
+    work = Work("elements", "where")
+    return Kernel(_where_into_new, _where_into_new, bind=_bind_where, work=work)(condition, yes, no)[0]
 
 
 def _where_into_new(*inputs: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +90,7 @@ def _join(*arguments: np.ndarray) -> None:
 
 
 # By itself, since a program writes the pieces where they are joined.
-JOIN = Kernel(_join, lambda *pieces: (np.concatenate(pieces, -1),))
+JOIN = Kernel(_join, lambda *pieces: (np.concatenate(pieces, -1),), work=Work("join"))
 
 
 def _concat(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from .._base.typing import Array, Device, DType, Namespace
 from ._functions import RECORDER, UNRECORDED
 from ._library import no_such_device
-from ._program import Replayed
+from ._program import Replayed, engine
 
 NAME = "numpy"
 COMPILES = True
@@ -91,4 +91,5 @@ def hand_out(x: Any) -> Array:
 
 def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
     """The step, recorded at its first call and replayed from then on."""
-    return Replayed(*(make(replace(backend, xp=xp), *arguments) for xp in (UNRECORDED, RECORDER)))
+    step, recorded = (make(replace(backend, xp=xp), *arguments) for xp in (UNRECORDED, RECORDER))
+    return Replayed(step, recorded, backend.run(engine))

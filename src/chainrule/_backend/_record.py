@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -23,6 +23,35 @@ class RecordingError(TypeError):
 
 class HostReadError(RecordingError):
     """The step reads a value on the host, which no library can compile."""
+
+
+class NotCovered(Exception):  # noqa: N818 - no error: what is not covered runs as it did
+    """What cannot be called by its address; the text says what."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a kernel does, for who calls its loops by their addresses.
+
+    Attributes:
+        kind: ``elements``, each number from those at its place; ``product``, of matrices; ``reduction`` along ``axis``;
+            ``rows`` and ``flat``, a loop of ours that can be cut by rows, or by places of flat vectors; ``once``, one
+            that cannot; ``join``, of pieces.
+        function: NumPy's, or the name of ours.
+        in_place: its first input is its output too.
+        axis: what a reduction is along.
+        cut: the numbers of the arrays, inputs and then outputs, that a loop of ours has a part of for each item.
+        dtypes: the numbers of those whose dtypes it is compiled for.
+        numbers: constants that it takes after its arrays, in float64.
+    """
+
+    kind: Literal["elements", "product", "reduction", "rows", "flat", "once", "join"]
+    function: Any = None
+    in_place: bool = False
+    axis: Any = None
+    cut: tuple[int, ...] = ()
+    dtypes: tuple[int, ...] = (0,)
+    numbers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +66,7 @@ class Kernel:
         writes: the numbers of those inputs that the body overwrites.
         elementwise: whether an output may lie in the memory of an input of its shape that nothing reads afterwards.
         bind: the call for given arrays, where it is not ``body`` with all of them.
+        work: the same as calls by address, where there are some.
     """
 
     body: Callable[..., Any]
@@ -44,6 +74,7 @@ class Kernel:
     writes: tuple[int, ...] = ()
     elementwise: bool = False
     bind: Callable[[Sequence[Any], Sequence[np.ndarray]], Callable[[], Any]] | None = None
+    work: Work | None = None
 
     def call(self, inputs: Sequence[Any], outputs: Sequence[np.ndarray]) -> Callable[[], Any]:
         """The call on these arrays."""
@@ -81,15 +112,17 @@ def ufunc(function: np.ufunc) -> Kernel:
     """A NumPy function of arrays."""
 
     def bind(inputs: Sequence[Any], outputs: Sequence[np.ndarray]) -> Callable[[], Any]:
-        arguments = _numbers_as_arrays(inputs)
+        arguments = numbers_as_arrays(inputs)
         if function in (np.maximum, np.minimum):  # they want to be told by name; by position is faster
             return partial(function, *arguments, out=outputs[0])
         return partial(function, *arguments, outputs[0])
 
-    return Kernel(function, lambda *inputs: (function(*inputs),), elementwise=function.signature is None, bind=bind)
+    elementwise = function.signature is None
+    work = Work("elements" if elementwise else "product", function)
+    return Kernel(function, lambda *inputs: (function(*inputs),), elementwise=elementwise, bind=bind, work=work)
 
 
-def _numbers_as_arrays(inputs: Sequence[Any]) -> Sequence[Any]:
+def numbers_as_arrays(inputs: Sequence[Any]) -> Sequence[Any]:
     """Python's numbers as arrays of the other operand's dtype, which they would become in every call."""
     dtype = next(x.dtype for x in inputs if isinstance(x, np.ndarray))
     fits = {"f": (int, float), "i": (int,)}.get(dtype.kind, ())
@@ -148,6 +181,13 @@ class Node:
     kernel: Kernel
     inputs: tuple[Any, ...]
     outputs: tuple[Register, ...]
+
+
+def work_of(node: Node) -> Work:
+    """What the call does; raises NotCovered where only Python can make it."""
+    if node.kernel.work is None:
+        raise NotCovered("a call that only Python can make")
+    return node.kernel.work
 
 
 @dataclass(eq=False)
@@ -252,12 +292,12 @@ def _in_place(function: np.ufunc) -> Callable[[Traced, Any], Traced]:
         return ()
 
     def bind(inputs: Sequence[Any], _: Sequence[np.ndarray]) -> Callable[[], Any]:
-        x, other = _numbers_as_arrays(inputs)
+        x, other = numbers_as_arrays(inputs)
         if x.size == 1:
             return partial(_in_place_by_two, function, x, other, np.empty_like(x))
         return partial(function, x, other, x)
 
-    change = Kernel(make, make, writes=(0,), bind=bind)
+    change = Kernel(make, make, writes=(0,), bind=bind, work=Work("elements", function, in_place=True))
 
     def operator(self: Traced, other: Any) -> Traced:
         if not self.array.flags.writeable:

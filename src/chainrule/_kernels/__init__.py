@@ -15,7 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from .._backend import Backend, Provider, name_and_device, reference_backend
+from .._backend import Backend, Provider, _program, name_and_device, reference_backend
 from .._backend._cupy import is_for_amd
 from .._base.arguments import names_arguments
 from .._base.errors import require
@@ -146,6 +146,11 @@ def with_loops(backend: Backend, *, pays: bool) -> Backend:
     ours = {*own.values(), *_numba.PROVIDERS.values()}
     others = {operation: body for operation, body in backend.providers.items() if body not in ours}
     return replace(backend, providers=MappingProxyType({**own, **loops, **others}))
+
+
+def with_whole_steps(backend: Backend) -> Backend:
+    """``backend`` for a training whose batches may be of many sizes: its bits do not depend on which came before."""
+    return replace(backend, providers={**backend.providers, _program.engine: _numba.engine_of_whole_steps})
 
 
 def has_loops(backend: Backend) -> bool:

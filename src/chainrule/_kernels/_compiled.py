@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
+from .._backend._loops import Address
+from .._backend._record import NotCovered
 from .._base.errors import warn
 
 
-def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
+_NOWHERE = "there is no folder for it"
+
+
+def compiled(loop: Callable[..., Any]) -> Any:
     # The error model is C's, because a check for a division by zero would keep a loop from being vectorised. The fast
     # mathematics changes last bits (fused multiply-adds, sums in another order); NaN and infinity stay what they are.
     options: dict[str, Any] = {
@@ -30,7 +37,7 @@ def _compiled(loop: Callable[..., None]) -> Callable[..., None]:
         made: Any = numba.njit(cache=True, **options)(loop)
         made._cache = _Cache(made._cache)
     except (RuntimeError, OSError):
-        _warn_once("there is no folder for it")
+        _warn_once(_NOWHERE)
         made = numba.njit(**options)(loop)
     return made
 
@@ -89,20 +96,18 @@ def _warn_once(why: str) -> None:
     )
 
 
-@_compiled
-def rows(x: Any, y: Any, order: Any, cursor: Any, window: Any, x_out: Any, y_out: Any) -> None:
-    """The rows ``order[cursor + window]`` of two matrices."""
-    if cursor[0] < 0 or cursor[0] + window.size > order.size:
+@compiled
+def rows(x: Any, order: Any, cursor: Any, window: Any, out: Any) -> None:
+    """The rows ``order[cursor + window]`` of a matrix."""
+    if cursor[0] + window[0] < 0 or cursor[0] + window[-1] >= order.size:
         raise IndexError("the batch reaches beyond the epoch's order")  # Numba would read on
     for i in range(window.size):
-        row = order[cursor[0] + i]
+        row = order[cursor[0] + window[i]]
         for j in range(x.shape[1]):
-            x_out[i, j] = x[row, j]
-        for j in range(y.shape[1]):
-            y_out[i, j] = y[row, j]
+            out[i, j] = x[row, j]
 
 
-@_compiled
+@compiled
 def add_row(z: Any, b: Any) -> None:
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
@@ -113,7 +118,7 @@ def add_row(z: Any, b: Any) -> None:
 # vectorised.
 
 
-@_compiled
+@compiled
 def relu(z: Any, out: Any) -> None:
     zero = z.dtype.type(0)
     if z.ctypes.data == out.ctypes.data:
@@ -126,7 +131,7 @@ def relu(z: Any, out: Any) -> None:
                 out[i, j] = zero if z[i, j] < zero else z[i, j]
 
 
-@_compiled
+@compiled
 def relu_gradient(da: Any, a: Any, out: Any) -> None:
     zero = da.dtype.type(0)
     if da.ctypes.data == out.ctypes.data:
@@ -139,7 +144,7 @@ def relu_gradient(da: Any, a: Any, out: Any) -> None:
                 out[i, j] = da[i, j] if a[i, j] > zero else zero
 
 
-@_compiled
+@compiled
 def column_sums(dy: Any, out: Any) -> None:
     for j in range(dy.shape[1]):
         out[0, j] = 0
@@ -148,7 +153,7 @@ def column_sums(dy: Any, out: Any) -> None:
             out[0, j] += dy[i, j]
 
 
-@_compiled
+@compiled
 def largest(z: Any, out: Any) -> None:
     """The index of the first largest entry of each row; -1 where that is infinite, or one is not a number."""
     for i in range(z.shape[0]):
@@ -161,7 +166,7 @@ def largest(z: Any, out: Any) -> None:
         out[i] = best if numbers and math.isfinite(top) else -1
 
 
-@_compiled
+@compiled
 def shift(z: Any, y: Any, shifted: Any, own: Any) -> None:
     """Of each row z - max z, and the entry of that at the row's own class."""
     for i in range(z.shape[0]):
@@ -175,31 +180,37 @@ def shift(z: Any, y: Any, shifted: Any, own: Any) -> None:
         own[i, 0] = shifted[i, y[i, 0]]
 
 
-@_compiled
-def cross_entropy(e: Any, y: Any, own: Any, value: Any, dz: Any) -> None:
-    """The mean of ln(sum of e) - own over the rows, and (e / sum of e - one-hot y) / rows; e is exp(shifted)."""
-    share, total = e.dtype.type(1.0 / e.shape[0]), 0.0
+@compiled
+def cross_entropy(e: Any, y: Any, own: Any, share: Any, losses: Any, dz: Any) -> None:
+    """Of each row ln(sum of e) - own, and share (e / sum of e - one-hot y); e is exp(shifted)."""
     for i in range(e.shape[0]):
         s = e.dtype.type(0)
         for j in range(e.shape[1]):
             s += e[i, j]
-        total += math.log(s) - own[i, 0]
+        losses[i, 0] = math.log(s) - own[i, 0]
         for j in range(e.shape[1]):
-            dz[i, j] = e[i, j] * (share / s)
-        dz[i, y[i, 0]] -= share
-    value[0, 0] = total / e.shape[0]
+            dz[i, j] = e[i, j] * (share[0] / s)
+        dz[i, y[i, 0]] -= share[0]
 
 
-@_compiled
+@compiled
+def mean(losses: Any, value: Any) -> None:
+    total = 0.0
+    for i in range(losses.shape[0]):
+        total += losses[i, 0]
+    value[0, 0] = total / losses.shape[0]
+
+
+@compiled
 def advance(rows: int, step: Any, cursor: Any, cost: Any, seen: Any, value: Any) -> None:
     number = cost.dtype.type(rows)
     step[0] += 1
     cursor[0] += rows
-    cost[0] += value[()] * number
+    cost[0] += value[0] * number
     seen[0] += number
 
 
-@_compiled
+@compiled
 def adam(
     b1: float, b2: float, epsilon: float, epsilon_hat: float, theta: Any, g: Any, m: Any, v: Any, t: Any, eta: Any
 ) -> None:
@@ -216,3 +227,219 @@ def adam(
         m[i] = b1_ * m[i] + c1 * g[i]
         v[i] = b2_ * v[i] + c2 * (g[i] * g[i])
         theta[i] -= step * m[i] / (np.sqrt(v[i]) + e)
+
+
+@compiled
+def clip_factor(bound: float, g: Any, factor: Any) -> None:
+    """Bound / max(norm of g, bound); of numbers whose squares overflow the norm is taken in units of the largest."""
+    square, top = 0.0, 1.0
+    for i in range(g.size):
+        square += np.float64(g[i]) * np.float64(g[i])
+    if math.isinf(square):
+        square, top = 0.0, 0.0
+        for i in range(g.size):
+            top = max(top, abs(np.float64(g[i])))
+        for i in range(g.size):
+            square += (g[i] / top) * (g[i] / top)
+    factor[0] = bound / max(math.sqrt(square) * top, bound)
+
+
+# The same in the form of NumPy's inner loops, for steps that are one compiled call: ``loop(arguments, dimensions,
+# steps, data)``, with the addresses of the arrays, then how many rows, how long a row of each array is, and how many
+# rows the first has. One that comes upon an index out of range writes 1 to ``data``, because nothing can be raised
+# there. They stand here because Numba's cache tells by the file whether a loop is still the one that it has compiled.
+
+_WORDS = types.CPointer(types.intp)
+_FORM = types.void(_WORDS, _WORDS, _WORDS, types.intp)
+FAULT = np.zeros(1, np.int64)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _at(context: Any, address: Any, dtype: Any) -> Any:
+    """The address as a pointer to numbers."""
+    pointer = types.CPointer(dtype.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.intp, dtype), generate
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _matrix(address: Any, rows: Any, columns: Any, dtype: Any) -> Any:
+    return numba.carray(_at(address, dtype), (rows, columns))
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _vector(address: Any, size: Any, dtype: Any) -> Any:
+    return numba.carray(_at(address, dtype), size)
+
+
+def _add_row(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        add_row(_matrix(p[0], d[0], d[1], real), _matrix(p[1], 1, d[1], real))
+
+    return loop
+
+
+def _relu(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        relu(_matrix(p[0], d[0], d[1], real), _matrix(p[1], d[0], d[1], real))
+
+    return loop
+
+
+def _relu_gradient(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n, c = d[0], d[1]
+        relu_gradient(_matrix(p[0], n, c, real), _matrix(p[1], n, c, real), _matrix(p[2], n, c, real))
+
+    return loop
+
+
+def _column_sums(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        column_sums(_matrix(p[0], d[0], d[1], real), _matrix(p[1], 1, d[1], real))
+
+    return loop
+
+
+def _largest(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        largest(_matrix(p[0], d[0], d[1], real), _vector(p[1], d[0], np.intp))
+
+    return loop
+
+
+def _shift(real: Any, index: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n, c, y = d[0], d[1], _matrix(p[1], d[0], 1, index)
+        for i in range(n):
+            if y[i, 0] < 0 or y[i, 0] >= c:
+                _vector(data, 1, np.int64)[0] = 1
+                return
+        shift(_matrix(p[0], n, c, real), y, _matrix(p[2], n, c, real), _matrix(p[3], n, 1, real))
+
+    return loop
+
+
+def _cross_entropy(real: Any, index: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n, c, y, own = d[0], d[1], _matrix(p[1], d[0], 1, index), _matrix(p[2], d[0], 1, real)
+        losses, dz = _matrix(p[4], n, 1, np.float64), _matrix(p[5], n, c, real)
+        cross_entropy(_matrix(p[0], n, c, real), y, own, _vector(p[3], 1, real), losses, dz)
+
+    return loop
+
+
+def _mean(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        mean(_matrix(p[0], d[0], 1, np.float64), _matrix(p[1], 1, 1, real))
+
+    return loop
+
+
+def _gather(kind: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        order, start, window = _vector(p[1], d[2], np.int32), _vector(p[2], 1, np.int32), _vector(p[3], d[0], np.int32)
+        if start[0] + window[0] < 0 or start[0] + window[d[0] - 1] >= d[2]:
+            _vector(data, 1, np.int64)[0] = 1
+            return
+        for i in range(d[0]):  # as far as the order says, whose entries are rows of the data
+            row, taken = p[0] + order[start[0] + window[i]] * s[0], _vector(p[4] + i * d[5] * size, d[5], kind)
+            if s[1] == size:
+                given = _vector(row, d[5], kind)
+                for j in range(d[5]):
+                    taken[j] = given[j]
+            else:
+                for j in range(d[5]):
+                    taken[j] = _vector(row + j * s[1], 1, kind)[0]
+
+    size = np.dtype(kind).itemsize
+    return loop
+
+
+def _clip_factor(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        clip_factor(_vector(p[2], 1, np.float64)[0], _vector(p[0], d[0], real), _vector(p[1], 1, real))
+
+    return loop
+
+
+def _advance(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        rows, cost, seen = int(_vector(p[5], 1, np.float64)[0]), _vector(p[2], 1, real), _vector(p[3], 1, real)
+        step, cursor = _vector(p[0], 1, np.int32), _vector(p[1], 1, np.int32)
+        advance(rows, step, cursor, cost, seen, _vector(p[4], 1, real))
+
+    return loop
+
+
+def _adam(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n, k = d[0], _vector(p[6], 4, np.float64)
+        theta, g, m, v = _vector(p[0], n, real), _vector(p[1], n, real), _vector(p[2], n, real), _vector(p[3], n, real)
+        adam(k[0], k[1], k[2], k[3], theta, g, m, v, _vector(p[4], 1, real), _vector(p[5], 1, real))
+
+    return loop
+
+
+def _convert(to: Any, given: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n = d[0]
+        if s[0] == given_size and s[1] == to_size:
+            x, out = _vector(p[0], n, given), _vector(p[1], n, to)
+            for i in range(n):
+                out[i] = to(x[i])
+        else:
+            for i in range(n):
+                _vector(p[1] + i * s[1], 1, to)[0] = to(_vector(p[0] + i * s[0], 1, given)[0])
+
+    given_size, to_size = np.dtype(given).itemsize, np.dtype(to).itemsize
+    return loop
+
+
+def _where(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n = d[0]
+        if s[0] == 1 and s[1] == size and s[2] == size and s[3] == size:
+            holds, yes, no = _vector(p[0], n, np.int8), _vector(p[1], n, real), _vector(p[2], n, real)
+            out = _vector(p[3], n, real)
+            for i in range(n):
+                out[i] = yes[i] if holds[i] else no[i]
+        else:
+            for i in range(n):
+                holds, yes = _vector(p[0] + i * s[0], 1, np.int8), _vector(p[1] + i * s[1], 1, real)
+                no = _vector(p[2] + i * s[2], 1, real)
+                _vector(p[3] + i * s[3], 1, real)[0] = yes[0] if holds[0] else no[0]
+
+    size = np.dtype(real).itemsize
+    return loop
+
+
+_MADE: dict[str, Callable[[Any, Any], Any]] = {
+    "add_row": _add_row, "adam": _adam, "advance": _advance, "clip_factor": _clip_factor,
+    "column_sums": _column_sums, "convert": _convert,
+    "cross_entropy": _cross_entropy, "gather": _gather, "largest": _largest, "mean": _mean, "relu": _relu,
+    "relu_gradient": _relu_gradient, "shift": _shift, "where": _where,
+}  # fmt: skip
+_KINDS = {np.dtype(kind): kind for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)}
+
+
+@cache
+def _made(name: str, real: Any, other: Any) -> Any:
+    if name not in _MADE or real not in _KINDS or (other is not None and other not in _KINDS):
+        raise NotCovered(f"{name} of {real}")
+    loop, options = _MADE[name](_KINDS[real], None if other is None else _KINDS[other]), {"error_model": "numpy"}
+    # A name of its own in the cache, where two processes that write at the same time may swap what has one name.
+    loop.__name__ = loop.__qualname__ = f"{name}_{real}_{other}"
+    try:
+        return numba.cfunc(_FORM, cache=True, **options)(loop)
+    except Exception as error:  # as of the cache above
+        _warn_once(getattr(error, "strerror", None) or _NOWHERE)
+        return numba.cfunc(_FORM, **options)(loop)
+
+
+def own_loop(name: str, real: Any, other: Any = None) -> Address:
+    """The loop of ours of this name, compiled for numbers of this dtype, and of ``other`` where it takes two."""
+    return Address(_made(name, real, other).address, FAULT.ctypes.data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from .. import batch, layers, links, losses, optimizers
-from .._backend import Backend, Provider
+from .._backend import Backend, Provider, _program
 from .._backend._functions import UNRECORDED
-from .._backend._record import Traced, kernel
+from .._backend._record import Traced, Work, kernel
 from .._base.errors import warn
 from ..activations import Elementwise, ReLU
 from ..batch import Batch
@@ -56,15 +57,19 @@ def _loops_for(backend: Backend, x: Any) -> Any:
 
 
 def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any) -> Any:
-    """Examples and targets in one call, where there are no weights."""
-    x, y, weight = source
+    """Examples, targets and weights in one pass each."""
     loops = _loops_for(backend, cursor)
-    if loops is None or weight is not None:
+    if loops is None:
         return _numpy.gather(backend, source, order, cursor, window)
     count = window.shape[0]
-    return Batch(
-        *kernel(loops.rows, lambda *_: [((count, a.shape[1]), a.dtype) for a in (x, y)])(x, y, order, cursor, window)
+    taken = kernel(
+        loops.rows,
+        lambda x, *_: [((count, x.shape[1]), x.dtype)],
+        work=Work("rows", "gather", cut=(3, 4)),
     )
+    x, y, weight = source
+    weighted = None if weight is None else taken(weight, order, cursor, window)
+    return Batch(taken(x, order, cursor, window), taken(y, order, cursor, window), weighted)
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
@@ -73,7 +78,9 @@ def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
     if loops is None or b is None:
         return NotImplemented
     y = backend.xp.matmul(x, W)
-    kernel(_over_members(loops.add_row, y.ndim), lambda *_: [], writes=(0,))(y, b)
+    kernel(_over_members(loops.add_row, y.ndim), lambda *_: [], writes=(0,), work=Work("rows", "add_row", cut=(0,)))(
+        y, b
+    )
     return y
 
 
@@ -82,7 +89,7 @@ def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
     loops = _loops_for(backend, z)
     if loops is None or type(activation) is not ReLU:
         return _numpy.activate(backend, activation, z)
-    return _elementwise(loops.relu, z)
+    return _elementwise(loops.relu, Work("rows", "relu", cut=(0, 1)), z)
 
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
@@ -90,7 +97,7 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: An
     loops = _loops_for(backend, a)
     if loops is None or type(activation) is not ReLU:
         return _numpy.activation_gradient(backend, activation, z, a, da)
-    return _elementwise(loops.relu_gradient, da, a)
+    return _elementwise(loops.relu_gradient, Work("rows", "relu_gradient", cut=(0, 1, 2)), da, a)
 
 
 def largest(backend: Backend, z: Any) -> Any:
@@ -98,7 +105,7 @@ def largest(backend: Backend, z: Any) -> Any:
     loops = _loops_for(backend, z)
     if loops is None or z.ndim != 2:
         return _numpy.largest(backend, z)
-    return kernel(loops.largest, lambda z: [(z.shape[:1], np.intp)])(z)
+    return kernel(loops.largest, lambda z: [(z.shape[:1], np.intp)], work=Work("rows", "largest", cut=(0, 1)))(z)
 
 
 def bias_gradient(backend: Backend, dy: Any) -> Any:
@@ -107,7 +114,8 @@ def bias_gradient(backend: Backend, dy: Any) -> Any:
     if loops is None:
         return _numpy.bias_gradient(backend, dy)
     shape = (*dy.shape[:-2], 1, dy.shape[-1])
-    return kernel(_over_members(loops.column_sums, dy.ndim), lambda dy: [(shape, dy.dtype)])(dy)
+    sums = _over_members(loops.column_sums, dy.ndim)
+    return kernel(sums, lambda dy: [(shape, dy.dtype)], work=Work("once", "column_sums"))(dy)
 
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
@@ -117,10 +125,20 @@ def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> A
         return _numpy.cost(backend, loss, z, y, weight)
     lead, rows = z.shape[:-2], z.shape[-2]
     own = (*lead, rows, 1), z.dtype
-    shifted, picked = kernel(_over_members(loops.shift, z.ndim), lambda *_: [(z.shape, z.dtype), own])(z, y)
-    value, dz = kernel(
-        _over_members(loops.cross_entropy, z.ndim), lambda *_: [((*lead, 1, 1), z.dtype), (z.shape, z.dtype)]
-    )(backend.xp.exp(shifted), y, picked)
+    shifted, picked = kernel(
+        _over_members(loops.shift, z.ndim),
+        lambda *_: [(z.shape, z.dtype), own],
+        work=Work("rows", "shift", cut=(0, 1, 2, 3), dtypes=(0, 1)),
+    )(z, y)
+    share = np.asarray([1.0 / rows], z.dtype)
+    losses, dz = kernel(
+        _over_members(loops.cross_entropy, z.ndim),
+        lambda *_: [((*lead, rows, 1), np.float64), (z.shape, z.dtype)],
+        work=Work("rows", "cross_entropy", cut=(0, 1, 2, 4, 5), dtypes=(0, 1)),
+    )(backend.xp.exp(shifted), y, picked, share)
+    value = kernel(
+        _over_members(loops.mean, z.ndim), lambda *_: [((*lead, 1, 1), z.dtype)], work=Work("once", "mean", dtypes=(1,))
+    )(losses)
     return backend.xp.reshape(value, lead), dz
 
 
@@ -129,8 +147,9 @@ def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any)
     loops = _loops_for(backend, value)
     if loops is None or weight is not None or value.ndim:
         return _numpy.advance(backend, counters, value, rows, weight)
-    value = value if isinstance(value, Traced) else np.asarray(value)  # of a sum NumPy makes a scalar
-    kernel(partial(loops.advance, rows), lambda *_: [], writes=(0, 1, 2, 3))(*counters, value)
+    value = backend.xp.reshape(value if isinstance(value, Traced) else np.asarray(value), (1,))
+    work = Work("once", "advance", dtypes=(2,), numbers=(float(rows),))
+    kernel(partial(loops.advance, rows), lambda *_: [], writes=(0, 1, 2, 3), work=work)(*counters, value)
     return counters
 
 
@@ -141,14 +160,26 @@ def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any,
         return _numpy.adam(backend, rule, theta, g, moments, t, eta)
     epsilons = (0.0, rule.epsilon) if rule.epsilon_hat else (rule.epsilon, 0.0)  # Numba takes floats faster than a flag
     update = partial(loops.adam, rule.b1, rule.b2, *epsilons)
-    kernel(_over_rows(update) if theta.ndim > 1 else update, lambda *_: [], writes=(0, 2, 3))(
+    work = Work("flat", "adam", cut=(0, 1, 2, 3), numbers=(rule.b1, rule.b2, *epsilons))
+    kernel(_over_rows(update) if theta.ndim > 1 else update, lambda *_: [], writes=(0, 2, 3), work=work)(
         theta, g, *moments, t, eta
     )
     return theta, moments
 
 
-def _elementwise(loop: Callable[..., None], z: Any, *others: Any) -> Any:
-    return kernel(_over_members(loop, z.ndim), lambda z, *_: [(z.shape, z.dtype)], elementwise=True)(z, *others)
+def clip_norm(backend: Backend, bound: float, g: Any) -> Any:
+    """One network's gradient, in two passes."""
+    loops = _loops_for(backend, g)
+    if loops is None or g.ndim > 1:
+        return _numpy.clip_norm(backend, bound, g)
+    work = Work("once", "clip_factor", numbers=(bound,))
+    factor = kernel(partial(loops.clip_factor, bound), lambda g: [((1,), g.dtype)], work=work)(g)
+    return backend.xp.multiply(g, factor)
+
+
+def _elementwise(loop: Callable[..., None], work: Work, z: Any, *others: Any) -> Any:
+    over = _over_members(loop, z.ndim)
+    return kernel(over, lambda z, *_: [(z.shape, z.dtype)], elementwise=True, work=work)(z, *others)
 
 
 def _over_members(loop: Callable[..., None], ndim: int) -> Callable[..., None]:
@@ -174,8 +205,25 @@ def _over_rows(update: Callable[..., None]) -> Callable[..., None]:
     return body
 
 
+def engine(backend: Backend) -> Any:
+    """All but what docs/backends.md names."""
+    return _engine(cuts=True)
+
+
+def engine_of_whole_steps(backend: Backend) -> Any:
+    """The same, but for steps that are large enough to be cut."""
+    return _engine(cuts=False) if backend.providers.get(optimizers.adam) is adam else None
+
+
+def _engine(*, cuts: bool) -> Any:
+    if load() is None or os.name != "posix":
+        return None
+    return importlib.import_module("._queue", __package__).Threads(cuts)
+
+
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
     {
+        _program.engine: engine,
         batch.advance: advance,
         batch.gather: gather,
         layers.affine: affine,
@@ -185,5 +233,6 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         links.largest: largest,
         losses.cost: cost,
         optimizers.adam: adam,
+        optimizers.clip_norm: clip_norm,
     }
 )

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from .._backend import Backend, dtype_name
+from .._backend._blas_threads import SMALL
+from .._backend._items import PREDICTED
 from .._base.typing import Array
 from .._kernels import loops_are_loaded, shares_of_predictions, with_loops
 from ..network import Sequential
@@ -15,6 +17,8 @@ from ..network import Sequential
 Finish = Callable[[Backend, Array], Array]
 
 CHUNK = 2048  # rows at a time on the host: their activations stay in the cache, and memory stays bounded
+_CHUNKS = 16  # the most that one compiled call takes as its items: with the same products, and the same bits
+_CACHE = 2**22  # bytes of their activations
 _MOST = 2**20  # and on a device with a memory of its own, which takes as many as there is room for
 
 
@@ -45,6 +49,10 @@ class ForwardPass:
         self._steady, self._last_rows = steady, 0
         self._multiplications = network.multiplications(1)
         self._shares, self._paid = shares_of_predictions(network), 0.0
+        self._chunk = min(CHUNK, PREDICTED) if backend.library.RECORDS else CHUNK
+        self._window = self._chunk * min(_CHUNKS, _CACHE // (bytes_a_row(backend, network) * self._chunk))
+        if self._chunk * self._multiplications > SMALL:  # the BLAS splits a chunk's products, and no item's
+            self._window = 0
 
     def load(self, theta: Array, buffers: Array) -> ForwardPass:
         """Take these weights from now on; again when a step has overwritten them."""
@@ -56,26 +64,33 @@ class ForwardPass:
     def __call__(self, x: Array) -> Array:
         """The z ``(rows, n)`` of x ``(rows, n_in)``, or what it was finished to."""
         rows = x.shape[0]
-        with self._backend.predicting(min(rows, CHUNK) * self._multiplications):
+        with self._backend.predicting(min(rows, self._chunk) * self._multiplications):
             return self._answer(x, rows)
 
     def _answer(self, x: Array, rows: int) -> Array:
         again, self._last_rows = self._steady or rows == self._last_rows, rows
-        chunk = CHUNK if rows <= CHUNK else self._rows_at_once()
+        chunk = self._chunk if rows <= self._chunk else self._rows_at_once()
         if rows <= chunk:
             return self._run_compiled(x) if again and self._compiles else self._run(x)
         run = self._run_compiled if self._compiles else self._run
-        whole = rows // chunk * chunk
-        chunks = [run(x[i : i + chunk, :]) for i in range(0, whole, chunk)]
-        if whole < rows:
-            chunks.append(self._run(x[whole:, :]))
-        return self._backend.xp.concat(chunks, axis=0)
+        chunks, first = [], 0
+        while rows - first >= chunk:
+            size = self._window if chunk < self._window <= rows - first and self._takes_windows() else chunk
+            chunks.append(run(x[first : first + size, :]))
+            first += size
+        if first < rows:
+            chunks.append(self._run(x[first:, :]))
+        return chunks[0] if len(chunks) == 1 else self._backend.xp.concat(chunks, axis=0)
+
+    def _takes_windows(self) -> bool:
+        """Whether a pass is one compiled call, as the last one was."""
+        return getattr(self._program, "is_one_call", False)
 
     def _rows_at_once(self) -> int:
         """A power of two, so that a program is used again; their activations take a quarter of the room at most."""
         memory = self._backend.memory
         if memory is None:
-            return CHUNK
+            return self._chunk
         room = memory.free() // (4 * bytes_a_row(self._backend, self._network))
         return min(_MOST, max(CHUNK, 1 << max(room.bit_length() - 1, 0)))
 

@@ -57,7 +57,7 @@ class ClipNorm(Clip):
 
     Against exploding gradients: it keeps the direction of g. ``fit(..., clip=cr.ClipNorm(1.0))``.
 
-    Faster bodies take its place on NumPy: ``chainrule where ClipNorm``.
+    Faster bodies take its place on NumPy, Numba: ``chainrule where ClipNorm``.
 
     Args:
         bound: the largest norm of the gradient g that passes as it is, a finite number > 0.
@@ -85,7 +85,7 @@ class ClipNorm(Clip):
 def clip_norm(backend: Backend, bound: float, g: Array) -> Array:
     """g, or where its norm is above the bound g bound / ||g||.
 
-    Faster bodies take its place on NumPy: ``chainrule where clip_norm``.
+    Faster bodies take its place on NumPy, Numba: ``chainrule where clip_norm``.
     """
     xp = backend.xp
     top = xp.maximum(xp.max(g, axis=-1, keepdims=True), -xp.min(g, axis=-1, keepdims=True))

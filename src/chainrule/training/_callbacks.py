@@ -45,6 +45,11 @@ class Callback:
     ``run.scale_rate(0.5)`` from the next step on, ``run.snapshot()`` of the weights, ``run.restore(snapshot)``,
     ``run.model()``.
 
+    Attributes:
+        every_step: whether ``on_step_end`` has to come after each single step (the default). Where a callback says
+            ``every_step = False``, a few milliseconds of steps may be taken before it comes, which a small network's
+            training is up to twice as fast by.
+
     Example:
         >>> import chainrule as cr
         >>> class StopBelow(cr.Callback):
@@ -59,6 +64,8 @@ class Callback:
         >>> len(model.history) < 100, model.history[-2]["loss"] > 0.001 > model.history[-1]["loss"]
         (True, True)
     """
+
+    every_step: bool = True
 
     def on_train_begin(self, run: Run) -> None:
         """Called before the first epoch; where training is resumed, before ``resume``."""

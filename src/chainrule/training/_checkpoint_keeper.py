@@ -42,6 +42,8 @@ class Keeper:
      training run of this ``identity`` are removed or written over.
     """
 
+    every_step = False
+
     def __init__(
         self, checkpoint: Checkpoint, run: Run, callbacks: Sequence[object], identity: Mapping[str, Any]
     ) -> None:

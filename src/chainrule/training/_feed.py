@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,8 +43,11 @@ class Feed(Protocol):
         true while examples are waited for, there are no more of them.
         """
 
-    def step(self, state: State, rows: int) -> State:
-        """The state after a step on the next ``rows`` examples. Donates the state."""
+    def step(self, state: State, rows: int, most: int = 1) -> tuple[State, int]:
+        """The state after a step on the next ``rows`` examples, and how many steps were taken. Donates the state.
+
+        Where steps of as many rows follow, up to ``most`` may be taken together.
+        """
 
     def batch(self, rows: int) -> Batch:
         """The next ``rows`` examples."""
@@ -77,11 +81,23 @@ class DeviceFeed:
 
     def begin(self, order: np.ndarray, done: int = 0, stop: Callable[[], bool] = _never) -> Iterator[int]:
         self._order = self._backend.asarray(order, self._backend.xp.int32)
-        self._first = sum(self._sizes[:done])
-        return iter(self._sizes[done:])
+        self._first, self._done = sum(self._sizes[:done]), done
+        return self._rows_of_steps()
 
-    def step(self, state: State, rows: int) -> State:  # the state's cursor says where it is
-        return self._program(state, self._data, self._order, self._window(rows))
+    def _rows_of_steps(self) -> Iterator[int]:
+        while self._done < len(self._sizes):
+            self._done += 1
+            yield self._sizes[self._done - 1]
+
+    def step(self, state: State, rows: int, most: int = 1) -> tuple[State, int]:  # its cursor says where it is
+        inputs = self._data, self._order, self._window(rows)
+        repeat = getattr(self._program, "repeat", None)
+        if most == 1 or repeat is None:
+            return self._program(state, *inputs), 1
+        alike = takewhile(rows.__eq__, islice(self._sizes, self._done, self._done + most - 1))
+        steps = 1 + sum(1 for _ in alike)
+        self._done += steps - 1
+        return repeat(steps, state, *inputs), steps
 
     def batch(self, rows: int) -> Batch:
         cursor = self._backend.asarray(np.asarray([self._first]), self._backend.xp.int32)
@@ -133,9 +149,8 @@ class HostFeed:
             first += rows
             yield rows
 
-    def step(self, state: State, rows: int) -> State:
-        state, _ = self._program(state, self.batch(rows))
-        return state
+    def step(self, state: State, rows: int, most: int = 1) -> tuple[State, int]:
+        return self._program(state, self.batch(rows))[0], 1
 
     def batch(self, rows: int) -> Batch:
         assert self._batch is not None
@@ -185,9 +200,8 @@ class IterableFeed:
         if not steps and not stop():
             raise DataError("an epoch had no batch: the batches must be there each time that they are gone through.")
 
-    def step(self, state: State, rows: int) -> State:
-        state, _ = self._program(state, self._batch)
-        return state
+    def step(self, state: State, rows: int, most: int = 1) -> tuple[State, int]:
+        return self._program(state, self._batch)[0], 1
 
     def batch(self, rows: int) -> Batch:
         return self._batch

@@ -24,6 +24,7 @@ from ._step import State, copy_state, owned_state
 
 OnDivergence = Literal["raise", "stop", "recover"]
 _NOTE = "The training's weights so far are in this error's .model."
+_TOGETHER = 0.005  # seconds, which nobody who presses Ctrl-C or watches a bar notices
 _RECOVERIES = 10  # halvings of the rate: a thousandth of it, after which something else is wrong
 
 
@@ -132,15 +133,16 @@ class _Loop:
         """
         run, backend, feed = self.run, self.run.backend, self.plan.feed
         listeners = [callback for callback in self.callbacks if has_hook(callback, "on_step_end")]
-        run.step = done
+        run.step, pace = done, _Pace(alone=not any(getattr(each, "every_step", True) for each in listeners))
         with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
             for rows in feed.begin(order, done, lambda: self.interrupt.asked):
                 try:
-                    run.state = feed.step(run.state, rows)
+                    run.state, taken = feed.step(run.state, rows, pace.most)
                 except BaseException:  # half of it may be in the state, which it was free to write over
                     run.state, run.step = epoch_start, done
                     raise
-                run.step, run.trained = run.step + 1, True
+                run.step, run.trained = run.step + taken, True
+                pace.took(taken)
                 _call(listeners, "on_step_end", run)
                 if self.interrupt.asked:
                     break
@@ -176,6 +178,20 @@ class _Loop:
         rate = _rate(run, int(run.backend.to_numpy(run.state.step)[0]) + 1)
         warn(f"{what} The epoch starts again at half the rate, {rate:.3g}.")
         return True
+
+
+class _Pace:
+    """How many steps are taken together where nothing looks between them: as many as take a few milliseconds."""
+
+    def __init__(self, *, alone: bool) -> None:
+        self._alone, self.most, self._began = alone, 1, time.perf_counter()
+
+    def took(self, steps: int) -> None:
+        now = time.perf_counter()
+        if self._alone:
+            each = max((now - self._began) / steps, 1e-7)
+            self.most = min(max(int(_TOGETHER / each), 1), 2 * self.most)
+        self._began = now
 
 
 def _zero_sums(run: Run) -> None:

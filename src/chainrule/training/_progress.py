@@ -78,6 +78,8 @@ class ProgressBar(Callback):
         'epoch 3/3 ━━━━━━━━━━━━━━━━ loss 0.2565'
     """
 
+    every_step = False
+
     def __init__(self, console: Any = None, *, after: float = 0.0) -> None:
         after = real_number("after", after)
         require(after >= 0, f"after must be >= 0 seconds, got {after}.")
