@@ -18,6 +18,7 @@ from conftest import find_library
 
 import chainrule as cr
 from chainrule._backend import _items, _loops, _program
+from chainrule._backend._blas_threads import threads_given, training_threads
 from chainrule._backend._record import NotCovered
 from chainrule._kernels import with_providers
 from chainrule.activations import ACTIVATIONS
@@ -351,3 +352,19 @@ def test_an_order_beyond_the_rows_raises_and_reads_nothing(made: list[Any]) -> N
     with pytest.raises(IndexError, match="beyond the epoch's order"):
         program.run(1)
     cursor[0] = before
+
+
+def test_no_more_threads_help_than_the_blas_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(sys, "platform", "linux")
+    for given, most in ((1, 1), (3, 3), (None, 8), (100, 8)):
+        monkeypatch.setattr(queue, "threads_given", lambda given=given: given)
+        assert queue._cores() == most
+
+
+def test_a_limit_of_the_callers_own_is_a_limit_of_the_threads_too() -> None:
+    threadpoolctl = find_library("threadpoolctl", "threadpoolctl")
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        assert threads_given() in (1, None)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"), training_threads(1):
+        assert threads_given() in (2, None)

@@ -47,13 +47,22 @@ def leave_threads_to_items() -> None:
         inside.become_small()
 
 
+def threads_given() -> int | None:
+    """How many threads the BLAS has where nobody is inside; None where it does not say."""
+    blas = numpys_blas()
+    if blas is None or blas.threads is None:
+        return None
+    with _counts.lock:
+        return _counts.before or blas.threads()
+
+
 class _Counts:
     """How many are inside, and how many threads there were before these became one; else None."""
 
     def __init__(self) -> None:
         self.lock = RLock()  # a signal's handler may predict
         self.small = self.large = 0
-        self._before: int | None = None
+        self.before: int | None = None
 
     def settle(self) -> None:
         """Give the BLAS the threads that follow from who is inside. A second call makes up for one that broke off."""
@@ -62,13 +71,13 @@ class _Counts:
             return
         threads = blas.threads()
         if self.small > 0 and self.large <= 0:
-            if threads > 1 and self._before in (None, threads):
-                self._before = threads
+            if threads > 1 and self.before in (None, threads):
+                self.before = threads
                 blas.set_threads(1)
-        elif self._before is not None:
+        elif self.before is not None:
             if threads == 1:
-                blas.set_threads(self._before)
-            self._before = None
+                blas.set_threads(self.before)
+            self.before = None
 
 
 class _Inside:

@@ -21,7 +21,6 @@ from .._backend._loops import Address
 from .._backend._record import NotCovered
 from .._base.errors import warn
 
-
 _NOWHERE = "there is no folder for it"
 
 
@@ -84,7 +83,8 @@ def kept() -> Kept:
     loops: list[Any] = [thing for thing in globals().values() if hasattr(thing, "py_func")]
     compiled = sum(sum(loop.stats.cache_misses.values()) for loop in loops)
     folder = None if _warn_once.cache_info().currsize else loops[0].stats.cache_path
-    return Kept(sum(len(loop.overloads) for loop in loops), compiled, folder)
+    count = sum(len(loop.overloads) for loop in loops) + len(_addressed)
+    return Kept(count, compiled + sum(not loop.cache_hits for loop in _addressed), folder)
 
 
 @cache
@@ -434,10 +434,15 @@ def _made(name: str, real: Any, other: Any) -> Any:
     # A name of its own in the cache, where two processes that write at the same time may swap what has one name.
     loop.__name__ = loop.__qualname__ = f"{name}_{real}_{other}"
     try:
-        return numba.cfunc(_FORM, cache=True, **options)(loop)
+        found = numba.cfunc(_FORM, cache=True, **options)(loop)
     except Exception as error:  # as of the cache above
         _warn_once(getattr(error, "strerror", None) or _NOWHERE)
-        return numba.cfunc(_FORM, **options)(loop)
+        found = numba.cfunc(_FORM, **options)(loop)
+    _addressed.append(found)
+    return found
+
+
+_addressed: list[Any] = []  # what has an address so far
 
 
 def own_loop(name: str, real: Any, other: Any = None) -> Address:

@@ -20,6 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .._backend._blas_threads import threads_given
 from .._backend._items import Item
 from .._backend._loops import ELEMENTS, MATRIX, REDUCE, SPAN, Address
 from . import _compiled as _loops
@@ -314,5 +315,10 @@ class Threads:
 
 
 def _cores() -> int:
-    """How many threads may run at once; one where a thread could not be put to sleep and woken by its address."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    """How many threads may run at once: no more than NumPy's BLAS may have, which is how a user says that.
+
+    One where a thread could not be put to sleep and woken by its address.
+    """
+    if sys.platform != "linux":
+        return 1
+    return min(len(os.sched_getaffinity(0)), threads_given() or _MOST)

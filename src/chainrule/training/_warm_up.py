@@ -10,6 +10,7 @@ from .._backend import DTYPES
 from .._base.errors import MissingExtraError
 from .._kernels import backend, kept_loops, with_providers
 from ..network import mlp
+from ..optimizers import ClipNorm
 from ._fit import fit
 
 
@@ -41,7 +42,7 @@ def warm_up() -> str:
         options: dict[str, Any] = {"epochs": 1, "batch_size": 4, "verbose": False, "backend": on}
         model = fit(mlp([4, 5, 3]), X, classes, loss="softmax_cross_entropy", **options)
         model.predict(X), model.predict(X)  # the second one is compiled
-        fit(mlp([4, 5, 1]), X, X[:, 0], loss="squared_error", **options)
+        fit(mlp([4, 5, 1], dropout=0.5), X, X[:, 0], loss="huber", clip=ClipNorm(1.0), **options)
     after = kept_loops()
     assert after is not None, "they were there before"
     where = f"kept in {after.folder}" if after.folder else "kept nowhere, so that each process compiles its own"
