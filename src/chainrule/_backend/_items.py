@@ -282,14 +282,15 @@ def _flat_tasks(
             yield from ((call, first, stop) for call in made[i])
 
 
+def _is_cut(plan: Plan) -> bool:
+    return _multiplications(call.node for call in plan.calls) >= _CUT
+
+
 def _blocks(plan: Plan) -> list[tuple[int, int]]:
-    nodes = [call.node for call in plan.calls]
-    if all(
-        call.kind != "flat" for call in plan.calls
-    ):  # predictions, which come in blocks from where nothing is cut too
+    trains = any(call.kind == "flat" for call in plan.calls)
+    size = _ROWS if _is_cut(plan) else plan.rows
+    if not trains:  # predictions, which come in blocks where nothing is cut too
         size = PREDICTED
-    else:
-        size = plan.rows if _multiplications(nodes) < _CUT else _ROWS
     edges = list(range(0, plan.rows, max(size, 1)))
     if len(edges) > 1 and plan.rows - edges[-1] < size // 2:
         del edges[-1]
@@ -299,8 +300,8 @@ def _blocks(plan: Plan) -> list[tuple[int, int]]:
 def _ranges(plan: Plan) -> list[tuple[int, int]]:
     """Places of the flat vectors, cut between rows of matrices."""
     edges = [0]
-    matrices = sorted((start, out.shape) for out, (_, start) in plan.pieces.items())
-    for start, (rows, columns) in matrices or [(0, (plan.size, 1))]:
+    matrices = sorted((start, out.shape) for out, (_, start) in plan.pieces.items()) or [(0, (plan.size, 1))]
+    for start, (rows, columns) in matrices if _is_cut(plan) else ():
         most = max(1, _PLACES // columns)
         for row in (*range(most, rows, most), rows):
             if start + row * columns - edges[-1] >= _PLACES // 2:
