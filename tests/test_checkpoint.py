@@ -609,7 +609,7 @@ def test_what_a_file_of_a_training_that_recovers_is_called_stays_so(tmp_path: Pa
     good = {f"good.{i}.{name}" for i in (0, 1) for name in (*counters, "theta", "buffers")}
     stopped = {f"callbacks.0.snapshot.{name}" for name in ("theta", "buffers")}
     assert set(arrays) == {"theta", "buffers"} | {f"training.{name}" for name in counters | good | stopped}
-    keys = "identity epoch step rate_scale recoveries good stopped loops finished callbacks"
+    keys = "identity epoch step rate_scale recoveries good stopped loops products finished callbacks"
     assert set(description["training"]) == set(keys.split())
     assert (description["training"]["good"], description["training"]["recoveries"]) == (2, 1)
     assert arrays["training.good.0.step"] == 0

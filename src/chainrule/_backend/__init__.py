@@ -51,6 +51,7 @@ class Backend:
         copies: whether no array shares memory with what it was made from.
         kept: what faster bodies made of operands in one pass forward and back, by ``id``; None outside of a pass.
         loops: whether Numba's run in compiled steps on NumPy; None: in each training that is long enough.
+        products: ``"mkl"`` or ``"numpy"``, whose BLAS multiplies where Numba's loops run; None: MKL's where it can be.
 
     Example:
         >>> import chainrule as cr
@@ -72,6 +73,7 @@ class Backend:
     copies: bool = field(default=False, compare=False, repr=False)
     kept: dict[int, tuple[Array, Array]] | None = field(default=None, compare=False, repr=False)
     loops: bool | None = field(default=None, compare=False, repr=False)
+    products: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -86,8 +88,9 @@ class Backend:
     @property
     def info(self) -> dict[str, object]:
         """What runs: library, version, device, dtype, whether steps are compiled, which operations have a faster body,
-        by whom (none with ``kernels=False``), the precision of products where it is not the dtype's, and whether it is
-        deterministic where it is. A trained model's backend has Numba's bodies where these trained it.
+        by whom (none with ``kernels=False``), the precision of products where it is not the dtype's, whether it is
+        deterministic where it is, and the BLAS of compiled steps where it is not NumPy's. A trained model's backend has
+        Numba's bodies where these trained it.
         """
         return {
             "name": self.name,
@@ -98,6 +101,7 @@ class Backend:
             "kernels": {reference.__name__: _origin(body) for reference, body in self.providers.items()},
             **({} if self.precision == "float32" else {"precision": self.precision}),
             **({"deterministic": True} if self.deterministic else {}),
+            **({"products": "mkl"} if self.products == "mkl" else {}),
         }
 
     @property

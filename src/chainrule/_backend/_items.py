@@ -39,9 +39,11 @@ class Engine(Loops, Protocol):
 
     Attributes:
         cuts: whether it takes steps that are cut. Products of a block may have other last bits than those of a batch.
+        takes_wide: whether also products of more weights than a core's cache has room for.
     """
 
     cuts: bool
+    takes_wide: bool
 
     def bind(self, levels: Sequence[Sequence[Item]]) -> Callable[[int], None]: ...
 
@@ -314,7 +316,7 @@ def _ranges(plan: Plan) -> list[tuple[int, int]]:
 def check_products(nodes: Sequence[Node], engine: Engine) -> None:
     """Raise NotCovered where one has too many weights for a core's cache, or the step is to be left whole."""
     for node in nodes:
-        if work_of(node).kind == "product" and math.prod(node.inputs[1].shape) > _WIDE:
+        if not engine.takes_wide and work_of(node).kind == "product" and math.prod(node.inputs[1].shape) > _WIDE:
             raise NotCovered("a product of more weights than a core's cache has room for")
     if not engine.cuts and _multiplications(nodes) >= _CUT:
         raise NotCovered("a step that would be cut, of a training whose batches may be of many sizes")

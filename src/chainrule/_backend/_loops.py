@@ -88,6 +88,9 @@ class Loops(Protocol):
 
     def loop(self, name: str, real: Any, other: Any = None) -> Address: ...
 
+    def product(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> Address | None:
+        """Out = x y by another BLAS than NumPy's; None where that is not taken, or knows no matrices that lie so."""
+
 
 class Call:
     """A call of a loop on given arrays, as the words that an engine reads.
@@ -131,7 +134,8 @@ def calls_of(node: Node, find: Callable[[Any], Any], loops: Loops) -> list[Call]
     inputs, outputs = [find(x) for x in node.inputs], [find(x) for x in node.outputs]
     match work.kind:
         case "product":
-            return [_product(work.function, *inputs, *outputs)]
+            x, y, out = *inputs, *outputs
+            return [_product(work.function, x, y, out, loops.product(x, y, out))]
         case "reduction":
             return _reduction(work.function, work.axis, *inputs, *outputs)
         case "elements":
@@ -173,13 +177,13 @@ def _elements(address: Address, arrays: Sequence[np.ndarray]) -> Call:
     return Call(address, SPAN if without_gaps else ELEMENTS, shaped, cut, [columns], steps, rows)
 
 
-def _product(function: Any, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> Call:
-    """The matrix product, cut by the rows of ``out``."""
+def _product(function: Any, x: np.ndarray, y: np.ndarray, out: np.ndarray, loop: Address | None = None) -> Call:
+    """The matrix product, by NumPy's loop if no other is given, cut by the rows of ``out``."""
     if not x.ndim == y.ndim == out.ndim == 2:
         raise NotCovered("products of a stack")
     rows, columns = out.shape
     steps = [0, 0, 0, *x.strides, *y.strides, *out.strides]
-    loop = numpy_loop(function, (x.dtype, y.dtype, out.dtype))
+    loop = loop or numpy_loop(function, (x.dtype, y.dtype, out.dtype))
     return Call(
         loop, MATRIX, (x, y, out), [x.strides[0], 0, out.strides[0]], [1, rows, x.shape[1], columns], steps, rows
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 from .._backend import Backend, Provider, _program, name_and_device, reference_backend
 from .._backend._cupy import is_for_amd
+from .._backend._mkl import is_taken as mkl_is_taken
 from .._base.arguments import names_arguments
 from .._base.errors import require
 from . import _cupy, _cupy_products, _numba, _numpy, _sparse
@@ -133,10 +134,15 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     return with_loops(made, pays=False)
 
 
-def with_loops(backend: Backend, *, pays: bool) -> Backend:
-    """``backend`` as one training runs on it: on NumPy with Numba's loops where they can run and that ``pays``.
+def for_training(backend: Backend, *, pays: bool) -> Backend:
+    """``backend`` as one training runs on it, whatever it was before: ``with_loops``."""
+    return with_loops(replace(backend, products=None), pays=pays)
 
-    One that was told goes by that. Numba is imported here and nowhere else, so that ``info`` says what runs.
+
+def with_loops(backend: Backend, *, pays: bool) -> Backend:
+    """``backend`` on NumPy with Numba's loops where they can run and that ``pays``, and with MKL's products in these.
+
+    One that was told goes by that. Numba and MKL are loaded here and nowhere else, so that ``info`` says what runs.
     """
     own = _PROVIDERS["numpy"]
     if backend.name != "numpy" or not own.keys() <= backend.providers.keys():
@@ -145,7 +151,8 @@ def with_loops(backend: Backend, *, pays: bool) -> Backend:
     loops = _numba.PROVIDERS if wanted and _numba.load() is not None else {}
     ours = {*own.values(), *_numba.PROVIDERS.values()}
     others = {operation: body for operation, body in backend.providers.items() if body not in ours}
-    return replace(backend, providers=MappingProxyType({**own, **loops, **others}))
+    products = backend.products or ("mkl" if loops and mkl_is_taken() else "numpy")
+    return replace(backend, providers=MappingProxyType({**own, **loops, **others}), products=products)
 
 
 def with_whole_steps(backend: Backend) -> Backend:

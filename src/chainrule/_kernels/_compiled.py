@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -265,6 +266,27 @@ def _at(context: Any, address: Any, dtype: Any) -> Any:
     return pointer(types.intp, dtype), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _cblas(
+    context: Any, function: Any, x_order: Any, y_order: Any, rows: Any, columns: Any, inner: Any, one: Any, zero: Any,
+    x: Any, x_step: Any, y: Any, y_step: Any, out: Any, out_step: Any,
+) -> Any:  # fmt: skip
+    """``cblas_?gemm_64``: out = op(x) op(y), matrices row by row."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function, x_order, y_order, rows, columns, inner, one, zero, x, x_step, y, y_step, out, out_step = arguments
+        word, size, address = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+        kinds = word, word, word, size, size, size, one.type, address, size, address, size, one.type, address, size
+        form = ir.FunctionType(ir.VoidType(), kinds)
+        x, y, out = (builder.inttoptr(side, address) for side in (x, y, out))
+        orders = ir.Constant(word, 101), builder.trunc(x_order, word), builder.trunc(y_order, word)
+        sides = one, x, x_step, y, y_step, zero, out, out_step
+        builder.call(builder.inttoptr(function, form.as_pointer()), [*orders, rows, columns, inner, *sides])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 6, one, zero, *[types.intp] * 6), generate
+
+
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
 def _matrix(address: Any, rows: Any, columns: Any, dtype: Any) -> Any:
     return numba.carray(_at(address, dtype), (rows, columns))
@@ -384,6 +406,23 @@ def _adam(real: Any, _: Any) -> Any:
     return loop
 
 
+def _product(real: Any, given: Any) -> Any:
+    """NumPy's loop of a product, by the function of a CBLAS whose address is in place of the data."""
+
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        rows, inner, columns = d[1], d[2], d[3]
+        x_order, x_step, y_order, y_step = 112, max(s[4] // size, rows), 112, max(s[6] // size, inner)
+        if s[4] == size:
+            x_order, x_step = 111, max(s[3] // size, inner)
+        if s[6] == size:
+            y_order, y_step = 111, max(s[5] // size, columns)
+        sides = p[0], x_step, p[1], y_step, p[2], max(s[7] // out_size, columns)
+        _cblas(data, x_order, y_order, rows, columns, inner, real(1), real(0), *sides)
+
+    size, out_size = np.dtype(given).itemsize, np.dtype(real).itemsize
+    return loop
+
+
 def _convert(to: Any, given: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
         n = d[0]
@@ -420,10 +459,10 @@ def _where(real: Any, _: Any) -> Any:
 _MADE: dict[str, Callable[[Any, Any], Any]] = {
     "add_row": _add_row, "adam": _adam, "advance": _advance, "clip_factor": _clip_factor,
     "column_sums": _column_sums, "convert": _convert,
-    "cross_entropy": _cross_entropy, "gather": _gather, "largest": _largest, "mean": _mean, "relu": _relu,
-    "relu_gradient": _relu_gradient, "shift": _shift, "where": _where,
+    "cross_entropy": _cross_entropy, "gather": _gather, "largest": _largest, "mean": _mean, "product": _product,
+    "relu": _relu, "relu_gradient": _relu_gradient, "shift": _shift, "where": _where,
 }  # fmt: skip
-_KINDS = {np.dtype(kind): kind for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)}
+_KINDS = {np.dtype(kind): kind for kind in (np.float32, np.float64, np.int32, np.int64, np.uint16, np.bool_)}
 
 
 @cache
@@ -448,3 +487,8 @@ _addressed: list[Any] = []  # what has an address so far
 def own_loop(name: str, real: Any, other: Any = None) -> Address:
     """The loop of ours of this name, compiled for numbers of this dtype, and of ``other`` where it takes two."""
     return Address(_made(name, real, other).address, FAULT.ctypes.data)
+
+
+def product_loop(operands: Any, real: Any, function: int) -> Address:
+    """The loop of a matrix product by a function of a CBLAS."""
+    return Address(_made("product", real, operands).address, function)

@@ -19,6 +19,7 @@ import numpy as np
 from .. import batch, layers, links, losses, optimizers
 from .._backend import Backend, Provider, _program
 from .._backend._functions import UNRECORDED
+from .._backend._mkl import mkl
 from .._backend._record import Traced, Work, kernel
 from .._base.errors import warn
 from ..activations import Elementwise, ReLU
@@ -207,18 +208,18 @@ def _over_rows(update: Callable[..., None]) -> Callable[..., None]:
 
 def engine(backend: Backend) -> Any:
     """All but what docs/backends.md names."""
-    return _engine(cuts=True)
+    return _engine(backend, cuts=True)
 
 
 def engine_of_whole_steps(backend: Backend) -> Any:
     """The same, but for steps that are large enough to be cut."""
-    return _engine(cuts=False) if backend.providers.get(optimizers.adam) is adam else None
+    return _engine(backend, cuts=False) if backend.providers.get(optimizers.adam) is adam else None
 
 
-def _engine(*, cuts: bool) -> Any:
+def _engine(backend: Backend, *, cuts: bool) -> Any:
     if load() is None or os.name != "posix":
         return None
-    return importlib.import_module("._queue", __package__).Threads(cuts)
+    return importlib.import_module("._queue", __package__).Threads(cuts, mkl() if backend.products == "mkl" else None)
 
 
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(

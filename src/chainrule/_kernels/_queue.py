@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 from .._backend._blas_threads import threads_given
 from .._backend._items import Item
 from .._backend._loops import ELEMENTS, MATRIX, REDUCE, SPAN, Address
+from .._backend._mkl import Mkl, layout
 from . import _compiled as _loops
 
 _LINE = 64
@@ -301,13 +302,22 @@ _SYSTEM = tuple(
 
 
 class Threads:
-    """The engine of NumPy's recorded steps; ``cuts`` says whether it takes those that are cut."""
+    """The engine of NumPy's recorded steps; ``cuts`` says whether it takes those that are cut.
 
-    def __init__(self, cuts: bool = True) -> None:
-        self.cuts = cuts
+    Products are MKL's where one is given. NumPy's BLAS is slow on rows of a product of many weights: it packs them anew
+    for each.
+    """
+
+    def __init__(self, cuts: bool = True, mkl: Mkl | None = None) -> None:
+        self.cuts, self.takes_wide, self._mkl = cuts, mkl is not None, mkl
 
     def loop(self, name: str, real: Any, other: Any = None) -> Address:
         return _loops.own_loop(name, real, other)
+
+    def product(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> Address | None:
+        function = 0 if self._mkl is None or not x.ndim == y.ndim == out.ndim == 2 else self._mkl.address(x.dtype)
+        known = x.dtype == y.dtype and layout(x)[0] and layout(y)[0] and out.strides[1] == out.itemsize
+        return _loops.product_loop(x.dtype, out.dtype, function) if function and known else None
 
     def bind(self, levels: Sequence[Sequence[Item]]) -> Callable[[int], None]:
         most = max(map(len, levels)) - 1  # a level's last item is of what cannot be cut

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._backend._blas import Blas, numpys_blas
+from .._backend._mkl import is_taken, mkl, mkl_would_help
+from .._backend._processor import processor_flags
 
 _AVX2_ONLY = {"Haswell", "Zen", "Excavator"}
 
 
 def describe_blas() -> list[str]:
     """A line on NumPy's BLAS, and one more where another choice of kernels may be faster."""
-    return lines(numpys_blas() or _as_built(), processor_flags())
+    return [*lines(numpys_blas() or _as_built(), processor_flags()), *of_compiled_steps()]
+
+
+def of_compiled_steps() -> list[str]:
+    """A line on the BLAS of steps that are one compiled call, where that is not NumPy's, or need not be."""
+    if is_taken():
+        return [f"products of compiled steps: mkl {mkl().version}, on the threads of the step"]
+    if mkl_would_help():
+        return ["on this processor MKL's products are 1.1 to 1.4 times as fast: pip install 'chainrule[intel]'"]
+    return []
 
 
 def _as_built() -> Blas:
@@ -43,13 +53,3 @@ def lines(blas: Blas, flags: Sequence[str]) -> list[str]:
 
 def _threads(number: int) -> str:
     return "1 thread" if number == 1 else f"{number} threads (1 while all products are small)"
-
-
-def processor_flags() -> list[str]:
-    """What the processor can do, as Linux lists it; nothing elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return []
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return line.partition(":")[2].split()

@@ -15,7 +15,7 @@ from .._base.errors import ConfigurationError, DTypeError, require, warn
 from .._base.options import whole_number
 from .._base.typing import Array, Namespace
 from .._kernels import backend as make_backend
-from .._kernels import training_pays, with_loops, with_whole_steps
+from .._kernels import for_training, training_pays, with_whole_steps
 from ..activations import Elementwise, Sigmoid
 from ..initializers import find_initializer
 from ..layers import Layer
@@ -149,7 +149,7 @@ def with_bodies(backend: Backend, problem: Problem, settings: Settings, rows: in
     examples = seen + rows if settings.incremental else rows * settings.max_iter
     pays = training_pays(problem.network, size, examples // size)
     bodies = with_whole_steps(backend) if settings.incremental else backend
-    return with_loops(bodies, pays=pays and backend.compiling(problem.parts()).compiled)
+    return for_training(bodies, pays=pays and backend.compiling(problem.parts()).compiled)
 
 
 def first_weights(

@@ -46,6 +46,7 @@ class Resumed(NamedTuple):
     recoveries: int
     stopped: str | None
     loops: bool | None  # None in those of before, whose training had them wherever it could
+    products: str
     callbacks: list[tuple[str, dict[str, Any]]]  # the state of each, by the name of its class
     first: State | None
     best: State | None
@@ -80,6 +81,7 @@ def write_checkpoint(
         "good": len(good),
         "stopped": None if run.stopped == "interrupted" else run.stopped,
         "loops": has_loops(backend),
+        "products": backend.products,
         "finished": position == Position(run.last_epoch) or run.stopped not in (None, "interrupted"),
         "callbacks": stored,
     }
@@ -179,7 +181,8 @@ def _resumed(
     position, scale = Position(training["epoch"], training["step"]), float(training["rate_scale"])
     recoveries, stopped = int(training["recoveries"]), training["stopped"]
     loops = bool(training["loops"]) if "loops" in training else None
-    return Resumed(position, state, history, scale, recoveries, stopped, loops, callbacks, first, best)
+    products = training.get("products") or "numpy"
+    return Resumed(position, state, history, scale, recoveries, stopped, loops, products, callbacks, first, best)
 
 
 def _beside(where: str, state: State) -> dict[str, Any]:

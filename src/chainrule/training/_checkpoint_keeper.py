@@ -8,10 +8,12 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from .._backend._mkl import why_not_mkl
 from .._base.errors import BackendError, ConfigurationError, FileError, one_line, warn
 from .._kernels import has_loops, with_loops
 from .._model import serialization
@@ -123,11 +125,16 @@ class Keeper:
         (run.epoch, run.step), run.state, run.history = found.position, found.state, found.history
         run.rate_scale, run.recoveries, run.stopped = found.rate_scale, found.recoveries, found.stopped
         run.first, run.best = found.first, found.best
-        run.backend = with_loops(run.backend, pays=found.loops is not False)
+        run.backend = with_loops(replace(run.backend, products=found.products), pays=found.loops is not False)
         if found.loops and not has_loops(run.backend):
             raise BackendError(
                 "the checkpoint's training ran with Numba's loops, to whose last bits nothing else goes on, and Numba "
                 "cannot be imported here: pip install 'chainrule[fast]', or start again in another folder."
+            )
+        if found.products == "mkl" and (why := why_not_mkl()):
+            raise BackendError(
+                "the checkpoint's training ran with MKL's products, to whose last bits nothing else goes on, and here "
+                f"{why}: go on where they can be had, or start again in another folder."
             )
 
     def _time_is_up(self) -> bool:

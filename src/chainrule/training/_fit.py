@@ -16,7 +16,7 @@ from .._base.typing import Array
 from .._data.checks import prepare
 from .._data.streams import Batches, read_rows
 from .._kernels import backend as make_backend
-from .._kernels import moved, training_pays, with_loops, with_whole_steps
+from .._kernels import for_training, moved, training_pays, with_whole_steps
 from .._model.evaluation import evaluate
 from .._model.prediction import ForwardPass
 from .._model.schema import Schema, training_schema
@@ -185,7 +185,7 @@ def fit(
         steps = _most_steps(epochs, feed.steps, listeners)
         bodies = found_backend if batches is None else with_whole_steps(found_backend)
         run = Run(
-            backend=with_loops(bodies, pays=training_pays(problem.network, given.batch_size, steps)),
+            backend=for_training(bodies, pays=training_pays(problem.network, given.batch_size, steps)),
             problem=replace(problem, optimizer=_planned(problem.optimizer, epochs, feed.steps)),
             state=_start(found_backend, problem, before, seed),
             columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if validation_set is not None)),
