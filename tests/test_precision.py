@@ -265,7 +265,10 @@ def test_a_precision_is_a_part_of_the_backend(backend: Callable[[str], Backend])
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "another library": ({"name": "numpy"}, "got backend='numpy', compile=True and dtype='float32'"),
+    "another library": (
+        {"name": "array-api-strict"},
+        "got backend='array-api-strict', compile=True and dtype='float32'",
+    ),
     "not compiled": ({"compile": False}, "got backend='cupy', compile=False"),
     "not said to be compiled": ({"compile": None}, "got backend='cupy', compile=False"),
     "float64": ({"dtype": "float64"}, "got backend='cupy', compile=True and dtype='float64'"),

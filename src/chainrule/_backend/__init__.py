@@ -22,13 +22,13 @@ from .._base.typing import Array, Device, DType, Namespace
 from . import _cupy, _jax, _numpy, _strict, _torch
 from ._blas_threads import predicting_threads, training_threads
 from ._library import Library, Memory, is_gpu, on_a_gpu
+from ._precision import PRECISIONS, find_precision
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
     {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "array-api-strict": _strict}
 )
 _ALSO_CALLED = {"np": "numpy", "cp": "cupy", "pytorch": "torch", "jnp": "jax", "xla": "jax"}
 DTYPES = ("float32", "float64")
-PRECISIONS = ("float32", "tf32", "bf16")
 
 Result = TypeVar("Result")
 Provider = Callable[..., Any]
@@ -259,7 +259,7 @@ def reference_backend(
     compiled = library.COMPILES if compile is None else bool(compile)
     if deterministic:
         library.deterministic(found_device)  # raises where the library had to be told before
-    found_precision = _find_precision(library, found_dtype, compiled, precision)
+    found_precision = find_precision(library.NAME, found_device, dtype_name(found_dtype), compiled, precision)
     return Backend(
         library,
         xp,
@@ -438,15 +438,3 @@ def _find_dtype(library: Library, xp: Namespace, device: Device, dtype: Any) -> 
         )
         raise DTypeError(f"{library.NAME} on {library.device_name(device)} has no {name}: {fix}.")
     return getattr(xp, name)
-
-
-def _find_precision(library: Library, dtype: DType, compiled: bool, precision: str | None) -> str:
-    if precision in (None, "float32"):
-        return "float32"
-    got = f"backend={library.NAME!r}, compile={compiled} and dtype={dtype_name(dtype)!r}"
-    require(
-        (library.NAME, compiled, dtype_name(dtype)) == ("cupy", True, "float32"),
-        f"precision={precision!r} needs backend='cupy', compile=True and dtype='float32', got {got}: give what is "
-        "missing, or precision='float32'.",
-    )
-    return precision

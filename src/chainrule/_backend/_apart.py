@@ -1,7 +1,7 @@
 """Loading libraries that need each other, and say so nowhere, as a group that the rest of the process does not see.
 
 On Linux a library's functions are looked for in what was loaded for all, then in what it was loaded with: itself, and
-what it says that it needs. So an empty library is made, in memory, that says it needs all of the group (elf(5)).
+what it says that it needs. So an empty library is made that says it needs all of the group (elf(5)).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Sequence
+from tempfile import NamedTemporaryFile
 
 _HEADER, _SEGMENT, _ENTRY = 64, 56, 16  # bytes
 _NEEDED, _HASH, _STRINGS, _SYMBOLS, _SIZE, _EACH = 1, 4, 5, 6, 10, 11  # entries of the dynamic section
@@ -19,12 +20,10 @@ _READ_AND_WRITE = 6
 
 def load_apart(paths: Sequence[str]) -> ctypes.CDLL:
     """The libraries at these paths, on x86-64, with all their functions found. Raises OSError where that cannot be."""
-    number = os.memfd_create("apart")
-    try:
-        os.write(number, _that_needs([os.fsencode(path) for path in paths]))
-        return ctypes.CDLL(f"/proc/self/fd/{number}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
-    finally:
-        os.close(number)
+    with NamedTemporaryFile(suffix=".so") as file:
+        file.write(_that_needs([os.fsencode(path) for path in paths]))
+        file.flush()
+        return ctypes.CDLL(file.name, mode=os.RTLD_NOW | os.RTLD_LOCAL)
 
 
 def _that_needs(paths: Sequence[bytes]) -> bytes:

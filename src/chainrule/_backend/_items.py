@@ -75,14 +75,15 @@ class Plan:
     Args:
         nodes: the calls of the step in their order, without the joining of the gradient.
         find: the array that a register stands for, or one of its form.
-        pieces: of what is made in its place of a flat vector, that vector and the first place.
+        pieces: of what is made in its place of a flat vector, that vector and the first place. Besides these there
+            come to be weights that are rounded, one place after the other, into memory of their own.
         state, inputs: the arguments of the step.
     """
 
     def __init__(
         self, nodes: Sequence[Node], find: Find, pieces: Pieces, state: Sequence[Register], inputs: Sequence[Register]
     ) -> None:
-        self._find, self.pieces = find, pieces
+        self._find, self._joined, self.pieces = find, pieces, dict(pieces)
         self.flat = {register for register in state if len(register.shape) == 1} | {flat for flat, _ in pieces.values()}
         self.size = max((register.size for register in self.flat), default=0)
         self.flat = {register for register in self.flat if register.size == self.size}
@@ -130,7 +131,7 @@ class Plan:
         return Planned(node, kind, level)
 
     def _memory(self, x: Register) -> Register:
-        return self.pieces[x.root][0] if x.root in self.pieces else x.root
+        return self._joined[x.root][0] if x.root in self._joined else x.root
 
     def _is_parted(self, x: Register, kind: Kind) -> bool:
         if kind == "rows":
@@ -170,9 +171,20 @@ class Plan:
             return "rows"
         return "flat" if out in self.pieces else "once"
 
+    def _is_matrix_of_flat(self, x: Any) -> bool:
+        in_flat = isinstance(x, Register) and x.root in self.flat
+        return in_flat and len(x.shape) == 2 and self._find(x).flags.c_contiguous
+
+    def _place(self, x: Register) -> int:
+        """Of the first number in its flat vector."""
+        return (self._find(x).ctypes.data - self._find(x.root).ctypes.data) // int(x.dtype.itemsize)
+
     def _kind_of_elements(self, node: Node) -> Kind:
         """Of what computes each number from those at its place, or of its row."""
         out = node.outputs[0] if node.outputs else node.inputs[0]
+        if work_of(node).function == "bf16" and self._is_matrix_of_flat(node.inputs[0]):
+            self.pieces[out] = node.inputs[0].root, self._place(node.inputs[0])
+            return "flat"
         registers = [x for x in node.inputs if isinstance(x, Register)]
         rows = [x for x in registers if self.is_of_rows(x)]
         if rows:
@@ -272,7 +284,7 @@ def _flat_tasks(
         if not node.outputs or node.outputs[0] not in plan.pieces:
             continue
         start, (rows, columns) = plan.pieces[node.outputs[0]][1], node.outputs[0].shape
-        if work_of(node).kind == "product":
+        if work_of(node).kind in ("product", "elements"):
             row, end = max(0, (first - start) // columns), min(rows, (stop - start) // columns)
             if row < end:
                 yield made[i][0], row, end
@@ -289,7 +301,7 @@ def _is_cut(plan: Plan) -> bool:
 
 
 def _blocks(plan: Plan) -> list[tuple[int, int]]:
-    trains = any(call.kind == "flat" for call in plan.calls)
+    trains = any(call.kind == "flat" and work_of(call.node).function != "bf16" for call in plan.calls)
     size = _ROWS if _is_cut(plan) else plan.rows
     if not trains:  # predictions, which come in blocks where nothing is cut too
         size = PREDICTED
@@ -302,7 +314,7 @@ def _blocks(plan: Plan) -> list[tuple[int, int]]:
 def _ranges(plan: Plan) -> list[tuple[int, int]]:
     """Places of the flat vectors, cut between rows of matrices."""
     edges = [0]
-    matrices = sorted((start, out.shape) for out, (_, start) in plan.pieces.items()) or [(0, (plan.size, 1))]
+    matrices = sorted({(start, out.shape) for out, (_, start) in plan.pieces.items()}) or [(0, (plan.size, 1))]
     for start, (rows, columns) in matrices if _is_cut(plan) else ():
         most = max(1, _PLACES // columns)
         for row in (*range(most, rows, most), rows):

@@ -135,7 +135,10 @@ def calls_of(node: Node, find: Callable[[Any], Any], loops: Loops) -> list[Call]
     match work.kind:
         case "product":
             x, y, out = *inputs, *outputs
-            return [_product(work.function, x, y, out, loops.product(x, y, out))]
+            loop = loops.product(x, y, out)
+            if loop is None and work.function is None:
+                raise NotCovered("a product that only another BLAS has")
+            return [_product(work.function, x, y, out, loop)]
         case "reduction":
             return _reduction(work.function, work.axis, *inputs, *outputs)
         case "elements":
@@ -148,6 +151,8 @@ def _element_loop(work: Work, inputs: list[Any], outputs: list[Any], loops: Loop
     if work.function == "where":
         out = outputs[0]
         return loops.loop("where", out.dtype), [inputs[0], *(np.asarray(x, out.dtype) for x in inputs[1:]), out]
+    if work.function == "bf16":
+        return loops.loop("bf16", inputs[0].dtype), [inputs[0], outputs[0]]
     if work.function == "convert":
         if inputs[0].dtype != outputs[0].dtype:
             return loops.loop("convert", outputs[0].dtype, inputs[0].dtype), [inputs[0], outputs[0]]

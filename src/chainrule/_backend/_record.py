@@ -37,7 +37,7 @@ class Work:
         kind: ``elements``, each number from those at its place; ``product``, of matrices; ``reduction`` along ``axis``;
             ``rows`` and ``flat``, a loop of ours that can be cut by rows, or by places of flat vectors; ``once``, one
             that cannot; ``join``, of pieces.
-        function: NumPy's, or the name of ours.
+        function: NumPy's, or the name of ours; None of a product that NumPy has not.
         in_place: its first input is its output too.
         axis: what a reduction is along.
         cut: the numbers of the arrays, inputs and then outputs, that a loop of ours has a part of for each item.

@@ -20,13 +20,17 @@ from .._backend._cupy import is_for_amd
 from .._backend._mkl import is_taken as mkl_is_taken
 from .._base.arguments import names_arguments
 from .._base.errors import require
-from . import _cupy, _cupy_products, _numba, _numpy, _sparse
+from . import _cupy, _cupy_products, _numba, _numpy, _numpy_bf16, _sparse, _torch_bf16
 from ._numba import loops_are_loaded as loops_are_loaded
 from ._worth import shares_of_predictions as shares_of_predictions
 from ._worth import training_pays as training_pays
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
     {"numpy": _numpy.PROVIDERS, "cupy": {**_cupy.PROVIDERS, **_cupy_products.PROVIDERS}}
+)
+
+_BF16: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
+    {"numpy": _numpy_bf16.PRODUCTS, "torch": _torch_bf16.PRODUCTS}
 )
 
 # All of them, by who runs them; in this order the docstring of an operation names its own.
@@ -64,8 +68,9 @@ def backend(
         device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
         dtype: ``"float32"`` (the default) or ``"float64"``.
         compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
-        precision: of the products of ``Dense``, on CuPy with ``compile=True`` in float32: ``"float32"`` (the default),
-            ``"tf32"`` or ``"bf16"``; the rest stays float32.
+        precision: of the products of ``Dense`` in float32: ``"float32"`` (the default); ``"tf32"`` or ``"bf16"``, on
+            CuPy with ``compile=True``; ``"bf16"``, on a CPU that multiplies it: on NumPy with ``chainrule[intel]``, or
+            on torch. The rest stays float32.
         kernels: whether operations run by the library's faster bodies where it has some (the default), or, with False,
             each as its equation is written in the source, on every library.
         deterministic: forbid all that would make two training runs on one machine differ (default: no). On a CPU, and
@@ -116,8 +121,13 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
 
     CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
 
-    Raises ConfigurationError for CuPy without kernels, or on ROCm, where its steps are to be compiled.
+    Raises ConfigurationError for CuPy without kernels, or on ROCm, where its steps are to be compiled, and for bf16
+    without kernels.
     """
+    require(
+        backend.kernels or backend.precision == "float32",
+        f"products in {backend.precision} are kernels, got kernels=False: leave one of them out.",
+    )
     require(
         backend.kernels or backend.name != "cupy" or not backend.compiled,
         "a compiled step on CuPy is made of kernels (CuPy's own products cannot be captured), got kernels=False and "
@@ -130,7 +140,9 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     )
     if not backend.kernels or (backend.name == "cupy" and not backend.compiled):
         return replace(backend, providers={})
-    made = replace(backend, providers=_PROVIDERS.get(backend.name, {}), loops=fast)
+    bf16 = _BF16[backend.name] if backend.precision == "bf16" and backend.name in _BF16 else {}
+    providers = {**_PROVIDERS.get(backend.name, {}), **bf16}  # no proxy, into which torch.compile does not look
+    made = replace(backend, providers=providers, loops=fast)
     return with_loops(made, pays=False)
 
 
@@ -151,7 +163,8 @@ def with_loops(backend: Backend, *, pays: bool) -> Backend:
     loops = _numba.PROVIDERS if wanted and _numba.load() is not None else {}
     ours = {*own.values(), *_numba.PROVIDERS.values()}
     others = {operation: body for operation, body in backend.providers.items() if body not in ours}
-    products = backend.products or ("mkl" if loops and mkl_is_taken() else "numpy")
+    only_mkl = backend.precision == "bf16"
+    products = "mkl" if only_mkl else backend.products or ("mkl" if loops and mkl_is_taken() else "numpy")
     return replace(backend, providers=MappingProxyType({**own, **loops, **others}), products=products)
 
 

@@ -438,6 +438,31 @@ def _convert(to: Any, given: Any) -> Any:
     return loop
 
 
+def _bf16(real: Any, _: Any) -> Any:
+    """The upper half of each float32, rounded to the nearest, ties to even."""
+    if real is not np.float32:
+        raise NotCovered("bf16 of another dtype than float32")
+
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        n = d[0]
+        if s[0] == 4 and s[1] == 2:
+            x, out = _vector(p[0], n, np.uint32), _vector(p[1], n, np.uint16)
+            for i in range(n):
+                out[i] = _upper_half(x[i])
+        else:
+            for i in range(n):
+                _vector(p[1] + i * s[1], 1, np.uint16)[0] = _upper_half(_vector(p[0] + i * s[0], 1, np.uint32)[0])
+
+    return loop
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _upper_half(word: Any) -> Any:
+    rounded = np.uint32(word + np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    is_number = (word & np.uint32(0x7FFFFFFF)) <= np.uint32(0x7F800000)
+    return np.uint16(rounded) if is_number else np.uint16(0x7FC0)
+
+
 def _where(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
         n = d[0]
@@ -457,7 +482,7 @@ def _where(real: Any, _: Any) -> Any:
 
 
 _MADE: dict[str, Callable[[Any, Any], Any]] = {
-    "add_row": _add_row, "adam": _adam, "advance": _advance, "clip_factor": _clip_factor,
+    "add_row": _add_row, "adam": _adam, "advance": _advance, "bf16": _bf16, "clip_factor": _clip_factor,
     "column_sums": _column_sums, "convert": _convert,
     "cross_entropy": _cross_entropy, "gather": _gather, "largest": _largest, "mean": _mean, "product": _product,
     "relu": _relu, "relu_gradient": _relu_gradient, "shift": _shift, "where": _where,

@@ -19,6 +19,7 @@ from .._base.errors import BackendError
 from . import _cupy
 from ._cublaslt import Epilogue, load
 from ._products import Matrix, Operands, Product, Products, alignment
+from ._rounded import rounded_once
 
 _PER_THREAD = 2  # cudaStreamPerThread: many streams by one name, which would share scratch memory
 
@@ -86,13 +87,8 @@ def _computed(backend: Backend, x: Any, y: Any, transposed: tuple[bool, bool], b
 
 
 def _rounded(backend: Backend, given: Any, x: Any) -> Any:
-    """x, which is ``given`` without gaps, in bf16. A pass keeps it for a second product, and no longer."""
-    kept = {} if backend.kept is None else backend.kept
-    if id(given) in kept:
-        return kept.pop(id(given))[1]
-    words = _cupy.bf16(backend, x)
-    kept[id(given)] = given, words  # with what it was made of, whose id is no one else's meanwhile
-    return words
+    """x, which is ``given`` without gaps, in bf16."""
+    return rounded_once(backend, given, lambda: _cupy.bf16(backend, x))
 
 
 def _covered(backend: Backend, arrays: tuple[Any, ...], lead: tuple[int, ...], device: int) -> bool:

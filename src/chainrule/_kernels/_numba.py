@@ -75,10 +75,16 @@ def gather(backend: Backend, source: Batch, order: Any, cursor: Any, window: Any
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
     """The bias, in one pass over the product, which is NumPy's."""
-    loops = _loops_for(backend, W)
-    if loops is None or b is None:
+    if b is None or _loops_for(backend, W) is None:
         return NotImplemented
-    y = backend.xp.matmul(x, W)
+    return with_bias(backend, backend.xp.matmul(x, W), b)
+
+
+def with_bias(backend: Backend, y: Any, b: Any) -> Any:
+    """Y + b, in the memory of y where a step is recorded, or could be."""
+    loops = _loops_for(backend, y)
+    if loops is None:
+        return y + b
     kernel(_over_members(loops.add_row, y.ndim), lambda *_: [], writes=(0,), work=Work("rows", "add_row", cut=(0,)))(
         y, b
     )

@@ -25,8 +25,8 @@ def on_sparse(backend: Backend) -> Backend:
 
 
 def _takes_csr(backend: Backend) -> bool:
-    """Whether the first layer multiplies by a CSR matrix: SciPy's product is no equation as it is written."""
-    return backend.name == "numpy" and backend.kernels
+    """Whether the first layer multiplies by a CSR matrix: SciPy's product is no equation as it is written, nor bf16."""
+    return backend.name == "numpy" and backend.kernels and backend.precision == "float32"
 
 
 class SparseRows:
