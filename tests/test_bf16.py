@@ -237,6 +237,18 @@ def _node(x: np.ndarray) -> Any:
     return Node(_numpy_bf16._product, (x, x), (np.ones((4, 4), np.float32),))  # type: ignore[arg-type]
 
 
+def test_sparse_rows_are_multiplied_in_bf16_too(bf16: Backend) -> None:
+    find_library("scikit-learn", "sklearn")
+    sparse = find_library("scipy", "scipy.sparse")
+    rows = X * (np.abs(X) > 0.5)
+    settings = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0, "backend": bf16, "dtype": "float32"}
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        models = [cr.MLPClassifier(**settings).fit(given, Y).model_ for given in (rows, sparse.csr_matrix(rows))]
+    thetas = [bf16.to_numpy(model.theta) for model in models]
+    np.testing.assert_allclose(*thetas, atol=1e-5)
+    assert not np.array_equal(thetas[0], rounded(thetas[0]))
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 REFUSED: dict[str, tuple[dict[str, Any], list[str], str]] = {

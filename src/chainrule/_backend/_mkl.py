@@ -24,7 +24,7 @@ _PARTS = ("libmkl_intel_ilp64", "libmkl_sequential", "libmkl_core")
 _OF = MappingProxyType(
     {"float32": "cblas_sgemm_64", "float64": "cblas_dgemm_64", "uint16": "cblas_gemm_bf16bf16f32_64"}
 )
-_ROW_MAJOR, _AS_IT_IS, _TRANSPOSED = 101, 111, 112
+_ROW_MAJOR, AS_IT_IS, _TRANSPOSED = 101, 111, 112
 _NOT_INSTALLED = "mkl is not installed (pip install 'chainrule[intel]')"
 
 
@@ -56,7 +56,7 @@ def layout(matrix: np.ndarray) -> tuple[int, int]:
     """CBLAS's word for how a matrix lies, and the numbers from one row, or column, to the next; 0 for neither."""
     (rows, columns), (down, across), size = matrix.shape, matrix.strides, matrix.itemsize
     if across == size and (down >= columns * size or rows == 1) and down % size == 0:
-        return _AS_IT_IS, max(down // size, columns, 1)
+        return AS_IT_IS, max(down // size, columns, 1)
     if down == size and (across >= rows * size or columns == 1) and across % size == 0:
         return _TRANSPOSED, max(across // size, rows, 1)
     return 0, 0

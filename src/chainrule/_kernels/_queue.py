@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 from .._backend._blas_threads import threads_given
 from .._backend._items import Item
 from .._backend._loops import ELEMENTS, MATRIX, REDUCE, SPAN, Address
-from .._backend._mkl import Mkl, layout
+from .._backend._mkl import AS_IT_IS, Mkl, layout
 from . import _compiled as _loops
 
 _LINE = 64
@@ -315,9 +315,10 @@ class Threads:
         return _loops.own_loop(name, real, other)
 
     def product(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> Address | None:
-        function = 0 if self._mkl is None or not x.ndim == y.ndim == out.ndim == 2 else self._mkl.address(x.dtype)
-        known = x.dtype == y.dtype and layout(x)[0] and layout(y)[0] and out.strides[1] == out.itemsize
-        return _loops.product_loop(x.dtype, out.dtype, function) if function and known else None
+        if self._mkl is None or not x.ndim == y.ndim == out.ndim == 2 or x.dtype != y.dtype:
+            return None
+        function, lie_so = self._mkl.address(x.dtype), layout(x)[0] and layout(y)[0] and layout(out)[0] == AS_IT_IS
+        return _loops.product_loop(x.dtype, out.dtype, function) if function and lie_so else None
 
     def bind(self, levels: Sequence[Sequence[Item]]) -> Callable[[int], None]:
         most = max(map(len, levels)) - 1  # a level's last item is of what cannot be cut
