@@ -34,8 +34,6 @@ def input_gradient(backend: Backend, dy: Any, W: Any) -> Any:
 def _rounded(backend: Backend, x: Any) -> Any:
     import torch
 
-    if torch.compiler.is_compiling():  # which knows no id, and rounds once by itself
-        return x.to(torch.bfloat16)
     return rounded_once(backend, x, lambda: x.to(torch.bfloat16))
 
 
