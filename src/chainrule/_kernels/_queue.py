@@ -259,13 +259,14 @@ class _Queue:
         self.items, self.first = len(items), len(levels[0])
         self._bed, self._helpers, self._process = np.zeros(64, np.uint8), helpers, 0
         self._own = [np.zeros(128, np.int64) for _ in range(1 + helpers)]
-        self._calls = _SYSTEM[1], self._bed.ctypes.data
+        self._calls = _SYSTEM[1], self._bed.ctypes.data  # now: an array's address takes a microsecond to be had
+        self._mine = self._arguments(0)
 
     def __call__(self, steps: int = 1) -> None:
         if self._helpers and self._process != os.getpid():
             self._start()
         _begin(self.address, self.items * steps, self.first, *self._calls)
-        _work(*self._arguments(0))
+        _work(*self._mine)
         if _loops.FAULT[0]:
             _loops.FAULT[0] = 0
             raise IndexError("a batch reaches beyond the epoch's order, or a class index has no output")
