@@ -80,7 +80,7 @@ def test_the_compiled_rounding_has_the_same_bits(columns: slice) -> None:
     x = words.view(np.float32)[:, columns]
     found, wanted = np.full(x.shape, 7, np.uint16), np.full(x.shape, 8, np.uint16)
     call = _loops._elements(_queue.Threads().loop("bf16", x.dtype), [x, found])
-    _queue._Queue([[[(call, 0, len(x))]]], 0)(1)
+    _queue._Queue([[[(call, 0, len(x))]]], 0, np.zeros(1, np.int64))(1)
     _numpy_bf16._round(x, wanted)
     assert np.array_equal(found, wanted)
 

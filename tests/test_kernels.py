@@ -59,6 +59,10 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
         (Z,),
         (np.asarray([[3e38, 3.1e38], [-np.inf, 0.0], [0.0, np.inf], [-np.inf, -np.inf]]),),
     ],
+    links.note_infinite: [
+        *((x, z, np.zeros(1)) for x in (Z[0], SPECIAL) for z in (Z[1], SPECIAL)),
+        (Z[0], np.asarray([[1.0, -np.inf]]), np.zeros(1)),
+    ],
     links.positive: [(Z[0],), (Z,), (SPECIAL,), (np.full((3, 2), 3e38),)],
     losses.cost: [
         *((SoftmaxCrossEntropy(), z, CLASSES[: z.shape[-2]], None) for z in (Z, Z[0], WIDE, 1000.0 * WIDE)),
@@ -90,7 +94,7 @@ PROVIDED = [
 each_provider = pytest.mark.parametrize(
     ("name", "operation"), PROVIDED, ids=lambda value: getattr(value, "__name__", value)
 )
-DONATED = (optimizers.adam, batches.advance)
+DONATED = (optimizers.adam, batches.advance, links.note_infinite)
 
 
 def test_every_provider_is_compared() -> None:

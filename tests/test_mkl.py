@@ -64,7 +64,7 @@ def test_a_product_is_right_however_its_operands_lie(dtype: Any, shape: tuple[in
             loop = queue.Threads(mkl=_mkl.mkl()).product(a, b, out)
             call = _loops._product(np.matmul, a, b, out, loop)
             middle = rows // 2
-            queue._Queue([[[(call, 0, middle)], [(call, middle, rows)]]], 0)(1)
+            queue._Queue([[[(call, 0, middle)], [(call, middle, rows)]]], 0, np.zeros(1, np.int64))(1)
             assert np.abs(out - wanted).max() <= bound
 
 

@@ -181,7 +181,7 @@ def test_numpys_loops_by_address_give_numpys_bits(dtype: Any, shape: tuple[int, 
     x = RNG.standard_normal(shape).astype(dtype)
 
     def compute(*calls: _loops.Call) -> None:
-        queue._Queue([[[(call, 0, call.extent) for call in calls]]], 0)(1)
+        queue._Queue([[[(call, 0, call.extent) for call in calls]]], 0, np.zeros(1, np.int64))(1)
 
     for function in (np.add, np.maximum, np.minimum):
         for axis in (-1, -2, None):
@@ -240,6 +240,14 @@ class EachStep(cr.Callback):
 
 class NowAndThen(EachStep):
     every_step = False
+
+
+def test_two_blocks_of_rows_to_predict_have_two_threads(made: list[Any], two_threads: None) -> None:
+    model, rows = fit(), np.resize(X, (1024, 5))
+    alone = np.concatenate([model.predict_proba(rows[i : i + 512]) for i in (0, 512)])
+    for _ in range(3):
+        np.testing.assert_array_equal(model.predict_proba(rows), alone)
+    assert (made[-1].run.items, made[-1].run._helpers) == (2, 1)
 
 
 def test_steps_are_taken_together_where_nothing_has_to_look_between_them() -> None:

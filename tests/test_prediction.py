@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import tracemalloc
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,7 @@ from conftest import Platform
 
 import chainrule as cr
 from chainrule._backend import Backend
+from chainrule._kernels import with_providers
 from chainrule._model import prediction
 from chainrule._model.prediction import ForwardPass
 from chainrule.network import without_link
@@ -132,3 +134,44 @@ def test_each_way_to_finish_a_pass_has_a_pass_of_its_own():
     model = cr.fit(cr.mlp([3, 2]), X, np.arange(8) % 2, loss="softmax_cross_entropy", epochs=1)
     twice, half = (lambda loss, backend, z: 2.0 * z), (lambda loss, backend, z: z / 2.0)
     np.testing.assert_allclose(model.predict_with(twice, X), 4.0 * model.predict_with(half, X), rtol=1e-6)
+
+
+PLACES = {"an array": np.ascontiguousarray, "columns": np.asfortranarray, "gaps": lambda x: np.repeat(x, 2, 1)[:, ::2]}
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+@pytest.mark.parametrize("rows", [1, 3, 512, 8200])
+@pytest.mark.parametrize("lies", PLACES)
+def test_numbers_that_are_not_finite_are_refused_on_every_path(fast: bool, loss: str, rows: int, lies: str) -> None:
+    """A ReLU makes 0 of minus infinity: it would not be seen in the answers."""
+    on = with_providers(cr.backend("numpy"), fast=fast)
+    network, y = cr.mlp([6, 8, 3]), RNG.integers(0, 3, 200) if loss.startswith("soft") else X[:200, :3]
+    model = cr.fit(network, X[:200], y, loss=loss, epochs=1, backend=on)
+    x = PLACES[lies](np.resize(X, (rows, 6)))
+    want = model.predict(x)
+    for number in (np.nan, -np.inf, np.inf):
+        bad = x.copy(order="K") if lies != "gaps" else PLACES[lies](x)
+        bad[rows - 1, 2] = number
+        for _ in range(3):  # as it is, recorded, and asked again
+            np.testing.assert_array_equal(model.predict(x), want)
+            with pytest.raises(cr.DataError, match=rf"NaN or infinity in float32 in 1 of {rows} rows \({rows - 1}\)"):
+                model.predict(bad)
+    large = x.copy()
+    large[0, 0] = 1e25  # whose square is infinite, and which itself is not
+    assert np.array_equal(model.predict(large), model.predict(large))
+    with pytest.raises(cr.DataError, match="too large for float32"):
+        model.predict(1e300 * x.astype(float))
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_is_asked_again_is_asked_of_these_rows(fast: bool) -> None:
+    """The rows lie in memory of the pass then; an answer is the caller's own."""
+    model = model_on(with_providers(cr.backend("numpy"), fast=fast))
+    want = model.predict_proba(X[:60])
+    answers = [model.predict_proba(X[i : i + 3]) for i in range(0, 60, 3)]
+    np.testing.assert_allclose(np.concatenate(answers), want, rtol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(4):
+            model.predict_proba(np.full((3, 6), 1e30, np.float32))

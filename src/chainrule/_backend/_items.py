@@ -119,7 +119,8 @@ class Plan:
     def _planned(self, node: Node) -> Planned:
         kind = self._kind(node)
         written = [*node.outputs, *(node.inputs[i] for i in node.kernel.writes)]
-        accesses = [(x, False) for x in node.inputs if isinstance(x, Register)] + [(x, True) for x in written]
+        used = [*((x, False) for x in node.inputs), *((x, True) for x in written)]
+        accesses = [(x, writes) for x, writes in used if isinstance(x, Register)]
         level = 0
         for x, writes in accesses:
             for use, wrote in self._uses.get(self._memory(x), ()):

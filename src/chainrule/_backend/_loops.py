@@ -221,7 +221,7 @@ def _own(work: Work, arrays: list[Any], loops: Loops) -> Call:
     The steps are those of the first array.
     """
     given = [*map(np.asarray, arrays), *([np.asarray(work.numbers, np.float64)] if work.numbers else [])]
-    whole = given[1:] if work.function == "gather" else given
+    whole = given[1:] if work.function in ("gather", "note_infinite") else given
     if any(array.ndim > 2 for array in given) or not all(array.flags.c_contiguous for array in whole):
         raise NotCovered(f"{work.function} of arrays with gaps, or of a stack")
     if work.kind == "flat" and given[0].ndim != 1:

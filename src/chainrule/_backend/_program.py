@@ -109,7 +109,7 @@ class Replayed:
         made_for = self._shapes if state is self._state else shapes(state)
         key = made_for, shapes(inputs)
         if key in self._programs:
-            self._take(key, self._own(made_for, state), inputs)
+            self._take(key, state if state is self._state else self._own(made_for, state), inputs)
             return None
         if not self._is_recorded(key):
             self._state = None  # the step may put other arrays in the place of the program's
@@ -240,8 +240,9 @@ class OneCall:
         self._inputs = dict(zip(self._inputs, inputs, strict=True))
         layout = [(x.shape, x.strides) for x in inputs]
         if layout == self._layout:
+            first = [x.ctypes.data for x in inputs]
             for words, place, number, offset in self._addresses:
-                words[place] = inputs[number].ctypes.data + offset
+                words[place] = first[number] + offset
             return
         for made, node in self._late:
             for before, now in zip(made, calls_of(node, self._find, self._engine), strict=True):

@@ -127,6 +127,8 @@ def _check_together(*arrays: Any) -> None:
 
 def _numeric(x: Any, what: str, *, text: str = ENCODE) -> Any:
     """An array of booleans, integers or real numbers: one of any library where it was, all else as NumPy's."""
+    if type(x) is np.ndarray and x.dtype.kind == "f":
+        return x  # which is asked for each prediction
     if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
         raise DataError(f"{what} has masked entries, which would be trained on: fill them in with {what}.filled(...).")
     if hasattr(x, "toarray"):

@@ -22,17 +22,14 @@ from .._backend._loops import Address
 from .._backend._record import NotCovered
 from .._base.errors import warn
 
+# The error model is C's, because a check for a division by zero would keep a loop from being vectorised. The fast
+# mathematics changes last bits (fused multiply-adds, sums in another order); NaN and infinity stay what they are.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 _NOWHERE = "there is no folder for it"
 
 
 def compiled(loop: Callable[..., Any]) -> Any:
-    # The error model is C's, because a check for a division by zero would keep a loop from being vectorised. The fast
-    # mathematics changes last bits (fused multiply-adds, sums in another order); NaN and infinity stay what they are.
-    options: dict[str, Any] = {
-        "error_model": "numpy",
-        "nogil": True,
-        "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-    }
+    options = {**_OPTIONS, "nogil": True}
     try:
         made: Any = numba.njit(cache=True, **options)(loop)
         made._cache = _Cache(made._cache)
@@ -168,6 +165,23 @@ def largest(z: Any, out: Any) -> None:
 
 
 @compiled
+def positive(z: Any, out: Any) -> None:
+    """1 where z > 0, else 0; -1 where it is infinite or not a number."""
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            out[i, j] = (1 if z[i, j] > 0 else 0) if math.isfinite(z[i, j]) else -1
+
+
+@compiled
+def are_finite(x: Any) -> bool:
+    zero = x.dtype.type(0)
+    total = zero
+    for i in range(x.size):
+        total += x[i] * zero  # 0, but NaN for what is not finite
+    return bool(total == zero)
+
+
+@compiled
 def shift(z: Any, y: Any, shifted: Any, own: Any) -> None:
     """Of each row z - max z, and the entry of that at the row's own class."""
     for i in range(z.shape[0]):
@@ -252,7 +266,6 @@ def clip_factor(bound: float, g: Any, factor: Any) -> None:
 
 _WORDS = types.CPointer(types.intp)
 _FORM = types.void(_WORDS, _WORDS, _WORDS, types.intp)
-FAULT = np.zeros(1, np.int64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -297,16 +310,38 @@ def _vector(address: Any, size: Any, dtype: Any) -> Any:
     return numba.carray(_at(address, dtype), size)
 
 
+def _inlined(loop: Any) -> Any:
+    """The loop as a part of who calls it. A call of it would be inlined or not, which changes last bits, by whether it
+    was compiled in this process or read from the cache.
+    """
+    return numba.njit(inline="always")(loop.py_func)
+
+
+_in_add_row = _inlined(add_row)
+_in_adam = _inlined(adam)
+_in_advance = _inlined(advance)
+_in_are_finite = _inlined(are_finite)
+_in_clip_factor = _inlined(clip_factor)
+_in_column_sums = _inlined(column_sums)
+_in_cross_entropy = _inlined(cross_entropy)
+_in_largest = _inlined(largest)
+_in_mean = _inlined(mean)
+_in_positive = _inlined(positive)
+_in_relu = _inlined(relu)
+_in_relu_gradient = _inlined(relu_gradient)
+_in_shift = _inlined(shift)
+
+
 def _add_row(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
-        add_row(_matrix(p[0], d[0], d[1], real), _matrix(p[1], 1, d[1], real))
+        _in_add_row(_matrix(p[0], d[0], d[1], real), _matrix(p[1], 1, d[1], real))
 
     return loop
 
 
 def _relu(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
-        relu(_matrix(p[0], d[0], d[1], real), _matrix(p[1], d[0], d[1], real))
+        _in_relu(_matrix(p[0], d[0], d[1], real), _matrix(p[1], d[0], d[1], real))
 
     return loop
 
@@ -314,22 +349,45 @@ def _relu(real: Any, _: Any) -> Any:
 def _relu_gradient(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
         n, c = d[0], d[1]
-        relu_gradient(_matrix(p[0], n, c, real), _matrix(p[1], n, c, real), _matrix(p[2], n, c, real))
+        _in_relu_gradient(_matrix(p[0], n, c, real), _matrix(p[1], n, c, real), _matrix(p[2], n, c, real))
 
     return loop
 
 
 def _column_sums(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
-        column_sums(_matrix(p[0], d[0], d[1], real), _matrix(p[1], 1, d[1], real))
+        _in_column_sums(_matrix(p[0], d[0], d[1], real), _matrix(p[1], 1, d[1], real))
 
     return loop
 
 
 def _largest(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
-        largest(_matrix(p[0], d[0], d[1], real), _vector(p[1], d[0], np.intp))
+        _in_largest(_matrix(p[0], d[0], d[1], real), _vector(p[1], d[0], np.intp))
 
+    return loop
+
+
+def _positive(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        _in_positive(_matrix(p[0], d[0], d[1], real), _matrix(p[1], d[0], d[1], np.int32))
+
+    return loop
+
+
+def _note_infinite(real: Any, _: Any) -> Any:
+    def loop(p: Any, d: Any, s: Any, data: int) -> None:
+        all_finite = _in_are_finite(_vector(p[1], d[0] * d[2], real))
+        if s[1] == size and s[0] == size * d[1]:
+            all_finite &= _in_are_finite(_vector(p[0], d[0] * d[1], real))
+        else:
+            for i in range(d[0]):
+                for j in range(d[1]):
+                    all_finite &= _in_are_finite(_vector(p[0] + i * s[0] + j * s[1], 1, real))
+        if not all_finite:
+            _vector(p[2], 1, np.int64)[0] = 1
+
+    size = np.dtype(real).itemsize
     return loop
 
 
@@ -340,7 +398,7 @@ def _shift(real: Any, index: Any) -> Any:
             if y[i, 0] < 0 or y[i, 0] >= c:
                 _vector(data, 1, np.int64)[0] = 1
                 return
-        shift(_matrix(p[0], n, c, real), y, _matrix(p[2], n, c, real), _matrix(p[3], n, 1, real))
+        _in_shift(_matrix(p[0], n, c, real), y, _matrix(p[2], n, c, real), _matrix(p[3], n, 1, real))
 
     return loop
 
@@ -349,14 +407,14 @@ def _cross_entropy(real: Any, index: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
         n, c, y, own = d[0], d[1], _matrix(p[1], d[0], 1, index), _matrix(p[2], d[0], 1, real)
         losses, dz = _matrix(p[4], n, 1, np.float64), _matrix(p[5], n, c, real)
-        cross_entropy(_matrix(p[0], n, c, real), y, own, _vector(p[3], 1, real), losses, dz)
+        _in_cross_entropy(_matrix(p[0], n, c, real), y, own, _vector(p[3], 1, real), losses, dz)
 
     return loop
 
 
 def _mean(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
-        mean(_matrix(p[0], d[0], 1, np.float64), _matrix(p[1], 1, 1, real))
+        _in_mean(_matrix(p[0], d[0], 1, np.float64), _matrix(p[1], 1, 1, real))
 
     return loop
 
@@ -383,7 +441,7 @@ def _gather(kind: Any, _: Any) -> Any:
 
 def _clip_factor(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
-        clip_factor(_vector(p[2], 1, np.float64)[0], _vector(p[0], d[0], real), _vector(p[1], 1, real))
+        _in_clip_factor(_vector(p[2], 1, np.float64)[0], _vector(p[0], d[0], real), _vector(p[1], 1, real))
 
     return loop
 
@@ -392,7 +450,7 @@ def _advance(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
         rows, cost, seen = int(_vector(p[5], 1, np.float64)[0]), _vector(p[2], 1, real), _vector(p[3], 1, real)
         step, cursor = _vector(p[0], 1, np.int32), _vector(p[1], 1, np.int32)
-        advance(rows, step, cursor, cost, seen, _vector(p[4], 1, real))
+        _in_advance(rows, step, cursor, cost, seen, _vector(p[4], 1, real))
 
     return loop
 
@@ -401,7 +459,7 @@ def _adam(real: Any, _: Any) -> Any:
     def loop(p: Any, d: Any, s: Any, data: int) -> None:
         n, k = d[0], _vector(p[6], 4, np.float64)
         theta, g, m, v = _vector(p[0], n, real), _vector(p[1], n, real), _vector(p[2], n, real), _vector(p[3], n, real)
-        adam(k[0], k[1], k[2], k[3], theta, g, m, v, _vector(p[4], 1, real), _vector(p[5], 1, real))
+        _in_adam(k[0], k[1], k[2], k[3], theta, g, m, v, _vector(p[4], 1, real), _vector(p[5], 1, real))
 
     return loop
 
@@ -484,8 +542,9 @@ def _where(real: Any, _: Any) -> Any:
 _MADE: dict[str, Callable[[Any, Any], Any]] = {
     "add_row": _add_row, "adam": _adam, "advance": _advance, "bf16": _bf16, "clip_factor": _clip_factor,
     "column_sums": _column_sums, "convert": _convert,
-    "cross_entropy": _cross_entropy, "gather": _gather, "largest": _largest, "mean": _mean, "product": _product,
-    "relu": _relu, "relu_gradient": _relu_gradient, "shift": _shift, "where": _where,
+    "cross_entropy": _cross_entropy, "gather": _gather, "largest": _largest, "mean": _mean,
+    "note_infinite": _note_infinite, "positive": _positive, "product": _product, "relu": _relu,
+    "relu_gradient": _relu_gradient, "shift": _shift, "where": _where,
 }  # fmt: skip
 _KINDS = {np.dtype(kind): kind for kind in (np.float32, np.float64, np.int32, np.int64, np.uint16, np.bool_)}
 
@@ -494,14 +553,14 @@ _KINDS = {np.dtype(kind): kind for kind in (np.float32, np.float64, np.int32, np
 def _made(name: str, real: Any, other: Any) -> Any:
     if name not in _MADE or real not in _KINDS or (other is not None and other not in _KINDS):
         raise NotCovered(f"{name} of {real}")
-    loop, options = _MADE[name](_KINDS[real], None if other is None else _KINDS[other]), {"error_model": "numpy"}
+    loop = _MADE[name](_KINDS[real], None if other is None else _KINDS[other])
     # A name of its own in the cache, where two processes that write at the same time may swap what has one name.
     loop.__name__ = loop.__qualname__ = f"{name}_{real}_{other}"
     try:
-        found = numba.cfunc(_FORM, cache=True, **options)(loop)
+        found = numba.cfunc(_FORM, cache=True, **_OPTIONS)(loop)
     except Exception as error:  # as of the cache above
         _warn_once(getattr(error, "strerror", None) or _NOWHERE)
-        found = numba.cfunc(_FORM, **options)(loop)
+        found = numba.cfunc(_FORM, **_OPTIONS)(loop)
     _addressed.append(found)
     return found
 
@@ -509,9 +568,12 @@ def _made(name: str, real: Any, other: Any) -> Any:
 _addressed: list[Any] = []  # what has an address so far
 
 
-def own_loop(name: str, real: Any, other: Any = None) -> Address:
-    """The loop of ours of this name, compiled for numbers of this dtype, and of ``other`` where it takes two."""
-    return Address(_made(name, real, other).address, FAULT.ctypes.data)
+def own_loop(fault: int, name: str, real: Any, other: Any = None) -> Address:
+    """The loop of ours of this name, compiled for numbers of this dtype, and of ``other`` where it takes two.
+
+    ``fault`` is the address of the word that it writes to.
+    """
+    return Address(_made(name, real, other).address, fault)
 
 
 def product_loop(operands: Any, real: Any, function: int) -> Address:

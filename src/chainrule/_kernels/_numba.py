@@ -115,6 +115,14 @@ def largest(backend: Backend, z: Any) -> Any:
     return kernel(loops.largest, lambda z: [(z.shape[:1], np.intp)], work=Work("rows", "largest", cut=(0, 1)))(z)
 
 
+def positive(backend: Backend, z: Any) -> Any:
+    """The rows of one network, in one pass."""
+    loops = _loops_for(backend, z)
+    if loops is None or z.ndim != 2:
+        return _numpy.positive(backend, z)
+    return kernel(loops.positive, lambda z: [(z.shape, np.int32)], work=Work("rows", "positive", cut=(0, 1)))(z)
+
+
 def bias_gradient(backend: Backend, dy: Any) -> Any:
     """The sums of the columns, in one pass."""
     loops = _loops_for(backend, dy)
@@ -238,6 +246,7 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,
         links.largest: largest,
+        links.positive: positive,
         losses.cost: cost,
         optimizers.adam: adam,
         optimizers.clip_norm: clip_norm,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import batch, layers, links, losses, optimizers
 from .._backend import Backend, Provider
-from .._backend._record import kernel, opaque
+from .._backend._record import Work, kernel, opaque
 from ..activations import Activation, Elementwise, ReLU
 from ..batch import Batch
 from ..losses import Loss, LossFunction, SoftmaxCrossEntropy
@@ -57,6 +57,17 @@ def _largest(z: Any, out: Any) -> None:
         out[~np.isfinite(np.max(z, axis=-1))] = -1
 
 
+def note_infinite(backend: Backend, x: Any, z: Any, found: Any) -> Any:
+    """By the sums of squares."""
+    kernel(_note_infinite, lambda *_: [], writes=(2,), work=Work("rows", "note_infinite", cut=(0, 1)))(x, z, found)
+    return found
+
+
+def _note_infinite(x: Any, z: Any, found: Any) -> None:
+    if not math.isfinite(np.vdot(x, x) + np.vdot(z, z)):
+        found[0] = 1
+
+
 def positive(backend: Backend, z: Any) -> Any:
     """By the sum of squares, as ``largest``."""
     return kernel(_positive, lambda z: [(z.shape, np.int32)])(z)
@@ -82,40 +93,48 @@ def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> A
     counter = y.dtype if rows * n < 2**31 else np.dtype(np.intp)
     first = np.arange(0, rows if transposed else rows * n, 1 if transposed else n, dtype=counter).reshape(-1, 1)
     column, index = ((rows, 1), z.dtype), ((rows, 1), counter)
-    outputs = [(z.shape[:-2], z.dtype), (z.shape, z.dtype), ((rows * n,), z.dtype), column, column, index]
-    value, dz, *_ = kernel(partial(_cross_entropy, transposed, first), lambda *_: outputs)(z, y)
+    outputs = [(z.shape[:-2], z.dtype), (z.shape, z.dtype), ((rows * n,), z.dtype), column, column, column, index]
+    bind = partial(_bind_cross_entropy, transposed, first)
+    value, dz, *_ = kernel(lambda *arrays: bind(arrays[:2], arrays[2:])(), lambda *_: outputs, bind=bind)(z, y)
     return value, dz
 
 
+def _bind_cross_entropy(
+    transposed: bool, first: Any, inputs: Sequence[Any], outputs: Sequence[np.ndarray]
+) -> Callable[[], None]:
+    """All that is the same in every call: views, and numbers as arrays."""
+    (z, y), (value, dz, flat, *scratch) = inputs, outputs
+    rows, n = z.shape[-2:]
+    own_class = np.asarray(rows if transposed else 1, first.dtype)
+    share = np.asarray(1.0 / rows, z.dtype)
+    matrix = flat.reshape(n, rows).T if transposed else flat.reshape(rows, n)
+    members = [(z[i], value[(*i, ...)], dz[i]) for i in np.ndindex(z.shape[:-2])]
+    return partial(_cross_entropy, y, own_class, first, share, members, flat, matrix, *scratch)
+
+
 def _cross_entropy(
-    transposed: bool, first: Any, z: Any, y: Any,
-    value: Any, dz: Any, flat: Any, s: Any, picked: Any, index: Any,
+    y: Any, own_class: Any, first: Any, share: Any, members: Any,
+    flat: Any, matrix: Any, s: Any, log_s: Any, picked: Any, index: Any,
 ) -> None:  # fmt: skip
     """``index`` says where each row's own class lies in ``flat``, the scratch matrix."""
-    rows, n = z.shape[-2:]
-    share = np.asarray(1.0 / rows, z.dtype)
-    if transposed:
-        matrix = flat.reshape(n, rows).T
-        np.multiply(y, rows, index)
-        np.add(index, first, index)
-    else:
-        matrix = flat.reshape(rows, n)
-        np.add(y, first, index)
-    for member in np.ndindex(z.shape[:-2]) if z.ndim > 2 else ((),):
-        np.copyto(matrix, z[member])
-        np.maximum.reduce(matrix, axis=1, out=s, keepdims=True)
+    np.multiply(y, own_class, index)
+    np.add(index, first, index)
+    for z, value, dz in members:
+        np.copyto(matrix, z)
+        np.maximum.reduce(matrix, 1, out=s, keepdims=True)
         np.subtract(matrix, s, matrix)
         flat.take(index, None, picked, "clip")
         np.exp(flat, flat)
-        np.add.reduce(matrix, axis=1, out=s, keepdims=True)
-        np.subtract(np.log(s), picked, picked)
-        value[member] = np.add.reduce(picked, None) * share
+        np.add.reduce(matrix, 1, out=s, keepdims=True)
+        np.log(s, log_s)
+        np.subtract(log_s, picked, picked)
+        np.multiply(np.add.reduce(picked, None), share, value)
         np.divide(share, s, s)
         np.multiply(matrix, s, matrix)
         flat.take(index, None, picked, "clip")
         np.subtract(picked, share, picked)
         flat.put(index, picked)
-        np.copyto(dz[member], matrix)
+        np.copyto(dz, matrix)
 
 
 def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
@@ -226,6 +245,7 @@ PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
         layers.activation_gradient: activation_gradient,
         layers.bias_gradient: bias_gradient,
         links.largest: largest,
+        links.note_infinite: note_infinite,
         links.positive: positive,
         losses.cost: cost,
         optimizers.adam: adam,

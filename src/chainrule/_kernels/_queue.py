@@ -241,7 +241,7 @@ def _work(queue: int, table: int, helps: bool, own: int, let_others: int, wake: 
 class _Queue:
     """The queue of one step, and the threads that help."""
 
-    def __init__(self, levels: Sequence[Sequence[Item]], helpers: int) -> None:
+    def __init__(self, levels: Sequence[Sequence[Item]], helpers: int, fault: np.ndarray) -> None:
         tasks: list[tuple[int, int, int]] = []
         items: list[tuple[int, int]] = []
         self._kept = []
@@ -259,6 +259,7 @@ class _Queue:
         self.items, self.first = len(items), len(levels[0])
         self._bed, self._helpers, self._process = np.zeros(64, np.uint8), helpers, 0
         self._own = [np.zeros(128, np.int64) for _ in range(1 + helpers)]
+        self._fault = fault
         self._calls = _SYSTEM[1], self._bed.ctypes.data  # now: an array's address takes a microsecond to be had
         self._mine = self._arguments(0)
 
@@ -267,8 +268,8 @@ class _Queue:
             self._start()
         _begin(self.address, self.items * steps, self.first, *self._calls)
         _work(*self._mine)
-        if _loops.FAULT[0]:
-            _loops.FAULT[0] = 0
+        if self._fault[0]:
+            self._fault[0] = 0
             raise IndexError("a batch reaches beyond the epoch's order, or a class index has no output")
 
     def _arguments(self, number: int) -> tuple[Any, ...]:
@@ -280,7 +281,7 @@ class _Queue:
         self.words[ASLEEP // 8] = 0
         _LIBC.sem_init(ctypes.c_void_p(self._bed.ctypes.data), 0, 0)
         for number in range(1, 1 + self._helpers):
-            kept = (self._memory, self._table, self._tables, self._kept, self._own, self._bed)
+            kept = (self._memory, self._table, self._tables, self._kept, self._own, self._bed, self._fault)
             thread = threading.Thread(target=_help, args=(self._arguments(number), kept), daemon=True)
             thread.start()
         weakref.finalize(self, _end, self.words, self._bed, self._memory, self._helpers).atexit = False
@@ -311,9 +312,10 @@ class Threads:
 
     def __init__(self, cuts: bool = True, mkl: Mkl | None = None) -> None:
         self.cuts, self.takes_wide, self._mkl = cuts, mkl is not None, mkl
+        self._fault = np.zeros(1, np.int64)
 
     def loop(self, name: str, real: Any, other: Any = None) -> Address:
-        return _loops.own_loop(name, real, other)
+        return _loops.own_loop(self._fault.ctypes.data, name, real, other)
 
     def product(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> Address | None:
         if self._mkl is None or not x.ndim == y.ndim == out.ndim == 2 or x.dtype != y.dtype:
@@ -322,8 +324,13 @@ class Threads:
         return _loops.product_loop(x.dtype, out.dtype, function) if function and lie_so else None
 
     def bind(self, levels: Sequence[Sequence[Item]]) -> Callable[[int], None]:
-        most = max(map(len, levels)) - 1  # a level's last item is of what cannot be cut
-        return _Queue(levels, max(0, min(_cores(), most, _MOST) - 1))
+        most = max(sum(map(_is_part, level)) for level in levels)
+        return _Queue(levels, max(0, min(_cores(), most, _MOST) - 1), self._fault)
+
+
+def _is_part(item: Item) -> bool:
+    """Whether there are others that take the rest of its calls."""
+    return any(stop - start < call.extent for call, start, stop in item)
 
 
 def _cores() -> int:

@@ -14,8 +14,8 @@ from .._backend import Backend, dtype_name, follower, library_of, returned, to_h
 from .._backend._library import Library
 from .._base.errors import DataError, DeviceMemoryError, readable_size
 from .._base.typing import Array
-from .._data.checks import check_inputs, check_matrix, prepare
-from .._data.streams import are_batches, in_windows, read_once, rows_in_window
+from .._data.checks import check_finite, check_inputs, check_matrix, prepare
+from .._data.streams import are_batches, check_map, in_windows, read_once, rows_in_window
 from ..links import Link, LinkFinish, find_link
 from ..losses import LossFunction
 from ..metrics import HostMetric
@@ -42,6 +42,9 @@ class Predictor:
 
         Rows that are not in memory are asked a window at a time.
         """
+        if type(X) is np.ndarray and self.schema.preprocessing is None:  # what is asked for in a loop
+            check_map(X)
+            return self._predict_numbers(finish, X, X)
         if are_batches(X):
             return self._predict_batches(finish, X() if callable(X) else X)
         owner = follower(X)
@@ -69,17 +72,28 @@ class Predictor:
 
     def _predict_numbers(self, finish: LinkFinish, x: Any, X: Any) -> Any:
         """The predictions for the network's inputs x, in memory, in the library of X."""
+        forward = self._forward(finish)
+        if forward.watches:
+            numbers = check_matrix(x, self.network.n_in)
+            predictions = forward(self.backend.asarray(numbers))
+            if forward.came_upon_infinite():
+                check_finite(self.backend, numbers, "X", x)
+                self._check_decided(finish, predictions, x)
+            return self._shaped(predictions) if type(X) is np.ndarray else self._as_given(predictions, X)
         host = self._left_on_host(x)
         if host is not None:
             return np.concatenate([self._predict_numbers(finish, part, part) for part in in_windows(host)])
         try:
             with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
-                predictions = self._forward(finish)(check_inputs(self.backend, x, self.network.n_in))
-                if finish is Link.decide and find_link(self.loss).predicts_classes:
-                    check_decided(self.backend, predictions, x)
+                predictions = forward(check_inputs(self.backend, x, self.network.n_in))
+                self._check_decided(finish, predictions, x)
                 return self._as_given(predictions, X)
         except MemoryError as error:
             self._ran_out(error, x)
+
+    def _check_decided(self, finish: LinkFinish, predictions: Array, x: Any) -> None:
+        if finish is Link.decide and find_link(self.loss).predicts_classes:
+            check_decided(self.backend, predictions, x)
 
     def _predict_windows(self, finish: LinkFinish, rows: Any) -> np.ndarray:
         """The same of rows that are not in memory."""
@@ -154,7 +168,9 @@ class Predictor:
         if finish not in passes:
             self._check_finite()
             last = None if finish is None else partial(finish, find_link(self.loss))
-            passes[finish] = ForwardPass(self.backend, self.network, last).load(self.theta, self.buffers)
+            passes[finish] = ForwardPass(self.backend, self.network, last, watch=last is not None).load(
+                self.theta, self.buffers
+            )
         return passes[finish]
 
     @cached_property

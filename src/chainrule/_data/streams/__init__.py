@@ -7,6 +7,7 @@ length of the file. An order that suits this is shuffled on two levels (``shuffl
 from ._ahead import ReadAhead as ReadAhead
 from ._batches import Batches as Batches
 from ._batches import are_batches as are_batches
+from ._npy import check_map as check_map
 from ._parquet import Parquet as Parquet
 from ._rows import in_windows as in_windows
 from ._rows import open_rows as open_rows
