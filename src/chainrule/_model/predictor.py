@@ -72,8 +72,8 @@ class Predictor:
 
     def _predict_numbers(self, finish: LinkFinish, x: Any, X: Any) -> Any:
         """The predictions for the network's inputs x, in memory, in the library of X."""
-        forward = self._forward(finish)
-        if forward.watches:
+        forward = self._forward(finish) if self.backend.library.RECORDS else None  # else only on its device
+        if forward is not None and forward.watches:
             numbers = check_matrix(x, self.network.n_in)
             predictions = forward(self.backend.asarray(numbers))
             if forward.came_upon_infinite():
@@ -85,7 +85,7 @@ class Predictor:
             return np.concatenate([self._predict_numbers(finish, part, part) for part in in_windows(host)])
         try:
             with self.backend.active(), np.errstate(all="ignore"):  # NumPy alone would warn of an overflow
-                predictions = forward(check_inputs(self.backend, x, self.network.n_in))
+                predictions = self._forward(finish)(check_inputs(self.backend, x, self.network.n_in))
                 self._check_decided(finish, predictions, x)
                 return self._as_given(predictions, X)
         except MemoryError as error:
