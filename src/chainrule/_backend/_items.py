@@ -24,7 +24,8 @@ from ._record import Node, NotCovered, Register, work_of
 _ROWS = 64  # of a block, where the batch of a training step is cut
 PREDICTED = 512  # of a block, where rows are predicted
 _CUT = 2_000_000  # multiplications of a step from which on it is
-_PLACES = 65_536  # weights of an item: they, the gradient and two moments stay in a core's cache
+_PLACES = 65_536  # weights of an item, at most: they, the gradient and two moments stay in a core's cache
+_PARTS = 4  # of the weights of a step that is cut, at least
 _WIDE = 1_500_000  # weights of one product from which on each block of rows would read them from memory
 
 Kind = Literal["rows", "flat", "once"]
@@ -314,14 +315,14 @@ def _blocks(plan: Plan) -> list[tuple[int, int]]:
 
 def _ranges(plan: Plan) -> list[tuple[int, int]]:
     """Places of the flat vectors, cut between rows of matrices."""
-    edges = [0]
+    edges, places = [0], min(_PLACES, max(1, plan.size // _PARTS))
     matrices = sorted({(start, out.shape) for out, (_, start) in plan.pieces.items()}) or [(0, (plan.size, 1))]
     for start, (rows, columns) in matrices if _is_cut(plan) else ():
-        most = max(1, _PLACES // columns)
+        most = max(1, places // columns)
         for row in (*range(most, rows, most), rows):
-            if start + row * columns - edges[-1] >= _PLACES // 2:
+            if start + row * columns - edges[-1] >= places // 2:
                 edges.append(start + row * columns)
-    if plan.size - edges[-1] < _PLACES // 8 and len(edges) > 1:
+    if plan.size - edges[-1] < places // 8 and len(edges) > 1:
         del edges[-1]
     return list(pairwise([*edges, plan.size]))
 

@@ -28,8 +28,8 @@ from . import _compiled as _loops
 
 _LINE = 64
 LIMIT, TAKEN, DONE, GOAL, LEVEL, ENDED, ASLEEP = (i * _LINE for i in range(7))
-_SPINS = 20_000  # looks at the queue before a thread goes to sleep
-_PATIENCE = 200  # and before one that has nothing to do lets others have the core
+_SPINS = 200_000  # looks at the queue before a thread goes to sleep
+_PATIENCE = 2_000  # and before one that has nothing to do lets others have the core
 _MOST = 8  # threads
 _I = types.int64
 
