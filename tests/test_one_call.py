@@ -17,7 +17,7 @@ import pytest
 from conftest import find_library
 
 import chainrule as cr
-from chainrule._backend import _items, _loops, _program
+from chainrule._backend import _blas_threads, _items, _loops, _program
 from chainrule._backend._blas_threads import threads_given, training_threads
 from chainrule._backend._record import NotCovered
 from chainrule._kernels import with_providers
@@ -376,3 +376,31 @@ def test_a_limit_of_the_callers_own_is_a_limit_of_the_threads_too() -> None:
         assert threads_given() in (1, None)
     with threadpoolctl.threadpool_limits(2, user_api="blas"), training_threads(1):
         assert threads_given() in (2, None)
+
+
+def test_a_training_on_batches_of_many_sizes_is_not_cut(made: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_items, "_CUT", 0)
+    cr.fit(cr.mlp([5, 6, 4]), [(X, CLASSES)], loss="softmax_cross_entropy", epochs=1, verbose=False, backend=FAST)
+    assert "a step that would be cut, of a training whose batches may be of many sizes" in made
+
+
+def test_a_small_step_is_cut_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_items, "_PLACES", 16)
+    bind, levels = queue.Threads.bind, []
+    monkeypatch.setattr(queue.Threads, "bind", lambda self, found: levels.append(found) or bind(self, found))
+    fit()
+    assert all(len(level) <= 2 for found in levels for level in found)  # rows or weights, and what cannot be cut
+    assert levels
+
+
+def test_where_items_have_the_threads_the_blas_has_one(in_pieces: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_blas_threads, "SMALL", 0)  # so that the products of this training are large
+    inside: list[tuple[int, int]] = []
+
+    class Look(cr.Callback):
+        def on_epoch_end(self, run: Any, record: Any) -> None:
+            inside.append((_blas_threads._counts.large, _blas_threads._counts.small))
+
+    fit(callbacks=[Look()], epochs=2)
+    assert inside == [(0, 1)] * 2
+    assert (_blas_threads._counts.large, _blas_threads._counts.small) == (0, 0)
