@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from grid import GRID, Bind, Network, products
+from grid import GRID, Bind, Network, products, threads_of_fit
 
 import chainrule as cr
 from chainrule._backend import reference_backend
@@ -138,30 +138,34 @@ class ChainruleSteps(Runner):
     def __init__(self, network: Network, on: cr.Backend) -> None:
         problem = Problem(network.net, cr.SoftmaxCrossEntropy(), cr.Adam(RATE, B1, B2, EPSILON))
         X, y = training_data(network)
-        self._program = on.compile(make_epoch_step, problem)
+        self._network, self._on, self._program = network, on, on.compile(make_epoch_step, problem)
         self._state = initial_state(on, problem, seed=0)
         self._data, self._window = Batch(X, y.reshape(-1, 1)), make_window(on, network.batch)
         self._order = np.arange(len(X), dtype=np.int32)
         self._taken = 0
 
-    def _step(self) -> None:
+    def _steps(self, most: int) -> int:
+        """At most so many steps of an epoch, together where the program can; how many were taken."""
         if self._taken == BATCHES:
             self._state.cursor[...] = self._taken = 0
-        self._taken += 1
-        self._state = self._program(self._state, self._data, self._order, self._window)
+        steps, inputs = min(most, BATCHES - self._taken), (self._data, self._order, self._window)
+        self._state = self._program.repeat(steps, self._state, *inputs)
+        self._taken += steps
+        return steps
 
     def first(self) -> np.ndarray:
         losses = []
         for _ in range(COMPARED):
-            self._step()
+            self._steps(1)
             losses.append(self._state.cost[0] / self._state.weight[0])
             self._state.cost[...] = self._state.weight[...] = 0
         self._order = np.random.default_rng(0).permutation(self._order)
         return np.array(losses)
 
     def run(self, count: int) -> None:
-        for _ in range(count):
-            self._step()
+        with threads_of_fit(self._network, self._on, self._program):
+            while count:
+                count -= self._steps(count)
 
 
 def chainrule(network: Network, rows: int | None, *, fast: bool = False) -> Candidates:

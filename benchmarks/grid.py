@@ -7,18 +7,22 @@ copies memory with all its cores. It has no bias, activation, loss or call of Py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from os import sched_getaffinity
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 
 import chainrule as cr
+from chainrule._backend._blas_threads import leave_threads_to_items
+
+_REST = 0.05  # seconds, after which the BLAS's threads no longer turn round for another product
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,27 @@ def optimizer_pass(network: Network, dtype: str = "float32") -> Callable[[], Non
     return run
 
 
+@contextmanager
+def threads_of_fit(network: Network, on: cr.Backend, program: Any) -> Iterator[None]:
+    """While it lasts, the BLAS has the threads that ``fit`` leaves it for these steps, ``program`` taking them."""
+    sleep(_REST)
+    with on.training(network.net.multiplications(network.batch)):
+        if getattr(getattr(program, "_program", None), "is_cut", False):
+            leave_threads_to_items()
+        yield
+
+
 def block(run: Callable[[], Any], seconds: float = 0.03) -> float:
-    """Seconds a call, over as many calls as fill the block."""
-    run()
-    started = perf_counter()
-    run()
-    calls = max(1, int(seconds / max(perf_counter() - started, 1e-7)))
-    started = perf_counter()
-    for _ in range(calls):
+    """Seconds a call, over as many calls as fill the block; inside of what ``run.inside`` gives, where there is one."""
+    with getattr(run, "inside", nullcontext)():
         run()
-    return (perf_counter() - started) / calls
+        started = perf_counter()
+        run()
+        calls = max(1, int(seconds / max(perf_counter() - started, 1e-7)))
+        started = perf_counter()
+        for _ in range(calls):
+            run()
+        return (perf_counter() - started) / calls
 
 
 def interleaved(runs: dict[str, Callable[[], Any]], rounds: int = 10, seconds: float = 0.03) -> dict[str, list[float]]:

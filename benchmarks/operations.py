@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from grid import Network
+from grid import Network, threads_of_fit
 
 import chainrule as cr
 from chainrule._backend import Backend, reference_backend
@@ -106,6 +106,7 @@ def step(network: Network, on: Backend, dtype: str) -> Callable[[], None]:
         state = program(state, data, order, window)
         wait(on, state.theta)
 
+    run.inside = lambda: threads_of_fit(network, on, program)  # type: ignore[attr-defined]  # for grid.block
     return run
 
 

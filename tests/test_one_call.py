@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from chainrule._backend._record import NotCovered
 from chainrule._kernels import with_providers
 from chainrule.activations import ACTIVATIONS
 from chainrule.optimizers import OPTIMIZERS
+
+sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
+import one_call
 
 find_library("numba", "numba")
 queue = __import__("chainrule._kernels._queue", fromlist=["Threads"])
@@ -404,3 +408,9 @@ def test_where_items_have_the_threads_the_blas_has_one(in_pieces: None, monkeypa
     fit(callbacks=[Look()], epochs=2)
     assert inside == [(0, 1)] * 2
     assert (_blas_threads._counts.large, _blas_threads._counts.small) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0, 1000, 2000])
+def test_trainings_drawn_at_random_are_the_same_by_three_ways(first: int) -> None:
+    assert [found for found in (one_call.differs(seed)[0] for seed in range(first, first + 25)) if found] == []
