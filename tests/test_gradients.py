@@ -187,7 +187,7 @@ def test_a_penalty_adds_its_slope_on_the_weights_alone(normalization: str, penal
         return value_and_gradient(HOST, network, loss, theta, buffers_of(HOST, network), batch, key_of(HOST))[:2]
 
     def both(theta: np.ndarray) -> Any:
-        return penalized(HOST, penalty, network.decays() * theta, batch, *plain(theta))
+        return penalized(HOST, penalty, network.decays(), theta, batch, *plain(theta))
 
     value, gradient = both(theta)
     slopes = central_differences(lambda theta: both(theta)[0], theta)

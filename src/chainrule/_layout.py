@@ -55,6 +55,11 @@ class Layout:
         )
 
 
+def split(backend: Backend, layout: Layout, flat: Array) -> tuple[Pieces, ...]:
+    """The pieces of ``flat``, a tuple for each layer."""
+    return layout.split(backend, flat)
+
+
 def join(backend: Backend, groups: Iterable[Pieces]) -> Array:
     """The flat vector ``(..., p)`` of pieces ``(..., rows, columns)``; at least one piece.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._backend import Backend
 from ._base.typing import Array
-from ._layout import join
+from ._layout import join, split
 from ._random import Key
 from .batch import Batch
 from .losses import LossFunction, cost
@@ -27,7 +27,7 @@ def value_and_gradient(
 ) -> tuple[Array, Array, Array]:
     """(C, dC/dtheta ``(..., p)``, the buffers after the pass). ``network`` ends in what the loss is computed from."""
     backend = backend.for_a_pass()
-    params = network.layout.split(backend, theta)
+    params = backend.run(split, network.layout, theta)
     z, residuals, buffers = network.forward(backend, params, buffers, batch.x, key)
     value, dz = backend.run(cost, loss, z, batch.y, batch.weight)
     gradients = network.backward(backend, params, residuals, dz)
@@ -35,12 +35,13 @@ def value_and_gradient(
 
 
 def penalized(
-    backend: Backend, penalty: Penalty, weights: Array, batch: Batch, value: Array, gradient: Array
+    backend: Backend, penalty: Penalty, decays: Array, theta: Array, batch: Batch, value: Array, gradient: Array
 ) -> tuple[Array, Array]:
-    """C and dC/dtheta with the penalty's of ``weights (..., p)``, which are theta, but 0 where it does not decay."""
+    """C and dC/dtheta with the penalty's of theta ``(..., p)`` where that decays, which ``decays``, 0 or 1, says."""
     xp = backend.xp
     share: Array | float = 1.0 / batch.x.shape[-2]
     if batch.weight is not None:
         total = xp.sum(batch.weight)
         share = 1.0 / xp.where(total > 0.0, total, xp.ones_like(total))
+    weights = decays * theta
     return value + penalty.value(xp, weights, share), gradient + penalty.gradient(xp, weights, share)

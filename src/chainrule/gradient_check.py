@@ -236,7 +236,7 @@ def _cost_and_gradient(point: _Point) -> tuple[Array, Array]:
     value, gradient, _ = value_and_gradient(backend, network, loss, theta, buffers, batch, key)
     if penalty is None:
         return value, gradient
-    return penalized(backend, penalty, network.decays() * theta, batch, value, gradient)
+    return penalized(backend, penalty, network.decays(), theta, batch, value, gradient)
 
 
 def _compare(point: _Point, epsilon: float, max_parameters: int | None, seed: int) -> Iterator[ParameterCheck]:

@@ -25,6 +25,7 @@ NAME = "cupy"
 COMPILES = False
 COMPILES_SOON = True
 RECORDS = False
+LOOPS = False
 NUMPYS_BLAS = False
 
 _FULL = "pip install 'chainrule[cuda13-full]' (or cuda12-full) brings it"

@@ -13,11 +13,13 @@ import numpy as np
 from .._base.errors import BackendError, DataError, warn
 from .._base.typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
+from ._loop import Held, Loop, as_it_is
 
 NAME = "jax"
 COMPILES = True  # eagerly each operation costs JAX more than the arithmetic in it
 COMPILES_SOON = True
 RECORDS = False
+LOOPS = True
 NUMPYS_BLAS = False
 
 
@@ -132,10 +134,14 @@ def hand_out(x: Array) -> Array:
 
 def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: Any) -> Callable[..., Any]:
     """``jax.jit`` with the state donated; where it cannot trace, the eager step runs and a warning says why, once."""
+    step = make(backend, *arguments)
+    return _Looped(step, backend) if isinstance(step, Loop) else _jitted(step, step, backend)
+
+
+def _jitted(function: Callable[..., Any], otherwise: Callable[..., Any], backend: Any) -> Callable[..., Any]:
     import jax
 
-    step = make(backend, *arguments)
-    working = [jax.jit(step, donate_argnums=0)]
+    working = [jax.jit(function, donate_argnums=0)]
 
     def run(*arguments: Any) -> Any:
         try:
@@ -143,11 +149,45 @@ def compile(make: Callable[..., Callable[..., Any]], backend: Any, *arguments: A
                 return working[0](*arguments)
         except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, jax.errors.UnexpectedTracerError) as error:
             # Tracing fails before any of the step has run, so nothing was donated.
-            if working[0] is step:
+            if working[0] is otherwise:
                 raise
-            working[0] = step
+            working[0] = otherwise
             reason = str(error).strip().splitlines()[0]
             warn(f"jax.jit failed, the step runs uncompiled: {reason}", RuntimeWarning)
-            return step(*arguments)
+            return otherwise(*arguments)
 
     return run
+
+
+class _Looped:
+    """Several steps in one call: one program for any number of them, so that the bits do not depend on it.
+
+    A call waits until the one before is done, so that the next is ready when it ends, and no more of them.
+    """
+
+    def __init__(self, step: Loop, backend: Any) -> None:
+        import jax
+
+        def several(state: Any, steps: Any, *inputs: Any) -> Any:
+            return jax.lax.fori_loop(0, steps, lambda _, held: step.body(held, *inputs), state), steps
+
+        def one_by_one(state: Any, steps: Any, *inputs: Any) -> Any:
+            for _ in range(int(steps)):
+                state = step.body(state, *inputs)
+            return state, steps
+
+        self._run, self._last = _jitted(several, one_by_one, backend), np.int32(0)
+        around = step.before, step.after
+        self._before, self._after = (f if f is as_it_is else jax.jit(f) for f in around)
+        self._wait = jax.block_until_ready
+
+    def __call__(self, state: Any, *inputs: Any) -> Any:
+        return self.repeat(1, state, *inputs).whole
+
+    def repeat(self, steps: int, state: Any, *inputs: Any) -> Held:
+        """The state after as many steps on these arguments. They own ``state``, which may be held from before."""
+        own = state.state if isinstance(state, Held) else self._before(state)
+        own, done = self._run(own, np.int32(steps), *inputs)
+        self._wait(self._last)
+        self._last = done
+        return Held(own, self._after)

@@ -44,6 +44,7 @@ class Library(Protocol):
     COMPILES: bool  # whether steps are compiled unless it is said
     COMPILES_SOON: bool  # whether compiling takes no longer than some steps, so that predictions are compiled too
     RECORDS: bool  # whether that is by NumPy's recording, which is no compiler that a user knows to be careful with
+    LOOPS: bool  # whether a compiled call takes several steps, by a loop of the library's own
     NUMPYS_BLAS: bool  # whether that is what multiplies
 
     def load(self) -> Namespace:

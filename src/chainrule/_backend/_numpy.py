@@ -19,6 +19,7 @@ NAME = "numpy"
 COMPILES = True
 COMPILES_SOON = True
 RECORDS = True
+LOOPS = False
 NUMPYS_BLAS = True
 
 

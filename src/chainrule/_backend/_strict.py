@@ -16,6 +16,7 @@ NAME = "array-api-strict"
 COMPILES = False
 COMPILES_SOON = False
 RECORDS = False
+LOOPS = False
 NUMPYS_BLAS = True
 
 _NAMES = ("CPU_DEVICE", "device1", "device2", "no_float64")

@@ -20,6 +20,7 @@ NAME = "torch"
 COMPILES = False  # the first compilation takes long: only when asked for
 COMPILES_SOON = False
 RECORDS = False
+LOOPS = False
 NUMPYS_BLAS = False
 
 

@@ -60,7 +60,7 @@ def fit_stochastic(
     run = Run(
         backend=backend,
         problem=problem,
-        state=progress.state,
+        held=progress.state,
         columns=("loss",) if validation is None else ("loss", "val_loss", "val_score"),
         first_epoch=len(history) + 1,
         epochs=1 if settings.incremental else settings.max_iter,

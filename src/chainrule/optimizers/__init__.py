@@ -29,6 +29,7 @@ from ._clip import Clip as Clip
 from ._clip import ClipNorm as ClipNorm
 from ._clip import ClipValue as ClipValue
 from ._clip import clip_norm as clip_norm
+from ._clip import clipped as clipped
 from ._contract import Moments as Moments
 from ._contract import Optimizer as Optimizer
 from ._contract import update as update

@@ -21,6 +21,11 @@ class Clip(Protocol):
     def __call__(self, backend: Backend, g: Array) -> Array: ...
 
 
+def clipped(backend: Backend, clip: Clip, g: Array) -> Array:
+    """The gradient within the bound."""
+    return clip(backend, g)
+
+
 @dataclass(frozen=True)
 class ClipValue(Clip):
     """g <- clip(g, -bound, bound), each coordinate by itself.

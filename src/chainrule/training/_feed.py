@@ -43,8 +43,10 @@ class Feed(Protocol):
         true while examples are waited for, there are no more of them.
         """
 
-    def step(self, state: State, rows: int, most: int = 1) -> tuple[State, int]:
+    def step(self, state: Any, rows: int, most: int = 1) -> tuple[Any, int]:
         """The state after a step on the next ``rows`` examples, and how many steps were taken. Donates the state.
+
+        Both states may be ``Held``.
 
         Where steps of as many rows follow, up to ``most`` may be taken together.
         """
@@ -89,10 +91,10 @@ class DeviceFeed:
             self._done += 1
             yield self._sizes[self._done - 1]
 
-    def step(self, state: State, rows: int, most: int = 1) -> tuple[State, int]:  # its cursor says where it is
+    def step(self, state: Any, rows: int, most: int = 1) -> tuple[Any, int]:  # its cursor says where it is
         inputs = self._data, self._order, self._window(rows)
         repeat = getattr(self._program, "repeat", None)
-        if most == 1 or repeat is None:
+        if repeat is None:
             return self._program(state, *inputs), 1
         alike = takewhile(rows.__eq__, islice(self._sizes, self._done, self._done + most - 1))
         steps = 1 + sum(1 for _ in alike)

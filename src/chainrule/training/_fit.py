@@ -187,7 +187,7 @@ def fit(
         run = Run(
             backend=for_training(bodies, pays=training_pays(problem.network, given.batch_size, steps)),
             problem=replace(problem, optimizer=_planned(problem.optimizer, epochs, feed.steps)),
-            state=_start(found_backend, problem, before, seed),
+            held=_start(found_backend, problem, before, seed),
             columns=("loss", *(f"val_{name}" for name in ("loss", *found_metrics) if validation_set is not None)),
             first_epoch=len(history) + 1,
             epochs=epochs,

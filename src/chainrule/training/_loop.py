@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from .._backend._loop import Held
 from .._base.errors import DivergenceError, InterruptedTraining, warn
 from .._base.typing import Array
 from ..history import History, Record
@@ -137,7 +138,7 @@ class _Loop:
         with np.errstate(all="ignore"):  # NumPy alone would warn of an overflow, which is found below on every backend
             for rows in feed.begin(order, done, lambda: self.interrupt.asked):
                 try:
-                    run.state, taken = feed.step(run.state, rows, pace.most)
+                    run.held, taken = feed.step(run.held, rows, pace.most)
                 except BaseException:  # half of it may be in the state, which it was free to write over
                     run.state, run.step = epoch_start, done
                     raise
@@ -221,12 +222,12 @@ def _has_model_of(run: Run, error: BaseException) -> bool:
 
 
 def _call(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) -> None:
-    before = run.state
+    before = run.held
     for callback in callbacks:
         if hasattr(callback, hook):
             getattr(callback, hook)(run, *arguments)
-    if run.state is not before:
-        run.state = owned_state(run.backend, run.state, before)
+    if run.held is not before:
+        run.state = owned_state(run.backend, run.state, before.whole if isinstance(before, Held) else before)
 
 
 def _call_all(callbacks: Sequence[object], hook: str, run: Run, *arguments: object) -> None:

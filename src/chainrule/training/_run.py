@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._backend import Backend
+from .._backend._loop import Held
 from .._base.errors import ConfigurationError, require, unknown_name
 from .._base.options import real_number
 from .._base.typing import Array
@@ -48,8 +49,7 @@ class Run:
         stopped: why the training ends after this epoch, or None.
         backend: where it runs; ``run.backend.to_numpy(run.state.theta)`` are the weights on the host.
         problem: what is minimised how: network, loss, optimizer, penalty and clip.
-        state: the arrays of the training: ``theta``, the optimizer's ``moments``, ``buffers`` and counters. A callback
-            may put others in, ``run.state = run.state._replace(theta=theta)``; the next step overwrites what was there.
+        held: the loop's: the state, or what the library has of it between two steps.
         build: the loop's: makes the model of the run.
         trained: the loop's: whether a step was taken.
         first: the loop's: the state that it recovers from in the end, the first one.
@@ -58,7 +58,7 @@ class Run:
 
     backend: Backend
     problem: Problem
-    state: State
+    held: Any
     columns: tuple[str, ...]
     first_epoch: int
     epochs: int
@@ -76,6 +76,20 @@ class Run:
 
     def __post_init__(self) -> None:
         self.epoch = self.first_epoch - 1
+
+    @property
+    def state(self) -> State:
+        """The arrays of the training: ``theta``, the optimizer's ``moments``, ``buffers`` and counters.
+
+        A callback may put others in, ``run.state = run.state._replace(theta=theta)``; the next step overwrites what was
+        there.
+        """
+        state: State = self.held.whole if isinstance(self.held, Held) else self.held
+        return state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.held = state
 
     @property
     def last_epoch(self) -> int:

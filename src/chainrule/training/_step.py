@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from .._backend import Backend, dtype_name, to_host
+from .._backend._loop import Loop
 from .._backend._trees import leaves, rebuild, tree_map
 from .._base.errors import require
 from .._base.options import check_range
@@ -26,9 +28,10 @@ from ..backpropagation import penalized, value_and_gradient
 from ..batch import Batch, advance, gather
 from ..losses import LossFunction
 from ..network import Sequential
-from ..optimizers import Clip, Moments, Optimizer, update
+from ..optimizers import Clip, Moments, Optimizer, clipped, update
 from ..penalties import Penalty
 from ..schedules import as_schedule
+from ._pieces import in_pieces, joined, on_pieces, takes_pieces
 
 
 class State(NamedTuple):
@@ -141,19 +144,20 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
             batch,
             step_key(state.key, number, xp),
         )
-        if problem.penalty is not None:
-            value, gradient = penalized(backend, problem.penalty, decays * state.theta, batch, value, gradient)
+        if problem.penalty is not None and decays is not None:
+            regularized = problem.penalty, decays, state.theta, batch, value, gradient
+            value, gradient = backend.run(penalized, *regularized)
         if problem.clip is not None:
-            gradient = problem.clip(backend, gradient)
+            gradient = backend.run(clipped, problem.clip, gradient)
         eta = state.scale * (constant if constant is not None else schedule.rate(xp, t))
         before_update = _copies(backend, state) if guarded and batch.weight is not None else None
         theta, moments = backend.run(update, problem.optimizer, state.theta, gradient, state.moments, t, eta)
         batch_weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
         if before_update is not None and batch_weight is not None:
-            live = batch_weight > 0.0
-            theta = xp.where(live, theta, before_update.theta)
-            moments = tuple(xp.where(live, new, old) for new, old in zip(moments, before_update.moments, strict=True))
-            buffers = xp.where(live, buffers, before_update.buffers) if problem.network.buffer_layout.size else buffers
+            live, both = batch_weight > 0.0, (theta, tuple(moments), buffers)
+            before_step = before_update.theta, before_update.moments, before_update.buffers
+            pairs = zip(leaves(both), leaves(before_step), strict=True)
+            theta, moments, buffers = rebuild(both, (xp.where(live, new, old) for new, old in pairs))
         counters = state.step, state.cursor, state.cost, state.weight
         by = batch_weight if problem.epoch_mean == "weights" else None
         count, cursor, cost, weight = backend.run(advance, counters, value, batch.x.shape[-2], by)
@@ -165,13 +169,19 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
 def make_epoch_step(
     backend: Backend, problem: Problem, guarded: bool = True
 ) -> Callable[[State, Batch, Array, Array], State]:
-    """What is compiled: the step after the gather of its rows. See ``gather`` for the arguments."""
-    step = make_step(backend, problem, guarded)
+    """What is compiled: the step after the gather of its rows. See ``gather`` for the arguments.
+
+    Where the library takes several steps in one call it is a ``Loop``, in which theta and moments may be pieces.
+    """
+    pieces = problem.network.layout if takes_pieces(backend, problem.network.size, problem.optimizer) else None
+    step = make_step(backend if pieces is None else on_pieces(backend), problem, guarded)
 
     def epoch_step(state: State, data: Batch, order: Array, window: Array) -> State:
         return step(state, backend.run(gather, data, order, state.cursor, window))[0]
 
-    return epoch_step
+    if pieces is not None:
+        return Loop(epoch_step, partial(in_pieces, backend, pieces), partial(joined, backend))
+    return Loop(epoch_step) if backend.compiled and backend.library.LOOPS else epoch_step
 
 
 def copy_state(backend: Backend, state: State) -> State:
@@ -204,4 +214,5 @@ def move_state(backend: Backend | None, arrays: Arrays) -> Arrays:
 
 
 def _copies(backend: Backend, state: State) -> State:
-    return state._replace(theta=backend.copy(state.theta), moments=tuple(map(backend.copy, state.moments)))
+    theta, moments = tree_map(backend.copy, (state.theta, state.moments))
+    return state._replace(theta=theta, moments=moments)
