@@ -13,7 +13,7 @@ import numpy as np
 from .._base.errors import BackendError, DataError, warn
 from .._base.typing import Array, Device, DType, Namespace
 from ._library import by_index, import_library, installed_version, no_such_device
-from ._loop import Held, Loop, as_it_is
+from ._loop import Held, Loop, as_it_is, inside
 
 NAME = "jax"
 COMPILES = True  # eagerly each operation costs JAX more than the arithmetic in it
@@ -186,7 +186,7 @@ class _Looped:
 
     def repeat(self, steps: int, state: Any, *inputs: Any) -> Held:
         """The state after as many steps on these arguments. They own ``state``, which may be held from before."""
-        own = state.state if isinstance(state, Held) else self._before(state)
+        own = inside(state) if isinstance(state, Held) else self._before(state)
         own, done = self._run(own, np.int32(steps), *inputs)
         self._wait(self._last)
         self._last = done

@@ -33,3 +33,22 @@ class Held:
     @cached_property
     def whole(self) -> Any:
         return self._after(self.state)
+
+    def having(self, state: Any) -> Held:
+        """Another state of the same form."""
+        return Held(state, self._after)
+
+
+def inside(state: Any) -> Any:
+    """A state as its loop has it, with the same names."""
+    return state.state if isinstance(state, Held) else state
+
+
+def whole(state: Any) -> Any:
+    """What a state stands for that may be held."""
+    return state.whole if isinstance(state, Held) else state
+
+
+def changed(state: Any, inner: Any) -> Any:
+    """``inner``, held as ``state`` is."""
+    return state.having(inner) if isinstance(state, Held) else inner

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import Backend
+from .._backend._trees import leaves
 from .._base.typing import Array
 from .._random import step_key
 from ..batch import Batch
@@ -40,7 +41,8 @@ def is_finite(backend: Backend, state: State) -> Array:
     A weight whose second moment is infinite would stand still for ever, and its own numbers would not show it.
     """
     xp = backend.xp
-    each = [xp.all(xp.isfinite(array)) for array in (state.theta, state.buffers, state.cost, *state.moments)]
+    numbers = leaves((state.theta, state.buffers, state.cost, state.moments))
+    each = [xp.all(xp.isfinite(array)) for array in numbers]
     return xp.reshape(xp.astype(reduce(and_, each), backend.dtype), (1,))
 
 

@@ -276,14 +276,14 @@ def _measure(
     validation: Batch | None,
     metrics: dict[str, HostMetric | None],
     schema: Schema,
-) -> Callable[[State], dict[str, Array]]:
-    """What is measured on the validation set at an epoch's end, still on the device."""
+) -> Callable[[State], dict[str, Array]] | None:
+    """What is measured on the validation set at an epoch's end, still on the device; None without one."""
+    if validation is None:
+        return None
     # Steady, or a training run that is resumed would measure its first epoch with other last bits than one in a go.
     forward = ForwardPass(backend, problem.network, steady=True)
 
     def measure(state: State) -> dict[str, Array]:
-        if validation is None:
-            return {}
         values = evaluate(backend, forward.load(state.theta, state.buffers), problem.loss, validation, metrics, schema)
         return {f"val_{name}": value for name, value in values.items()}
 

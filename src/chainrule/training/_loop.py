@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from .._backend._loop import Held
+from .._backend._loop import inside, whole
 from .._base.errors import DivergenceError, InterruptedTraining, warn
 from .._base.typing import Array
 from ..history import History, Record
@@ -21,7 +21,7 @@ from ._divergence import is_finite, locate
 from ._feed import Feed
 from ._interrupt import Interrupt, deferred_interrupt
 from ._run import Run
-from ._step import State, copy_state, owned_state
+from ._step import State, copy_held, copy_state, owned_state
 
 OnDivergence = Literal["raise", "stop", "recover"]
 _NOTE = "The training's weights so far are in this error's .model."
@@ -37,7 +37,7 @@ class Plan:
 
     feed: Feed
     order: Callable[[int], np.ndarray]
-    measure: Callable[[State], dict[str, Array]]
+    measure: Callable[[State], dict[str, Array]] | None
     on_divergence: OnDivergence = "raise"
 
 
@@ -101,7 +101,7 @@ class _Loop:
         _call(self.callbacks, "on_epoch_begin", run)
         if not done:
             _zero_sums(run)
-        epoch_start, order, diverged = copy_state(run.backend, run.state), self.plan.order(run.epoch), False
+        epoch_start, order, diverged = copy_held(run.backend, run.held), self.plan.order(run.epoch), False
         try:
             while (measured := self.steps(order, done, epoch_start)) is None:
                 if diverged:
@@ -109,11 +109,11 @@ class _Loop:
                 diverged = True
                 if not self.recover(order, done, epoch_start):
                     return
-                epoch_start, done = copy_state(run.backend, run.state), 0
+                epoch_start, done = copy_held(run.backend, run.held), 0
         except BaseException:
             with suppress(Exception):  # a device that fails
-                if not run.backend.to_numpy(is_finite(run.backend, run.state))[0]:
-                    run.state, run.step = epoch_start, done
+                if not run.backend.to_numpy(is_finite(run.backend, inside(run.held)))[0]:
+                    run.held, run.step = epoch_start, done
             raise
         if self.interrupt.asked:
             run.stop("interrupted")
@@ -127,7 +127,7 @@ class _Loop:
         run.history = History((*run.history.records, record))
         _call_all(self.callbacks, "on_epoch_end", run, record)
 
-    def steps(self, order: np.ndarray, done: int, epoch_start: State) -> dict[str, float] | None:
+    def steps(self, order: np.ndarray, done: int, epoch_start: Any) -> dict[str, float] | None:
         """The steps that are not done, and what is measured after them; None where a number is not finite.
 
         Ends after the step in flight when Ctrl-C was pressed.
@@ -140,24 +140,25 @@ class _Loop:
                 try:
                     run.held, taken = feed.step(run.held, rows, pace.most)
                 except BaseException:  # half of it may be in the state, which it was free to write over
-                    run.state, run.step = epoch_start, done
+                    run.held, run.step = epoch_start, done
                     raise
                 run.step, run.trained = run.step + taken, True
                 pace.took(taken)
                 _call(listeners, "on_step_end", run)
                 if self.interrupt.asked:
                     break
-            columns = {"loss": run.state.cost / run.state.weight, **self.plan.measure(run.state)}
-            counted = is_finite(backend, run.state), backend.xp.astype(run.state.step, backend.dtype)
+            state: State = inside(run.held)
+            columns = {"loss": state.cost / state.weight, **(self.plan.measure(run.state) if self.plan.measure else {})}
+            counted = is_finite(backend, state), backend.xp.astype(state.step, backend.dtype)
             numbers = backend.to_numpy(backend.xp.concat([*counted, *columns.values()]))  # the one synchronisation
         finite, step, *values = map(float, numbers)
         return {**dict(zip(columns, values, strict=True)), "learning_rate": _rate(run, step)} if finite else None
 
-    def recover(self, order: np.ndarray, done: int, epoch_start: State) -> bool:
+    def recover(self, order: np.ndarray, done: int, epoch_start: Any) -> bool:
         """Put the run back to good weights, at half the rate: True. Or end the training: False. Or raise."""
         run, on_divergence = self.run, self.plan.on_divergence
         with np.errstate(all="ignore"):
-            found = locate(run.backend, run.problem, epoch_start, self.plan.feed, order, run.step, done)
+            found = locate(run.backend, run.problem, whole(epoch_start), self.plan.feed, order, run.step, done)
         run.state = found.good
         of_steps = max(run.steps_per_epoch or 0, run.step)
         what = (
@@ -197,9 +198,9 @@ class _Pace:
 
 def _zero_sums(run: Run) -> None:
     """Begin an epoch: its first row, and no cost yet."""
-    zeros, state = run.backend.zeros, run.state
-    cursor = zeros((1,), run.backend.xp.int32)
-    run.state = state._replace(cursor=cursor, cost=zeros(state.cost.shape), weight=zeros((1,)))
+    zeros = run.backend.zeros
+    cursor, cost = zeros((1,), run.backend.xp.int32), zeros(inside(run.held).cost.shape)
+    run.put(cursor=cursor, cost=cost, weight=zeros((1,)))
 
 
 def _rate(run: Run, step: float) -> float:
@@ -227,7 +228,7 @@ def _call(callbacks: Iterable[object], hook: str, run: Run, *arguments: object) 
         if hasattr(callback, hook):
             getattr(callback, hook)(run, *arguments)
     if run.held is not before:
-        run.state = owned_state(run.backend, run.state, before.whole if isinstance(before, Held) else before)
+        run.state = owned_state(run.backend, run.state, whole(before))
 
 
 def _call_all(callbacks: Sequence[object], hook: str, run: Run, *arguments: object) -> None:

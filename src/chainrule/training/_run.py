@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import Backend
-from .._backend._loop import Held
+from .._backend._loop import changed, inside, whole
 from .._base.errors import ConfigurationError, require, unknown_name
 from .._base.options import real_number
 from .._base.typing import Array
@@ -84,12 +84,16 @@ class Run:
         A callback may put others in, ``run.state = run.state._replace(theta=theta)``; the next step overwrites what was
         there.
         """
-        state: State = self.held.whole if isinstance(self.held, Held) else self.held
+        state: State = whole(self.held)
         return state
 
     @state.setter
     def state(self, state: State) -> None:
         self.held = state
+
+    def put(self, **counters: Array) -> None:
+        """Put these in the place of counters of the state, whose other arrays may be held."""
+        self.held = changed(self.held, inside(self.held)._replace(**counters))
 
     @property
     def last_epoch(self) -> int:
@@ -105,7 +109,7 @@ class Run:
         factor = real_number("scale_rate: factor", factor)
         require(0 <= factor < math.inf, f"scale_rate: factor must be a finite number >= 0, got {factor}.")
         self.rate_scale *= factor
-        self.state = self.state._replace(scale=self.backend.asarray(np.full(1, self.rate_scale)))
+        self.put(scale=self.backend.asarray(np.full(1, self.rate_scale)))
 
     def snapshot(self) -> Snapshot:
         """Copies of the parameters and buffers as they are now; on the device, so that nothing is waited for."""

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from .._backend import Backend, dtype_name, to_host
-from .._backend._loop import Loop
+from .._backend._loop import Loop, changed, inside
 from .._backend._trees import leaves, rebuild, tree_map
 from .._base.errors import require
 from .._base.options import check_range
@@ -188,6 +188,11 @@ def copy_state(backend: Backend, state: State) -> State:
     """A copy of the whole state that no later step can overwrite."""
     copied: State = tree_map(backend.copy, state)
     return copied
+
+
+def copy_held(backend: Backend, state: Any) -> Any:
+    """The same of a state that may be held, which stays so."""
+    return changed(state, copy_state(backend, inside(state)))
 
 
 def owned_state(backend: Backend, state: State, before: State) -> State:
