@@ -19,13 +19,13 @@ import numpy as np
 from .._base.errors import BackendError, ConfigurationError, DataError, DTypeError, require, unknown_name
 from .._base.options import flag
 from .._base.typing import Array, Device, DType, Namespace
-from . import _cupy, _jax, _numpy, _strict, _torch
+from . import _cupy, _dpnp, _jax, _numpy, _strict, _torch
 from ._blas_threads import predicting_threads, training_threads
 from ._library import Library, Memory, is_gpu, on_a_gpu
 from ._precision import PRECISIONS, find_precision
 
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
-    {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "array-api-strict": _strict}
+    {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "dpnp": _dpnp, "array-api-strict": _strict}
 )
 _ALSO_CALLED = {"np": "numpy", "cp": "cupy", "pytorch": "torch", "jnp": "jax", "xla": "jax"}
 DTYPES = ("float32", "float64")
