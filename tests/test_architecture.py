@@ -27,7 +27,8 @@ SOURCES = sorted(HOUSE.rglob("*.py"))
 MODULES = ["chainrule", *(m.name for m in pkgutil.walk_packages(chainrule.__path__, "chainrule."))]
 MODULES = [name for name in MODULES if not name.endswith(".__main__")]  # importing these runs them
 NUMBA = ("_compiled", "_queue")  # modules that are loops of its
-EXTRAS = ("typer", "rich", "pandas", "matplotlib", "sklearn", "torch", "jax", "cupy", "safetensors", "scipy", "numba")
+EXTRAS = ("typer", "rich", "pandas", "matplotlib", "sklearn", "safetensors", "scipy", "numba")
+EXTRAS += ("torch", "jax", "cupy", "dpnp", "dpctl")
 
 
 def name_of(source: Path) -> str:
@@ -88,7 +89,16 @@ def words(source: Path) -> Iterator[str]:
 
 
 def test_only_backends_and_kernels_name_an_array_library() -> None:
-    libraries = {"torch", "jax", "cupy", "array_api_strict", "array-api-strict", "tensorflow", "array_api_compat"}
+    libraries = {
+        "torch",
+        "jax",
+        "cupy",
+        "dpnp",
+        "array_api_strict",
+        "array-api-strict",
+        "array_api_compat",
+        "tensorflow",
+    }
     for source in SOURCES:
         if not {"_backend", "_kernels"} & set(source.relative_to(HOUSE).parts):
             assert not libraries & set(words(source)), name_of(source)

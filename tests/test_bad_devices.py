@@ -58,6 +58,7 @@ def test_a_device_without_float64_says_so() -> None:
             r"JAX is (not installed|installed but cannot be imported.*): pip install 'chainrule\[jax\]'",
         ),
         ("cupy", "cupy", r"CuPy is not installed: pip install 'chainrule\[cuda1[23]\]'"),
+        ("dpnp", "dpnp", r"dpnp is (not installed|installed but .*): pip install 'chainrule\[dpnp\]'"),
     ],
 )
 def test_a_library_that_is_not_installed_says_how_to_get_it(
@@ -105,6 +106,13 @@ def test_cupy_without_a_device_says_what_the_driver_said(
     cupy = types.SimpleNamespace(__version__="14.2", cuda=cuda, ndarray=ndarray)
     monkeypatch.setitem(sys.modules, "cupy", cupy)  # type: ignore[arg-type]
     check(Case(lambda: fit(backend="cupy"), cr.BackendError, rf"CuPy 14\.2 is installed but .*{says}"))
+
+
+def test_dpnp_without_a_device_says_how_a_machine_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, module in {"dpnp": {"ndarray": dict}, "dpctl": {"get_devices": list}}.items():
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**module))  # type: ignore[arg-type]
+    says = r"^dpnp .* SYCL sees no device: for an Intel GPU install its driver, .* OCL_ICD_FILENAMES=/.*libintelocl\.so"
+    check(Case(lambda: fit(backend="dpnp"), cr.BackendError, says))
 
 
 def test_every_backend_is_listed_with_the_reason_why_it_cannot_run() -> None:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import find_library
 
 import chainrule as cr
 from chainrule._base.errors import DataError, MissingExtraError
@@ -132,6 +133,21 @@ def test_a_model_an_estimator_and_their_predict_draw_the_same_regions(tmp_path):
         one, other = (figure.axes[0].images[0].get_array() for figure in figures)
         np.testing.assert_array_equal(one, other)
         assert written(figures[0], tmp_path)
+
+
+def test_regions_of_arrays_on_a_device_are_those_on_the_host():
+    find_library("array-api-strict", "array_api_strict")
+    there = cr.backend("array-api-strict:device1")  # which NumPy's functions refuse
+    corners, y = np.asarray([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.asarray([0, 1, 1, 0])
+    model = cr.fit(cr.mlp([2, 4, 2]), corners, y, loss="softmax_cross_entropy", epochs=2)
+    pictures = [
+        plot_decision_regions(predict, X, classes, resolution=10).axes[0].images[0].get_array()
+        for predict, X, classes in (
+            (model, corners, y),
+            (lambda x: model.predict(there.asarray(x)), there.asarray(corners), there.asarray(y, there.xp.int64)),
+        )
+    ]
+    np.testing.assert_array_equal(*pictures)
 
 
 def test_a_network_has_no_regions_and_says_what_has():

@@ -176,6 +176,7 @@ ASKED = {
     "optimizer": (lambda: fit(optimizer="nesterov"), r"write cr\.Momentum\(0\.01, nesterov=True\)\."),
     "metric": (lambda: fit(metrics=["f1"], validation=(X, CLASSES)), r"'f1': write a function of \(y, predictions\)"),
     "torch": (lambda: fit(backend="pytorch"), r"write 'torch'\."),
+    "Intel's GPUs": (lambda: fit(backend="xpu"), r"write 'dpnp'\."),
     "numpy": (lambda: cr.backend("np"), r"write 'numpy'\."),
     "a GPU": (lambda: fit(backend="cuda"), GPU),
     "to a GPU": (lambda: fit().to("cuda:1"), GPU),
@@ -195,6 +196,7 @@ def test_the_doors_answer_from_the_table(what: str) -> None:
     [
         ({"torch"}, r"write backend='torch:cuda'\.$"),
         ({"cupy"}, r"write backend='cupy'\.$"),
+        ({"dpnp"}, r"write backend='dpnp:gpu'\.$"),
         ({"torch", "cupy"}, r"write backend='torch:cuda' or 'cupy'\.$"),
         (set(), r"write backend='torch:cuda' or 'cupy', which takes pip install 'chainrule\[torch\]' or .*\.$"),
     ],

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._backend import Backend
+from ._backend import Backend, to_host
 from ._base.arguments import names_arguments
 from ._base.errors import ConfigurationError, DataError, unknown_name
 from ._base.options import as_list, whole_number
@@ -119,8 +119,8 @@ def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
     """Counts ``(classes, classes)``: row the true class, column the predicted one, so what is right is on the diagonal.
 
     Args:
-        y: the true classes as indices from 0, ``(B,)``, on the host: NumPy's array or a list.
-        predicted: the model's, alike: what ``predict`` gave, on the host.
+        y: the true classes as indices from 0, ``(B,)``: an array of any library, on any device, or a list.
+        predicted: the model's, alike: what ``predict`` gave.
         classes: how many there are, >= 1; one that never occurs has a row and a column of zeros.
 
     Returns:
@@ -138,7 +138,7 @@ def confusion_matrix(y: Any, predicted: Any, classes: int) -> np.ndarray:
         >>> int(counts.trace()) / int(counts.sum())  # accuracy
         0.8
     """
-    classes, pair = whole_number("classes", classes, least=1), (np.asarray(y), np.asarray(predicted))
+    classes, pair = whole_number("classes", classes, least=1), (to_host(y), to_host(predicted))
     if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
         raise DataError(f"expected as many true classes as predicted ones, got {pair[0].shape} and {pair[1].shape}.")
     for indices in pair:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._backend import to_host
 from ._base.errors import ConfigurationError, DataError, MissingExtraError, require
 from .activations import ACTIVATIONS, Elementwise, find_activation
 from .benchmark import Measurement, by_network, crossovers
@@ -160,7 +161,7 @@ def plot_decision_regions(
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['False', 'True']
     """
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y).reshape(-1)
+    X, y = np.asarray(to_host(X), dtype=np.float64), to_host(y).reshape(-1)
     if X.ndim != 2 or X.shape[1] != 2:
         raise DataError(f"decision regions need X of shape (rows, 2), got {X.shape}: choose two features.")
     if len(y) != len(X):
@@ -170,7 +171,7 @@ def plot_decision_regions(
     across, up = (np.linspace(low[i] - margin[i], high[i] + margin[i], resolution) for i in (0, 1))
     points = np.stack([np.tile(across, resolution), np.repeat(up, resolution)], axis=1)
     predict = getattr(model, "predict", model)
-    regions = np.asarray(predict(points)).reshape(resolution, resolution)
+    regions = to_host(predict(points)).reshape(resolution, resolution)
     return _draw_regions(across, up, regions, X, y, names or ("x1", "x2"))
 
 

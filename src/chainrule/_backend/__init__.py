@@ -27,7 +27,15 @@ from ._precision import PRECISIONS, find_precision
 LIBRARIES: Mapping[str, Library] = MappingProxyType(
     {"numpy": _numpy, "cupy": _cupy, "torch": _torch, "jax": _jax, "dpnp": _dpnp, "array-api-strict": _strict}
 )
-_ALSO_CALLED = {"np": "numpy", "cp": "cupy", "pytorch": "torch", "jnp": "jax", "xla": "jax"}
+_ALSO_CALLED = {
+    "np": "numpy",
+    "cp": "cupy",
+    "pytorch": "torch",
+    "jnp": "jax",
+    "xla": "jax",
+    "sycl": "dpnp",
+    "xpu": "dpnp",
+}
 DTYPES = ("float32", "float64")
 
 Result = TypeVar("Result")

@@ -1,6 +1,6 @@
-"""dpnp: Intel's GPUs, and processors, by SYCL; its namespace follows the standard by itself.
+"""dpnp: Intel's GPUs, and processors, by SYCL; its namespace follows the standard by itself. Not yet run on a GPU.
 
-A device is a queue to one: arrays of two queues do not mix, and those that dpnp makes for one device have the same.
+A device here is dpnp's queue to it: arrays of two queues do not mix.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def find_device(device: Any) -> Device:
     found = devices()
     if not found:
         raise BackendError(
-            f"dpnp {version()} is installed but SYCL sees no device: for an Intel GPU install its driver (level-zero or "
-            "OpenCL), for the processor set OCL_ICD_FILENAMES to libintelocl.so of the package intel-opencl-rt."
+            f"dpnp {version()} is installed but SYCL sees no device: for an Intel GPU install its driver, for the "
+            f"processor set OCL_ICD_FILENAMES={sys.prefix}/lib/libintelocl.so before Python starts."
         )
     names = [device_name(one) for one in found]
     try:  # None is the device that SYCL thinks most of; a string is SYCL's own: "gpu", "opencl:cpu:0"
@@ -72,7 +72,10 @@ def active(device: Device) -> nullcontext[None]:
 
 
 def deterministic(device: Device) -> nullcontext[None]:
-    raise BackendError("deterministic=True: dpnp does not promise it of its sums and products: use another backend.")
+    raise BackendError(
+        "dpnp promises of no sum or product that two runs give the same bits, got deterministic=True: leave it out, or "
+        "take another backend."
+    )
 
 
 def memory(device: Device) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from .._base.errors import BackendError
 from .._base.typing import Array, Device, DType, Namespace
 
-_FOR_GPUS = {"torch": "torch:cuda", "cupy": "cupy"}
+_FOR_GPUS = {"torch": "torch:cuda", "cupy": "cupy", "dpnp": "dpnp:gpu"}
 
 
 class Memory(Protocol):
@@ -63,12 +63,16 @@ class Library(Protocol):
     def devices(self) -> list[Device]: ...
 
     def find_device(self, device: Any) -> Device:
-        """The library's device for an index, its own string or its own object; None is its default."""
+        """The library's device for an index, its own string or its own object; None is its default.
+
+        Raises BackendError, ``no_such_device``, for another.
+        """
 
     def device_name(self, device: Device) -> str:
         """What ``find_device`` understands and a person can read."""
 
-    def device_of(self, x: Array) -> Device: ...
+    def device_of(self, x: Array) -> Device:
+        """Equal (``==``) to what ``find_device`` gave for the same one, and taken by ``xp.zeros(..., device=...)``."""
 
     def active(self, device: Device) -> AbstractContextManager[object]:
         """While it lasts, ``device`` is the current one of this thread, where the library has such a thing."""
@@ -76,7 +80,8 @@ class Library(Protocol):
     def deterministic(self, device: Device) -> AbstractContextManager[None]:
         """While it lasts, nothing runs whose result may differ from run to run on one machine.
 
-        Raises BackendError, in one sentence, where that must be said before the library is imported.
+        Raises BackendError, in one sentence, where that must be said before the library is imported, or where the
+        library promises it of nothing.
         """
 
     def memory(self, device: Device) -> Memory | None:
@@ -85,9 +90,11 @@ class Library(Protocol):
     def to_device(self, x: Array, dtype: DType, device: Device) -> Array:
         """An array of this library with this dtype on this device, outside any autograd graph."""
 
-    def from_numpy(self, x: np.ndarray, device: Device) -> Array: ...
+    def from_numpy(self, x: np.ndarray, device: Device) -> Array:
+        """``x``, of any dtype, strides and byte order that NumPy has for numbers; it may share its memory."""
 
-    def to_numpy(self, x: Array) -> np.ndarray: ...
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """``x`` on the host, when all that it was computed from has been."""
 
     def hand_out(self, x: Array) -> Array:
         """``x`` for the user: nothing that is written into it reaches ``x``."""
@@ -131,7 +138,7 @@ def on_a_gpu() -> str:
     """What to write for a GPU, of what is installed here."""
     here = [name for module, name in _FOR_GPUS.items() if importlib.util.find_spec(module) is not None]
     needs = "" if here else ", which takes pip install 'chainrule[torch]' or 'chainrule[cuda13]'"
-    return f"for a GPU write backend={' or '.join(map(repr, here or _FOR_GPUS.values()))}{needs}"
+    return f"for a GPU write backend={' or '.join(map(repr, here or ('torch:cuda', 'cupy')))}{needs}"
 
 
 def installed_version(*distributions: str) -> str:

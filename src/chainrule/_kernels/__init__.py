@@ -61,10 +61,10 @@ def backend(
     What has a ``backend=`` (``fit``, ``load``, ``Model.to``, the estimators) takes this, or the name alone.
 
     Args:
-        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"array-api-strict"``, with a device where it is not the
-            library's own choice, ``"torch:cuda"``, ``"torch:cuda:1"``, ``"cupy:1"``, ``"jax:cpu"``; ``"auto"``: the
-            library and device of the array ``like``, else NumPy (the default); or a backend: the same, but for what is
-            said here.
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"dpnp"``, ``"array-api-strict"``, with a device where
+            it is not the library's own choice, ``"torch:cuda"``, ``"torch:cuda:1"``, ``"cupy:1"``, ``"jax:cpu"``;
+            ``"auto"``: the library and device of the array ``like``, else NumPy (the default); or a backend: the same,
+            but for what is said here.
         device: an index, the library's own string (``"cuda:1"``) or object; default the library's own, or like's.
         dtype: ``"float32"`` (the default) or ``"float64"``.
         compile: whether steps are compiled; default: on NumPy and JAX yes, elsewhere no. See docs/backends.md.
