@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bad_case import Case, check
 from conftest import REQUIRED
 
 import chainrule as cr
@@ -128,9 +129,10 @@ def test_its_devices_are_found_by_index_by_name_and_as_they_are(on: Backend) -> 
     for i, device in enumerate(library.devices()):
         name = library.device_name(device)
         assert library.find_device(i) == library.find_device(name) == library.find_device(device) == device
-    with pytest.raises(cr.BackendError, match=r"has no device 'nowhere' on this machine; it has 0 \("):
-        library.find_device("nowhere")
     assert library.find_device(None) in library.devices()
+    for nowhere in (99, "gpu:99", "nowhere"):
+        says = re.escape(f"has no device {nowhere!r} on this machine; it has 0 (")
+        check(Case(lambda nowhere=nowhere: cr.backend(on.name, device=nowhere), cr.BackendError, says))
 
 
 @pytest.mark.parametrize("layout", ["reversed", "swapped", "transposed", "broadcast", "read-only", "empty", "a number"])

@@ -15,14 +15,6 @@ import chainrule as cr
 from chainrule._backend import LIBRARIES
 
 
-@pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "cupy"])
-@pytest.mark.parametrize("device", [99, "gpu:99"])
-def test_a_device_that_does_not_exist_is_answered_with_those_that_do(library: str, device: Any) -> None:
-    find_library(library, {"array-api-strict": "array_api_strict"}.get(library))
-    says = rf"has no device {device!r} on this machine; it has .*cpu"
-    check(Case(lambda: cr.backend(library, device=device), cr.BackendError, f"(?i){says}"))
-
-
 @pytest.mark.parametrize("device", ["meta", "xpu", "cuda:99"])
 def test_a_device_of_torch_without_memory_here_is_refused(device: str) -> None:
     find_library("torch")
@@ -113,6 +105,20 @@ def test_dpnp_without_a_device_says_how_a_machine_gets_one(monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**module))  # type: ignore[arg-type]
     says = r"^dpnp .* SYCL sees no device: for an Intel GPU install its driver, .* OCL_ICD_FILENAMES=/.*libintelocl\.so"
     check(Case(lambda: fit(backend="dpnp"), cr.BackendError, says))
+
+
+@pytest.mark.parametrize(
+    ("promise", "says"),
+    [
+        (
+            lambda: LIBRARIES["dpnp"].compile(lambda: lambda: None, None),
+            "compiles a step, got compile=True: leave it out",
+        ),
+        (lambda: LIBRARIES["dpnp"].deterministic(None), r"same bits, got deterministic=True: leave it out, or .*\.$"),
+    ],
+)
+def test_dpnp_promises_nothing_that_it_cannot_keep(promise: Any, says: str) -> None:
+    check(Case(promise, cr.BackendError, says))
 
 
 def test_every_backend_is_listed_with_the_reason_why_it_cannot_run() -> None:
