@@ -21,6 +21,7 @@ NAME = "dpnp"
 COMPILES = False
 COMPILES_SOON = False
 RECORDS = False
+LOOPS = False
 NUMPYS_BLAS = False
 
 
