@@ -96,6 +96,34 @@ def test_what_is_put_in_between_two_steps_is_trained_on() -> None:
     assert not np.array_equal(theta(callbacks=[Halves()]), theta())
 
 
+@pytest.mark.parametrize("many", [0, 10**9])
+def test_an_array_of_the_users_own_is_copied_before_a_step_writes_over_it(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pieces, "_MANY", many)
+
+    class Resets:
+        def on_step_end(self, run: cr.Run) -> None:
+            self.first = getattr(self, "first", run.state.theta * 1.0)
+            run.state = run.state._replace(theta=self.first)
+
+    resets = Resets()
+    assert np.array_equal(theta(callbacks=[resets]), np.asarray(resets.first))
+
+
+def test_no_more_than_two_calls_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, waited_for, together = [], [], _jax._Looped.repeat
+    monkeypatch.setattr(jax, "block_until_ready", lambda last: waited_for.append(int(last)))
+
+    def noted(self: Any, steps: int, *arguments: Any) -> Any:
+        calls.append(steps)
+        return together(self, steps, *arguments)
+
+    monkeypatch.setattr(_jax._Looped, "repeat", noted)
+    theta()
+    assert waited_for == [0, *calls[:-1]]
+
+
 @pytest.mark.usefixtures("pieces")
 def test_what_was_read_is_there_until_the_next_step_and_a_snapshot_longer() -> None:
     class Keeps:
