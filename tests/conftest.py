@@ -57,7 +57,7 @@ class Spec:
     dtype: str
     device: str | None = None
     mode: str = "eager"  # or "readonly", "jit", "dynamo", "stand-in"
-    kernels: str = "library"  # or "none", or "fast": with Numba's
+    kernels: str = "library"  # or "none", as compiling takes them on torch, or "fast": with Numba's
 
 
 SPECS = (
@@ -71,7 +71,9 @@ SPECS = (
     Spec("torch", "torch", "float32", "cpu"),
     Spec("jax-jit", "jax", "float32", mode="jit"),  # z[0] = 0, a view relied upon, a Python number frozen
     Spec("jax-jit-float64", "jax", "float64", mode="jit"),
-    Spec("dynamo", "torch", "float32", "cpu", mode="dynamo"),  # a graph break: maximum(z, 0.), a branch on data
+    Spec(
+        "dynamo", "torch", "float32", "cpu", mode="dynamo", kernels="none"
+    ),  # a graph break: maximum(z, 0.), a branch on data
     Spec("dpnp", "dpnp", "float32"),  # an array of another queue
     Spec("cupy-stand-in", "cupy", "float32", "cuda:1", mode="stand-in"),  # a NumPy array, an array left on device 0
     Spec("cupy-stand-in-float64", "cupy", "float64", "cuda:1", mode="stand-in"),

@@ -15,7 +15,7 @@ from conftest import find_library
 
 import chainrule as cr
 from chainrule import activations, equations, losses, optimizers
-from chainrule._kernels import _PROVIDERS, FASTER_BODIES, _cupy, _numba, _numpy, _sparse
+from chainrule._kernels import _PROVIDERS, FASTER_BODIES, _cupy, _numba, _numpy, _sparse, _torch
 from chainrule.cli import main
 
 where = cache(equations.where)
@@ -28,10 +28,10 @@ NAMED = REPLACED | CLASSES
 
 
 def test_every_table_of_providers_is_there() -> None:
-    tables = (_numpy.PROVIDERS, _numba.PROVIDERS, _sparse.PROVIDERS, _PROVIDERS["cupy"])
+    tables = (_numpy.PROVIDERS, _numba.PROVIDERS, _sparse.PROVIDERS, _PROVIDERS["cupy"], _torch.PROVIDERS)
     assert tuple(FASTER_BODIES.values()) == tables
     rooms = Path(inspect.getfile(_numpy)).parent.glob("*.py")
-    assert sum("\nPROVIDERS" in room.read_text() for room in rooms) == 5  # CuPy's are two
+    assert sum("\nPROVIDERS" in room.read_text() for room in rooms) == 6  # CuPy's are two
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -39,7 +39,7 @@ def test_a_docstring_says_whose_faster_bodies_run_in_its_place_and_no_others(nam
     said = LINE.findall(inspect.getdoc(NAMED[name]) or "")
     libraries = ", ".join(where(name).libraries)
     assert said == ([(libraries, name)] if libraries else [])
-    if name in REPLACED:
+    if name in REPLACED and len(where(name).bodies) == 1:  # it runs no other
         assert libraries.split(", ") == [library for library, table in FASTER_BODIES.items() if REPLACED[name] in table]
 
 
@@ -64,20 +64,21 @@ def parts(room: Any) -> Iterator[Any]:
 
 def declines(library: str, operation: Any, part: Any) -> bool:
     """Whether a provider has no body for this activation, loss or optimizer."""
-    on, g = cr.backend("numpy", dtype="float64"), Z[0].copy()
+    on = cr.backend("torch:cpu" if library == "torch" else "numpy", dtype="float64")
+    z, g, one, y = (on.asarray(x) for x in (Z, Z[0].copy(), np.ones(1), np.asarray([[1.0], [2.0]])))
     arguments = {
-        "activate": (part, Z),
-        "activation_gradient": (part, Z, Z, Z),
-        "cost": (part, Z, np.asarray([[1], [2]], dtype=np.int32), None),
-        "adam": (part, g, g, (g.copy(), g**2), np.ones(1), np.ones(1)),
+        "activate": (part, z),
+        "activation_gradient": (part, z, z, z),
+        "cost": (part, z, on.xp.astype(y, on.xp.int32), None),
+        "adam": (part, g, g, (g + 0.0, g**2), one, one),
     }[operation.__name__]
     return FASTER_BODIES[library][operation](on, *arguments) is NotImplemented
 
 
-@pytest.mark.parametrize("library", ["NumPy", "Numba"])
+@pytest.mark.parametrize("library", ["NumPy", "Numba", "torch"])
 def test_a_faster_body_covers_the_classes_that_its_docstring_names(library: str) -> None:
-    if library == "Numba":
-        find_library("numba")
+    if library != "NumPy":
+        find_library(library.lower())
     tried = 0
     for room, operations in (
         (activations, ["activate", "activation_gradient"]),
@@ -145,7 +146,10 @@ def test_the_command_prints_places_that_a_terminal_opens(
         printed = capsys.readouterr().out.splitlines()
         places = [line.split()[1] for line in printed[:-1]]
         assert all(re.fullmatch(re.escape(start) + r"[\w/]+\.py:\d+", place) for place in places), printed
-        assert [line.split()[0] for line in printed[:-1]] == ["Adam", "adam", "NumPy", "Numba", "update", "CuPy"]
+        assert [line.split()[0] for line in printed[:-1]] == [
+            *("Adam", "adam", "NumPy", "Numba", "torch"),
+            *("update", "CuPy", "torch"),
+        ]
         assert printed[-1].endswith("With kernels=False none does.")
     assert main(["where", "CosineDecay"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "What is written is what runs, on every library."

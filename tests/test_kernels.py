@@ -17,16 +17,18 @@ import numpy as np
 import pytest
 from conftest import Platform, about
 
+import chainrule as cr
 from chainrule import _kernels, layers, links, losses, optimizers
 from chainrule import batch as batches
-from chainrule._backend import Backend
+from chainrule import network as networks
+from chainrule._backend import Backend, dtype_name
 from chainrule._backend import reference_backend as backend
 from chainrule._backend._program import engine
-from chainrule._kernels import _numba, _numpy
+from chainrule._kernels import _numba, _numpy, _torch
 from chainrule.activations import Activation, ReLU, Tanh
 from chainrule.batch import Batch
 from chainrule.losses import SoftmaxCrossEntropy, SquaredError
-from chainrule.optimizers import Adam, AdamW
+from chainrule.optimizers import SGD, Adam, AdamW, Momentum
 
 Z = np.random.default_rng(4).normal(size=(3, 7, 5))
 WIDE = np.random.default_rng(4).normal(size=(40, 5))  # many rows of few classes
@@ -35,6 +37,9 @@ SPECIAL = np.asarray([[-1.0, -0.0, 0.0, np.nan, np.inf]])
 LONG = 0.5 + np.abs(np.random.default_rng(6).normal(size=(4, 2 * 65_536 + 5)))  # theta, g, m, v: two chunks and a rest
 PAIRS = np.abs(np.random.default_rng(6).normal(size=(4, 3, 11)))
 COUNT, ONE, RATES = np.asarray([2]), np.asarray([3.0]), np.asarray([[0.1], [0.2], [0.3]])
+NETWORK = cr.Sequential(cr.Dense(5, 4), cr.ReLU(), cr.LayerNorm(4), cr.Dense(4, 2, bias=False))
+PIECES = ((Z[0, :5, :4], Z[1, :1, :4]), (), (Z[1, 1:2, :4], Z[1, 2:3, :4]), (Z[2, :4, :2],))
+RESIDUALS = Z[0], (Z[1, :, :4], np.maximum(Z[1, :, :4], 0.0)), (Z[2, :, :4], 1.0 + Z[0, :, :1] ** 2), Z[2, :, 1:]
 # What each operation with a provider is tried on.
 KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
     batches.advance: [
@@ -84,22 +89,34 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
         (Adam(epsilon=0.1, epsilon_hat=True), PAIRS[0], PAIRS[1], (PAIRS[2], PAIRS[3]), ONE, RATES),
         *((AdamW(), PAIRS[0], PAIRS[1], (PAIRS[2], PAIRS[3]), ONE, rate) for rate in (np.asarray([0.1]), RATES)),
     ],
+    optimizers.update: [
+        (SGD(), LONG[0], LONG[1], (), ONE, np.asarray([0.1])),
+        (Momentum(nesterov=True), LONG[0], LONG[1], (LONG[2],), ONE, np.asarray([0.1])),
+        (AdamW(decay=0.1), LONG[0], LONG[1], (LONG[2], LONG[3], 1.0 * (LONG[3] > 1.0)), ONE, np.asarray([0.1])),
+        (Momentum(), PAIRS[0], PAIRS[1], (PAIRS[2],), ONE, RATES),
+    ],
+    networks.flat_gradient: [
+        (NETWORK, PIECES, RESIDUALS, Z[0, :, :2]),
+        (cr.Sequential(cr.Dense(5, 4)), (PIECES[0],), (Z[0, :1],), Z[1, :1, :4]),
+        (cr.Sequential(cr.Dense(5, 4)), ((Z[:, :5, :4], Z[:, :1, :4]),), (Z,), Z[..., :4]),
+    ],
 }
+TABLES = {"numpy": _numpy.PROVIDERS, "numpy-fast": _numba.PROVIDERS, "torch": _torch.PROVIDERS}
 PROVIDED = [
     (platform, operation)
-    for platform, providers in {"numpy": _numpy.PROVIDERS, "numpy-fast": _numba.PROVIDERS}.items()
+    for platform, providers in TABLES.items()
     for operation in providers
     if operation is not engine  # what it makes of a whole step is in test_one_call.py
 ]
 each_provider = pytest.mark.parametrize(
     ("name", "operation"), PROVIDED, ids=lambda value: getattr(value, "__name__", value)
 )
-DONATED = (optimizers.adam, batches.advance, links.note_infinite)
+DONATED = (optimizers.adam, optimizers.update, batches.advance, links.note_infinite)
 
 
 def test_every_provider_is_compared() -> None:
     assert {operation for _, operation in PROVIDED} == set(KERNELS)
-    assert list(_kernels._PROVIDERS) == ["numpy", "cupy"]  # CuPy's are compared in test_cuda_kernels.py
+    assert list(_kernels._PROVIDERS) == ["numpy", "cupy", "torch"]  # CuPy's are compared in test_cuda_kernels.py
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["as it is", "recorded"])
@@ -108,15 +125,16 @@ def test_every_provider_is_compared() -> None:
 def test_a_provider_gives_what_its_reference_gives(
     name: str, operation: Callable[..., Any], dtype: str, recorded: bool, open_platform: Callable[..., Platform]
 ) -> None:
-    platform = open_platform(name, dtype=dtype, mode="eager" if operation in DONATED else "readonly")
+    platform = open_platform(name, dtype=dtype, mode="eager" if operation in DONATED or name == "torch" else "readonly")
     for arguments in KERNELS[operation]:
         with about(str(arguments)):
             want = leaves(operation(replace(platform.backend, providers={}), *placed(platform, arguments)))
-            run = replayed if recorded else Backend.run
+            run = replayed if recorded and platform.backend.library.RECORDS else Backend.run
             got = leaves(run(platform.backend, operation, *placed(platform, arguments)))
             for ours, theirs in zip(got, want, strict=True):
-                dtype_of = theirs.dtype.name if theirs.dtype.kind == "i" else None
-                platform.check(np.asarray(ours), theirs, rtol=8 * platform.eps, atol=8 * platform.eps, dtype=dtype_of)
+                ours = np.asarray(ours) if platform.backend.name == "numpy" else ours
+                want_host, name_of = platform.host(theirs), dtype_name(theirs.dtype)
+                platform.check(ours, want_host, rtol=8 * platform.eps, atol=8 * platform.eps, dtype=name_of)
 
 
 def test_a_sparse_batch_gives_what_the_dense_one_gives() -> None:
@@ -139,7 +157,7 @@ def test_a_provider_does_not_decline_what_it_is_there_for(
 ) -> None:
     platform = open_platform(name)
     cases = [placed(platform, arguments) for arguments in KERNELS[operation]]
-    if name == "numpy":
+    if name != "numpy-fast":
         assert any(
             platform.backend.providers[operation](platform.backend, *case) is not NotImplemented for case in cases
         )
@@ -300,7 +318,7 @@ def replayed(on: Backend, operation: Callable[..., Any], *arguments: Any) -> tup
 
 def placed(platform: Platform, tree: Any) -> Any:
     """The tuples of ``tree`` with arrays of the platform, new ones each time."""
-    return rebuilt(tree, iter([platform.array(leaf) for leaf in leaves(tree)]))
+    return rebuilt(tree, iter([platform.backend.xp.reshape(platform.array(x), x.shape) for x in leaves(tree)]))
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from ._backend import Backend
 from ._base.typing import Array
-from ._layout import join, split
+from ._layout import split
 from ._random import Key
 from .batch import Batch
 from .losses import LossFunction, cost
-from .network import Sequential
+from .network import Sequential, flat_gradient
 from .penalties import Penalty
 
 
@@ -30,8 +30,7 @@ def value_and_gradient(
     params = backend.run(split, network.layout, theta)
     z, residuals, buffers = network.forward(backend, params, buffers, batch.x, key)
     value, dz = backend.run(cost, loss, z, batch.y, batch.weight)
-    gradients = network.backward(backend, params, residuals, dz)
-    return value, backend.run(join, gradients), buffers
+    return value, backend.run(flat_gradient, network, params, residuals, dz), buffers
 
 
 def penalized(

@@ -21,7 +21,7 @@ def gather(backend: Backend, data: Batch, order: Array, cursor: Array, window: A
 
     The cursor is an array, so one program serves all batches of a size.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where gather``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where gather``.
     """
     xp = backend.xp
     index = xp.take(order, cursor + window, axis=0)
@@ -43,7 +43,7 @@ def advance(backend: Backend, counters: Counters, value: Array, rows: int, batch
     They are the number of steps ``(1,)``, the first row of the next batch ``(1,)``, and the epoch's sums so far: of
     cost times weight ``(..., 1)``, and of the weights ``(1,)``. Donates the counters.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where advance``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where advance``.
     """
     xp = backend.xp
     step, cursor, cost, weight = counters

@@ -30,19 +30,13 @@ from . import (
     schedules,
 )
 from ._base.errors import ConfigurationError
-from ._kernels import FASTER_BODIES
+from ._kernels import FASTER_BODIES, WHEN_THEY_RUN
 
 _ROOMS = (
     *(activations, backpropagation, batch, initializers, layers),
     *(losses, network, optimizers, penalties, schedules),
 )
 _TABLES = (activations.ACTIVATIONS, losses.LOSSES, optimizers.OPTIMIZERS)  # names that an option takes
-_WHEN = {
-    "NumPy": "by default",
-    "Numba": "in compiled steps of trainings of about a second and more, where Numba is installed, instead of NumPy's",
-    "SciPy": "for sparse rows",
-    "CuPy": "with compile=True",
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ class Equation:
     def _summary(self) -> str:
         if not self.libraries:
             return "What is written is what runs, on every library."
-        when = "; ".join(f"{library}'s {_WHEN[library]}" for library in self.libraries)
+        when = "; ".join(f"{library}'s {WHEN_THEY_RUN[library]}" for library in self.libraries)
         return f"A body of a library runs in place of the one above it: {when}. With kernels=False none does."
 
 
@@ -113,7 +107,7 @@ def where(name: str) -> Equation:
     Example:
         >>> from chainrule.equations import where
         >>> [body.name for body in where("AdamW").bodies], where("AdamW").libraries
-        (['AdamW', 'adam', 'update'], ('NumPy', 'Numba', 'CuPy'))
+        (['AdamW', 'adam', 'update'], ('NumPy', 'Numba', 'CuPy', 'torch'))
         >>> where("CosineDecay").libraries
         ()
     """

@@ -46,7 +46,7 @@ class LossFunction(Protocol):
 def cost(backend: Backend, loss: LossFunction, z: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
     """(C, dC/dz): the weighted mean over the batch. Weights that sum to 0 give a cost and a gradient of 0.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where cost``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where cost``.
     """
     xp = backend.xp
     if xp.isdtype(y.dtype, "integral"):
@@ -257,7 +257,7 @@ class SoftmaxCrossEntropy(LossFunction):
     In ``fit`` y may be class indices. With two classes it is ``SigmoidCrossEntropy`` of z_1 - z_0. Softmax with this
     loss is Bridle's (1990).
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where SoftmaxCrossEntropy``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where SoftmaxCrossEntropy``.
 
     Args:
         label_smoothing: s, in [0, 1); default 0. 0.1 is usual: it keeps a network from being too sure.

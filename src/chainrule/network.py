@@ -53,6 +53,8 @@ _INSTEAD = {
 class Sequential:
     """Layers one after the other: a value, without arrays in it. ``fit`` trains it, ``summary()`` shows it.
 
+    Faster bodies take its place on torch: ``chainrule where Sequential``.
+
     Args:
         layers: first to last, at least one with weights. Activations may stand among them as they are. Widths are
             checked here, once.
@@ -291,6 +293,16 @@ class Sequential:
 
         def __getattr__(self, name: str) -> NoReturn:
             raise missing_attribute(self, name, _INSTEAD)
+
+
+def flat_gradient(
+    backend: Backend, network: Sequential, params: Sequence[Pieces], residuals: Sequence[Residual], dz: Array
+) -> Array:
+    """dC/dtheta ``(..., p)``, from dz = dC/dz of the last layer: the gradients of all layers, joined.
+
+    Faster bodies take its place on CuPy, torch: ``chainrule where flat_gradient``.
+    """
+    return backend.run(join, network.backward(backend, params, residuals, dz))
 
 
 def _widths(layers: Sequence[Layer], n_in: int) -> tuple[int, ...]:

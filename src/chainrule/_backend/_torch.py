@@ -106,6 +106,11 @@ def deterministic(device: Device) -> _Deterministic:
     return _Deterministic()
 
 
+def is_captured(device: Device) -> bool:
+    """Whether a compiled step is one CUDA graph, so that nothing in a step may be read on the host."""
+    return bool(device.type == "cuda")
+
+
 def memory(device: Device) -> None:
     return None
 

@@ -20,13 +20,17 @@ from .._backend._cupy import is_for_amd
 from .._backend._mkl import is_taken as mkl_is_taken
 from .._base.arguments import names_arguments
 from .._base.errors import require
-from . import _cupy, _cupy_products, _numba, _numpy, _numpy_bf16, _sparse, _torch_bf16
+from . import _cupy, _cupy_products, _numba, _numpy, _numpy_bf16, _sparse, _torch, _torch_bf16
 from ._numba import loops_are_loaded as loops_are_loaded
 from ._worth import shares_of_predictions as shares_of_predictions
 from ._worth import training_pays as training_pays
 
 _PROVIDERS: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
-    {"numpy": _numpy.PROVIDERS, "cupy": {**_cupy.PROVIDERS, **_cupy_products.PROVIDERS}}
+    {
+        "numpy": _numpy.PROVIDERS,
+        "cupy": {**_cupy.PROVIDERS, **_cupy_products.PROVIDERS},
+        "torch": _torch.PROVIDERS,
+    }
 )
 
 _BF16: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
@@ -40,6 +44,17 @@ FASTER_BODIES: Mapping[str, Mapping[Provider, Provider]] = MappingProxyType(
         "Numba": _numba.PROVIDERS,
         "SciPy": _sparse.PROVIDERS,
         "CuPy": _PROVIDERS["cupy"],
+        "torch": _torch.PROVIDERS,
+    }
+)
+
+WHEN_THEY_RUN: Mapping[str, str] = MappingProxyType(
+    {
+        "NumPy": "by default",
+        "Numba": "instead of NumPy's in compiled steps of trainings of about a second and more, where it is installed",
+        "SciPy": "for sparse rows",
+        "CuPy": "with compile=True",
+        "torch": "on a CPU without compile=True, and on CUDA",
     }
 )
 
@@ -119,7 +134,8 @@ copyreg.pickle(Backend, _pickled)  # here, where a backend gets its providers ag
 def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     """``backend`` with the providers of its library; ``fast``: in every step with Numba's loops, or in none.
 
-    CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet.
+    CuPy's are for a backend that compiles, which is off unless asked for: they have not run on a real GPU yet. torch's
+    are for one that does not, but on CUDA.
 
     Raises ConfigurationError for CuPy without kernels, or on ROCm, where its steps are to be compiled, and for bf16
     without kernels.
@@ -141,7 +157,8 @@ def with_providers(backend: Backend, *, fast: bool | None = None) -> Backend:
     if not backend.kernels or (backend.name == "cupy" and not backend.compiled):
         return replace(backend, providers={})
     bf16 = _BF16[backend.name] if backend.precision == "bf16" and backend.name in _BF16 else {}
-    providers = {**_PROVIDERS.get(backend.name, {}), **bf16}  # no proxy, into which torch.compile does not look
+    own = _torch.bodies_for(backend) if backend.name == "torch" else _PROVIDERS.get(backend.name, {})
+    providers = {**own, **bf16}  # no proxy, into which torch.compile does not look
     made = replace(backend, providers=providers, loops=fast)
     return with_loops(made, pays=False)
 

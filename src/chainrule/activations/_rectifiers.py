@@ -17,7 +17,7 @@ class ReLU(Elementwise):
     The usual choice in hidden layers (Nair & Hinton, 2010): cheap, and it does not saturate above 0. A unit whose z is
     negative for every example has no gradient and stays so: ``diagnose`` counts these.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where ReLU``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where ReLU``.
 
     Example:
         >>> import numpy as np, chainrule as cr

@@ -18,7 +18,7 @@ from ._contract import Layer
 class Activate(Layer):
     """a = g(z), delta = dC/da * g'(z). ``Sequential`` wraps an activation in this layer by itself.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where Activate``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where Activate``.
 
     Args:
         activation: by name, as ``mlp`` takes it, or an object like ``cr.LeakyReLU(0.1)``.
@@ -71,7 +71,7 @@ class Activate(Layer):
 def activate(backend: Backend, activation: Elementwise, z: Array) -> Array:
     """A = g(z).
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where activate``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where activate``.
     """
     return activation.value(backend.xp, z)
 
@@ -79,7 +79,7 @@ def activate(backend: Backend, activation: Elementwise, z: Array) -> Array:
 def activation_gradient(backend: Backend, activation: Elementwise, z: Array, a: Array, da: Array) -> Array:
     """dC/dz = dC/da * g'(z).
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where activation_gradient``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where activation_gradient``.
     """
     return da * activation.derivative(backend.xp, z, a)
 

@@ -19,7 +19,7 @@ class Dense(Layer):
 
     dC/dW = x^T dy, dC/db = sum of dy over the rows, dC/dx = dy W^T (Rumelhart, Hinton & Williams, 1986).
 
-    Faster bodies take its place on NumPy, Numba, SciPy, CuPy: ``chainrule where Dense``.
+    Faster bodies take its place on NumPy, Numba, SciPy, CuPy, torch: ``chainrule where Dense``.
 
     Args:
         n_in, n_out: widths, whole numbers >= 1.
@@ -82,7 +82,7 @@ class Dense(Layer):
 def affine(backend: Backend, x: Array, W: Array, b: Array | None = None) -> Array:
     """X W + b.
 
-    Faster bodies take its place on Numba, SciPy, CuPy: ``chainrule where affine``.
+    Faster bodies take its place on Numba, SciPy, CuPy, torch: ``chainrule where affine``.
     """
     y = backend.xp.matmul(x, W)
     return y if b is None else y + b

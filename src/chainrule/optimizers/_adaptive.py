@@ -20,7 +20,7 @@ class Adagrad(Optimizer):
     For inputs that are mostly 0: a weight that rarely gets a gradient keeps its large steps. All steps become smaller
     as time goes by, so it needs no schedule, and is slow in a long training run.
 
-    Faster bodies take its place on CuPy: ``chainrule where Adagrad``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where Adagrad``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
@@ -63,7 +63,7 @@ class RMSProp(Optimizer):
     Adagrad that forgets, so its steps do not die out. s starts at 0 and is not corrected, so the first steps are as
     large as eta / sqrt(1 - rho), ten times eta; ``Adam`` corrects that.
 
-    Faster bodies take its place on CuPy: ``chainrule where RMSProp``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where RMSProp``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.001.
@@ -115,7 +115,7 @@ class Adam(Optimizer):
     root of the uncorrected v (section 2, which calls it epsilon hat). It is the default with epsilon / sqrt(1 - b2^t)
     in place of epsilon, and what scikit-learn and TensorFlow do.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where Adam``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where Adam``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.001.
@@ -165,7 +165,7 @@ def adam(
 ) -> tuple[Array, Moments]:
     """Adam's update, as its docstring states it.
 
-    Faster bodies take its place on NumPy, Numba: ``chainrule where adam``.
+    Faster bodies take its place on NumPy, Numba, torch: ``chainrule where adam``.
     """
     xp = backend.xp
     m, v = moments
@@ -189,7 +189,7 @@ class AdamW(Optimizer):
     Take it where you would take Adam with an l2 ``Penalty``: Adam divides that by sqrt v, so that weights with large
     gradients hardly decay. Here all decay alike.
 
-    Faster bodies take its place on NumPy, Numba, CuPy: ``chainrule where AdamW``.
+    Faster bodies take its place on NumPy, Numba, CuPy, torch: ``chainrule where AdamW``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.001.
@@ -242,7 +242,7 @@ class Lion(Optimizer):
 
     It keeps one vector where Adam keeps two.
 
-    Faster bodies take its place on CuPy: ``chainrule where Lion``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where Lion``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.0001.

@@ -63,7 +63,7 @@ def update(
 ) -> tuple[Array, Moments]:
     """(theta', moments') by the rule's own arithmetic. Donates theta and moments.
 
-    Faster bodies take its place on CuPy: ``chainrule where update``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where update``.
     """
     return rule.update(backend, theta, g, moments, t, eta)
 

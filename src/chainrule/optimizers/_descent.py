@@ -18,7 +18,7 @@ class SGD(Optimizer):
 
     The plainest rule, and the one to compare with; with a well chosen rate and ``Momentum`` often as good as any.
 
-    Faster bodies take its place on CuPy: ``chainrule where SGD``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where SGD``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
@@ -63,7 +63,7 @@ class Momentum(Optimizer):
     torch.optim.SGD's convention. The averaging convention, v <- beta v + (1 - beta) g, is ``AveragedMomentum``: the
     same path at a rate 1/(1 - beta) times as large.
 
-    Faster bodies take its place on CuPy: ``chainrule where Momentum``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where Momentum``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
@@ -111,7 +111,7 @@ class VelocityMomentum(Optimizer):
     The same as ``Momentum`` at a constant rate; where the rate changes, v holds each gradient at the rate of its step.
     scikit-learn's ``solver="sgd"``.
 
-    Faster bodies take its place on CuPy: ``chainrule where VelocityMomentum``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where VelocityMomentum``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
@@ -158,7 +158,7 @@ class AveragedMomentum(Optimizer):
 
     One of the lectures' two forms: v is of the size of a gradient, so the rate is of the size that ``SGD`` wants.
 
-    Faster bodies take its place on CuPy: ``chainrule where AveragedMomentum``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where AveragedMomentum``.
 
     Args:
         learning_rate: eta, a finite number >= 0, or a schedule; default 0.01.
