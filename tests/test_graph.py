@@ -17,7 +17,7 @@ from cuda_on_cpu import is_available
 import chainrule as cr
 from chainrule import _kernels
 from chainrule._backend._gpu_memory import GPUMemory
-from chainrule._backend._graph import Captured, Graph
+from chainrule._backend._graph import Captured, Graph, Inputs
 from chainrule.losses import LOSSES
 from chainrule.optimizers import OPTIMIZERS
 
@@ -268,8 +268,8 @@ def test_what_comes_back_as_it_was_given_is_launched_without_a_look_at_it(
 ) -> None:
     """And what is another object, or in another order, is looked at."""
     looked: list[int] = []
-    take = Graph._take
-    monkeypatch.setattr(Graph, "_take", lambda self, inputs: (looked.append(1), take(self, inputs))[1])
+    take = Inputs.take
+    monkeypatch.setattr(Inputs, "take", lambda self, inputs: (looked.append(1), take(self, inputs))[1])
     program = Captured(lambda state, x, y: Counter(state.count + 2.0 * x + y))
     one, ten = cupy.ones(3), cupy.full(3, 10.0)
     state = program(Counter(cupy.zeros(3)), one, ten)

@@ -27,12 +27,13 @@ class Captured:
     the step cannot be captured a warning says why, once, and it runs as it is.
     """
 
-    def __init__(self, step: Callable[..., Any]) -> None:
+    def __init__(self, step: Callable[..., Any], graph: Any = None) -> None:
         self._step: Callable[..., Any] = step
+        self._graph = Graph if graph is None else graph  # CuPy's, or another library's
         self._states: dict[Any, Any] = {}  # by their shapes; shared by the graphs for several batch sizes
-        self._graphs: dict[Any, Graph] = {}
+        self._graphs: dict[Any, Any] = {}
         self._fails = False
-        self._last: tuple[Any, tuple[Any, ...], Graph] | None = None  # the state that was returned, and to which inputs
+        self._last: tuple[Any, tuple[Any, ...], Any] | None = None  # the state that was returned, and to which inputs
 
     def __call__(self, state: Any, *inputs: Any) -> Any:
         if self._last is not None and state is self._last[0]:
@@ -44,7 +45,7 @@ class Captured:
         own, key = self._own(state), (shapes(state), shapes(inputs))
         try:
             if key not in self._graphs:
-                self._graphs[key] = Graph(self._step, own, inputs)
+                self._graphs[key] = self._graph(self._step, own, inputs)
                 if len(self._graphs) > _CACHED:
                     del self._graphs[next(iter(self._graphs))]
             graph = self._graphs[key]
@@ -53,7 +54,7 @@ class Captured:
             return made
         except BackendError:
             raise  # a kernel or a library that the step needs uncompiled too
-        except RuntimeError as error:  # CuPy's of a call that no capture allows, and CUDA's
+        except RuntimeError as error:  # the library's of a call that no capture allows, and CUDA's
             self._give_up(error)
             return self._step(own, *inputs)
 
@@ -61,9 +62,9 @@ class Captured:
         """The graphs' own state of these shapes, with the numbers of ``state`` in it."""
         made_for = shapes(state)
         if made_for not in self._states:
-            self._states[made_for] = _copies(state)
+            self._states[made_for] = tree_map(self._graph.copy, state)
         own = self._states[made_for]
-        overwrite(own, state)
+        overwrite(own, state, copy=self._graph.copy)
         return own
 
     def _give_up(self, error: Exception) -> None:
@@ -73,8 +74,35 @@ class Captured:
         warn(f"the step cannot be captured, it runs uncompiled: {reason}", RuntimeWarning)
 
 
+class Inputs:
+    """The other arguments of a graph: read where they lie, until one changes and gets memory of its own, once."""
+
+    def __init__(self, inputs: tuple[Any, ...], copy: Callable[[Any], Any]) -> None:
+        self._tree, self._copy = inputs, copy
+        self._given = list(leaves(inputs))  # what each was last taken from
+        self._read = list(self._given)  # what the graph reads
+
+    def read(self) -> tuple[Any, ...]:
+        """What the step is captured with."""
+        inputs: tuple[Any, ...] = rebuild(self._tree, iter(self._read))
+        return inputs
+
+    def take(self, inputs: tuple[Any, ...]) -> bool:
+        """Bring changed arguments to where the graph reads them; whether it must be captured anew."""
+        new = list(leaves(inputs))
+        changed = [i for i, old in enumerate(self._given) if new[i] is not old]
+        settled = [i for i in changed if self._read[i] is self._given[i]]
+        for i in settled:
+            self._read[i] = self._copy(new[i])
+        for i in set(changed) - set(settled):
+            self._read[i][...] = new[i]
+        for i in changed:
+            self._given[i] = new[i]
+        return bool(settled)
+
+
 class Graph:
-    """One step on arrays of fixed addresses.
+    """One step on arrays of fixed addresses, as a CUDA graph of CuPy's.
 
     Args:
         step: the step.
@@ -85,10 +113,7 @@ class Graph:
     def __init__(self, step: Callable[..., Any], state: Any, inputs: tuple[Any, ...]) -> None:
         import cupy
 
-        self._step, self._state = step, state
-        self._given = list(leaves(inputs))  # what each was last taken from
-        self._read = list(self._given)  # what the graph reads
-        self._tree = inputs
+        self._step, self._state, self._inputs = step, state, Inputs(inputs, self.copy)
         # What is made on the way lies in a pool that lives as long as the graph, which writes there at every launch.
         self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
         self._captured: list[Any] = []  # the graph, then what the step returns beside the state
@@ -97,11 +122,16 @@ class Graph:
         self._warm_up()
         self._capture()
 
+    @staticmethod
+    def copy(x: Any) -> Any:
+        return x.copy()
+
     def launch(self, inputs: tuple[Any, ...]) -> Any:
         """Take the step with these arguments, on the current stream."""
         import cupy
 
-        self._take(list(leaves(inputs)))
+        if self._inputs.take(inputs):
+            self._capture()
         graph, *results = self._captured
         graph.launch(cupy.cuda.get_current_stream())
         self._again, self._current_stream = graph.launch, cupy.cuda.get_current_stream
@@ -112,31 +142,18 @@ class Graph:
         self._again(self._current_stream())
         return self._state
 
-    def _take(self, inputs: list[Any]) -> None:
-        """Bring changed arguments to where the graph reads them. One that changes gets memory of its own, once."""
-        changed = [i for i, (new, old) in enumerate(zip(inputs, self._given, strict=True)) if new is not old]
-        settled = [i for i in changed if self._read[i] is self._given[i]]
-        for i in settled:
-            self._read[i] = inputs[i].copy()
-        for i in set(changed) - set(settled):
-            self._read[i][...] = inputs[i]
-        for i in changed:
-            self._given[i] = inputs[i]
-        if settled:
-            self._capture()
-
     def _warm_up(self) -> None:
         """Take the step once, on a copy: kernels are compiled and products planned, which no capture allows."""
-        state = _copies(self._state)  # not in the graph's pool, which would keep as much for its life
+        state = tree_map(self.copy, self._state)  # not in the graph's pool, which would keep as much for its life
         with self._alone():
-            self._step(state, *self._inputs())
+            self._step(state, *self._inputs.read())
             self._stream.synchronize()
 
     def _capture(self) -> None:
         with self._alone():
             self._stream.begin_capture()
             try:
-                made = self._step(self._state, *self._inputs())
+                made = self._step(self._state, *self._inputs.read())
                 after, *results = (made,) if type(made) is type(self._state) else made
                 overwrite(self._state, after)
             except BaseException:
@@ -144,10 +161,6 @@ class Graph:
                     self._stream.end_capture()
                 raise
             self._captured[:] = self._stream.end_capture(), *results
-
-    def _inputs(self) -> tuple[Any, ...]:
-        inputs: tuple[Any, ...] = rebuild(self._tree, iter(self._read))
-        return inputs
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -170,7 +183,3 @@ def _give_back(captured: list[Any], pool: Any, device: Any) -> None:
     captured.clear()
     with device:
         pool.free_all_blocks()
-
-
-def _copies(tree: Any) -> Any:
-    return tree_map(lambda leaf: leaf.copy(), tree)

@@ -6,14 +6,17 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from types import FunctionType
+from functools import cache
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from .._base.errors import BackendError, DataError, warn
 from .._base.typing import Array, Device, DType, Namespace
+from ._graph import Captured
 from ._library import by_index, import_library, installed_version, no_such_device
+from ._torch_graph import TorchGraph
 from ._trees import shapes
 
 NAME = "torch"
@@ -26,7 +29,7 @@ NUMPYS_BLAS = False
 
 def load() -> Namespace:
     import_library("torch", name="PyTorch", extra="torch")
-    return import_library("array_api_compat.torch", name="PyTorch", extra="torch")
+    return _namespace()
 
 
 def version() -> str:
@@ -156,6 +159,21 @@ def _with_numbers(x: Any) -> Any:
     return x
 
 
+@cache
+def _namespace() -> Namespace:
+    """array-api-compat's, but for its ``sign``, which writes by a mask, so that on CUDA the host waits."""
+    compat = import_library("array_api_compat.torch", name="PyTorch", extra="torch")
+    namespace = ModuleType("chainrule's namespace of torch")  # of modules torch.compile knows all
+    own = ("__name__", "__spec__")
+    vars(namespace).update({name: value for name, value in vars(compat).items() if name not in own}, sign=_sign)
+    return namespace
+
+
+def _sign(x: Any, /) -> Any:
+    torch = _torch()
+    return torch.where(x == x, torch.sign(x), x)  # torch's own answers 0 for NaN
+
+
 def _torch() -> Any:
     import torch
 
@@ -167,11 +185,14 @@ def compile(
 ) -> Callable[..., Any]:
     """``torch.compile`` of the step; where it fails, the eager step runs and a warning says why, once.
 
-    It compiles a function for a few shapes only (``recompile_limit``); the step runs as it is for others.
+    It compiles a function for a few shapes only (``recompile_limit``); the step runs as it is for others. On CUDA the
+    step is captured as one graph instead.
     """
     import torch
 
     step = make(backend, *arguments)
+    if is_captured(backend.device):
+        return Captured(step, TorchGraph)
     # With code of its own: torch counts by it, and the steps of all training runs have theirs from one function.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, step.__defaults__, step.__closure__)
     compiled = torch.compile(own, fullgraph=True, dynamic=False, backend=compiler)

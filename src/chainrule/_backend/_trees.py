@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import methodcaller
 from typing import Any
 
 
@@ -28,7 +29,13 @@ def rebuild(tree: Any, arrays: Iterator[Any]) -> Any:
     return tree_map(lambda _: next(arrays), tree)
 
 
-def overwrite(own: Any, given: Any, *, is_apart: Callable[[Any], bool] = lambda _: True) -> None:
+def overwrite(
+    own: Any,
+    given: Any,
+    *,
+    is_apart: Callable[[Any], bool] = lambda _: True,
+    copy: Callable[[Any], Any] = methodcaller("copy"),
+) -> None:
     """Write the arrays of ``given`` into those of ``own``, some of which it may hold elsewhere.
 
     What is not ``is_apart`` may be a view of one of them.
@@ -37,7 +44,7 @@ def overwrite(own: Any, given: Any, *, is_apart: Callable[[Any], bool] = lambda 
     changed = [(old, new) for old, new in zip(own_arrays, leaves(given), strict=True) if old is not new]
     addresses = set(map(id, own_arrays))
     # All are read before one is overwritten.
-    read = [new if is_apart(new) and id(new) not in addresses else new.copy() for _, new in changed]
+    read = [new if is_apart(new) and id(new) not in addresses else copy(new) for _, new in changed]
     for (mine, _), new in zip(changed, read, strict=True):
         mine[...] = new
 
