@@ -6,6 +6,7 @@ rounding is torch's, which we did not write.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_torch_compiles_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_precision, "processor_flags", lambda: WITH_AMX)
     on = cr.backend("torch", precision="bf16", compile=True)
     compile_ = _torch.compile
-    monkeypatch.setattr(_torch, "compile", lambda *given: compile_(*given, compiler="eager"))
+    monkeypatch.setattr(_torch, "compile", partial(compile_, compiler="eager"))
     theta = fit(on, epochs=1).theta
     np.testing.assert_allclose(theta, fit(cr.backend(on, compile=False), epochs=1).theta, atol=1e-6)
 

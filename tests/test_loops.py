@@ -30,7 +30,7 @@ USUAL: dict[str, Any] = {"loss": "softmax_cross_entropy", "epochs": 2, "batch_si
 @pytest.fixture
 def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks are taken in pieces too."""
-    monkeypatch.setattr(_pieces, "_MANY", 0)
+    monkeypatch.setattr(_jax, "pieces_from", lambda _: 0)
 
 
 class Looks:
@@ -51,7 +51,7 @@ def theta(network: cr.Sequential = NETWORK, **options: Any) -> np.ndarray:
 def test_the_bits_do_not_depend_on_how_many_steps_are_taken_together(
     many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pieces, "_MANY", many)
+    monkeypatch.setattr(_jax, "pieces_from", lambda _: many)
     together, counts = _jax._Looped.repeat, []
 
     def noted(self: Any, steps: int, *arguments: Any) -> Any:
@@ -78,7 +78,7 @@ def test_pieces_are_the_flat_vector(name: str, monkeypatch: pytest.MonkeyPatch) 
     options = {"optimizer": rule, "penalty": cr.Penalty(l1=0.01, l2=0.1, over="examples"), "sample_weight": WEIGHT}
     options["clip"] = cr.ClipNorm(0.1) if name < "m" else cr.ClipValue(0.01)
     apart = theta(**options)
-    monkeypatch.setattr(_pieces, "_MANY", 10**9)
+    monkeypatch.setattr(_jax, "pieces_from", lambda _: 10**9)
     np.testing.assert_allclose(apart, theta(**options), rtol=2e-4, atol=2e-6)
 
 
@@ -100,7 +100,7 @@ def test_what_is_put_in_between_two_steps_is_trained_on() -> None:
 def test_an_array_of_the_users_own_is_copied_before_a_step_writes_over_it(
     many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pieces, "_MANY", many)
+    monkeypatch.setattr(_jax, "pieces_from", lambda _: many)
 
     class Resets:
         def on_step_end(self, run: cr.Run) -> None:

@@ -6,6 +6,7 @@ that of their arrays. So what computes does it inside ``active``.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -87,6 +88,10 @@ def active(device: Device) -> Device:
 
 def deterministic(device: Device) -> nullcontext[None]:
     return nullcontext()  # its sums and cuBLAS's on one stream have one order, and no kernel here adds atomically
+
+
+def pieces_from(device: Device) -> float:
+    return math.inf
 
 
 def memory(device: Device) -> GPUMemory:

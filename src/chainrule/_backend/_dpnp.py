@@ -5,6 +5,7 @@ A device here is dpnp's queue to it: arrays of two queues do not mix.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -77,6 +78,10 @@ def deterministic(device: Device) -> nullcontext[None]:
         "dpnp promises of no sum or product that two runs give the same bits, got deterministic=True: leave it out, or "
         "take another backend."
     )
+
+
+def pieces_from(device: Device) -> float:
+    return math.inf
 
 
 def memory(device: Device) -> None:

@@ -84,6 +84,9 @@ class Library(Protocol):
         library promises it of nothing.
         """
 
+    def pieces_from(self, device: Device) -> float:
+        """From how many parameters on a compiled step is faster on the layers' pieces; infinite: never."""
+
     def memory(self, device: Device) -> Memory | None:
         """The device's memory; None where it is the host's, or is not looked after."""
 

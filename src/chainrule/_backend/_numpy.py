@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -63,6 +64,10 @@ def active(device: Device) -> nullcontext[None]:
 
 def deterministic(device: Device) -> nullcontext[None]:
     return nullcontext()  # its sums have one order, whatever the number of threads is, as long as that is the same
+
+
+def pieces_from(device: Device) -> float:
+    return math.inf
 
 
 def memory(device: Device) -> None:

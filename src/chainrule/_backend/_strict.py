@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -69,6 +70,10 @@ def active(device: Device) -> nullcontext[None]:
 
 def deterministic(device: Device) -> nullcontext[None]:
     return nullcontext()  # as NumPy, which it is made of
+
+
+def pieces_from(device: Device) -> float:
+    return math.inf
 
 
 def memory(device: Device) -> None:

@@ -20,6 +20,7 @@ from ..layers import Activate, BatchNorm, Dense, Dropout, LayerNorm, RandomizedL
 from ..losses import LossFunction, SoftmaxCrossEntropy
 from ..network import Sequential
 from ..optimizers import OPTIMIZERS, Adam, AdamW, Optimizer
+from ._torch_compiled import STEERED
 
 _CHUNK = 131_072  # parameters: what is made of a chunk stays in a core's cache, and in memory that malloc keeps
 _OURS = {Dense, Activate, BatchNorm, Dropout, LayerNorm, RandomizedLeakyReLU, Softmax, *map(type, ACTIVATIONS.values())}
@@ -138,9 +139,10 @@ def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any)
 
 
 def bodies_for(backend: Backend) -> Mapping[Provider, Provider]:
-    """What runs on its device: nothing on Apple's GPUs, and in steps that torch.compile fuses."""
-    covered = _torch.is_captured(backend.device) or (backend.device.type == "cpu" and not backend.compiled)
-    return PROVIDERS if covered else {}
+    """What runs on its device: nothing on Apple's GPUs; what steers torch.compile in steps that it fuses."""
+    if _torch.is_captured(backend.device) or (backend.device.type == "cpu" and not backend.compiled):
+        return PROVIDERS
+    return STEERED if backend.compiled else {}
 
 
 def _is_followed(backend: Backend, *arrays: Any) -> bool:

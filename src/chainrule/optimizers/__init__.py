@@ -32,6 +32,7 @@ from ._clip import clip_norm as clip_norm
 from ._clip import clipped as clipped
 from ._contract import Moments as Moments
 from ._contract import Optimizer as Optimizer
+from ._contract import once as once
 from ._contract import update as update
 from ._descent import SGD as SGD
 from ._descent import AveragedMomentum as AveragedMomentum

@@ -10,7 +10,7 @@ from .._backend import Backend
 from .._base.options import check_numbers
 from .._base.typing import Array
 from ..schedules import Schedule, as_schedule
-from ._contract import Moments, Optimizer, check_coefficient, check_epsilon, check_weight_decay
+from ._contract import Moments, Optimizer, check_coefficient, check_epsilon, check_weight_decay, once
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,9 @@ def adam(
     m += (1.0 - rule.b1) * g
     v *= rule.b2
     v += (1.0 - rule.b2) * (g * g)
-    step = eta / _bias_correction(backend, rule.b1, t)
-    correction = _bias_correction(backend, rule.b2, t)
-    epsilon = rule.epsilon / xp.sqrt(correction) if rule.epsilon_hat else rule.epsilon
+    step = backend.run(once, eta / _bias_correction(backend, rule.b1, t))
+    correction = backend.run(once, _bias_correction(backend, rule.b2, t))
+    epsilon = backend.run(once, rule.epsilon / xp.sqrt(correction)) if rule.epsilon_hat else rule.epsilon
     theta -= step * m / (xp.sqrt(v / correction) + epsilon)
     return theta, (m, v)
 

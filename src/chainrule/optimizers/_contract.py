@@ -68,6 +68,11 @@ def update(
     return rule.update(backend, theta, g, moments, t, eta)
 
 
+def once(backend: Backend, x: Array) -> Array:
+    """x, a number that all of theta shares: computed once, where a compiler would do it for every parameter."""
+    return x
+
+
 def check_coefficient(name: str, value: float) -> None:
     require(0 <= value < 1, f"{name} must be in [0, 1), got {value}.")
 

@@ -1,7 +1,8 @@
 """A step whose theta, gradient and moments are the pieces of the layers, for a compiler that copies what it cuts.
 
 XLA copies every W out of a flat vector before its product, and every gradient into one: half as much again as the step
-of a large network. In a small one that costs less than the calls for its many pieces.
+of a large network. In a small one that costs less than the calls for its many pieces. torch's compiler copies the
+gradients only; its pieces are views of the flat vector, in which it writes.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from ..batch import Batch
 from ..optimizers import OPTIMIZERS, Clip, ClipValue, Optimizer
 from ..penalties import Penalty
 
-_MANY = 100_000  # parameters
-
 
 def takes_pieces(backend: Backend, size: int, rule: Optimizer) -> bool:
     """Whether a step on so many parameters is faster so: by a rule of ours, which takes each for itself."""
-    return backend.compiled and backend.library.LOOPS and size >= _MANY and type(rule) in OPTIMIZERS.values()
+    ours = type(rule) in OPTIMIZERS.values()
+    return ours and backend.compiled and size >= backend.library.pieces_from(backend.device)
 
 
 def on_pieces(backend: Backend) -> Backend:

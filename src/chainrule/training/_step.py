@@ -28,7 +28,7 @@ from ..backpropagation import penalized, value_and_gradient
 from ..batch import Batch, advance, gather
 from ..losses import LossFunction
 from ..network import Sequential
-from ..optimizers import Clip, Moments, Optimizer, clipped, update
+from ..optimizers import Clip, Moments, Optimizer, clipped, once, update
 from ..penalties import Penalty
 from ..schedules import as_schedule
 from ._pieces import in_pieces, joined, on_pieces, takes_pieces
@@ -149,7 +149,7 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
             value, gradient = backend.run(penalized, *regularized)
         if problem.clip is not None:
             gradient = backend.run(clipped, problem.clip, gradient)
-        eta = state.scale * (constant if constant is not None else schedule.rate(xp, t))
+        eta = backend.run(once, state.scale * (constant if constant is not None else schedule.rate(xp, t)))
         before_update = _copies(backend, state) if guarded and batch.weight is not None else None
         theta, moments = backend.run(update, problem.optimizer, state.theta, gradient, state.moments, t, eta)
         batch_weight = None if batch.weight is None else xp.sum(batch.weight, axis=-2)
@@ -171,7 +171,7 @@ def make_epoch_step(
 ) -> Callable[[State, Batch, Array, Array], State]:
     """What is compiled: the step after the gather of its rows. See ``gather`` for the arguments.
 
-    Where the library takes several steps in one call it is a ``Loop``, in which theta and moments may be pieces.
+    It is a ``Loop`` where the library takes several steps in one call, or theta and the moments are pieces in it.
     """
     pieces = problem.network.layout if takes_pieces(backend, problem.network.size, problem.optimizer) else None
     step = make_step(backend if pieces is None else on_pieces(backend), problem, guarded)
