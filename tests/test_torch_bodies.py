@@ -129,6 +129,7 @@ def test_two_trainings_are_equal_to_the_bit_and_close_to_the_references(batch_si
     on = cr.backend("torch:cpu", dtype="float64")
     first, second = (cr.fit(cr.Sequential(cr.ReLU(), *NETWORK.layers), x, y, backend=on, **options) for _ in range(2))
     assert torch.equal(first.theta, second.theta)
+    first.predict(x)
     assert torch.equal(x, before)  # a first activation writes nothing into the user's X
     plain = cr.fit(first.network, x, y, backend=cr.backend(on, kernels=False), **options)
     torch.testing.assert_close(first.theta, plain.theta, rtol=1e-9, atol=1e-12)

@@ -43,6 +43,7 @@ def fit(compile: bool, network: cr.Sequential = NETWORK, **changed: Any) -> cr.M
 
 def same(got: cr.Model, want: cr.Model) -> None:
     assert torch.equal(got.theta, want.theta)
+    assert torch.equal(got.buffers, want.buffers)
     assert got.history["loss"] == want.history["loss"]
 
 
