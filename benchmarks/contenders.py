@@ -29,13 +29,16 @@ BLOCK = 0.03  # seconds
 
 Pieces = list[tuple[np.ndarray, np.ndarray]]  # W (n_in, n_out) and b (1, n_out) of each layer
 Candidates = dict[str, Callable[[], "Runner"]]  # by setting
+Make = Callable[[Network, int | None], Candidates]
+Batching = Callable[..., tuple[Any, Any]]  # from what a step is given to its examples and classes
 
 
 class Task(NamedTuple):
-    """What is timed: training steps, or predictions of so many rows."""
+    """What is timed: training steps, or predictions of so many rows; ``threads`` are torch's, where they are said."""
 
     network: str
     rows: int | None = None
+    threads: int | None = None
 
     def __str__(self) -> str:
         return self.network if self.rows is None else f"{self.network} at {self.rows} rows"
@@ -66,6 +69,10 @@ class Runner:
             each = self.time(count)
         return self.time(max(least, round(BLOCK / each)))
 
+    def trial(self, least: int) -> float:
+        """Seconds a time, by which settings are compared."""
+        return min(self.block(least) for _ in range(3))
+
 
 class Calls(Runner):
     """Predictions: ``call`` answers with class indices."""
@@ -87,22 +94,27 @@ class Steps(Runner):
     def __init__(
         self, step: Callable[[Any, Any], Any], batches: Sequence[tuple[Any, Any]], wait: Callable[[], Any] | None = None
     ) -> None:
-        self._step, self._batches, self._wait = step, batches, wait
+        self.step, self._batches, self._wait = step, batches, wait
 
     def first(self) -> np.ndarray:
-        return np.array([float(self._step(*self._batches[i % BATCHES])) for i in range(COMPARED)])
+        return np.array([float(self.step(*self._batches[i % BATCHES])) for i in range(COMPARED)])
 
     def run(self, count: int) -> None:
-        step, batches = self._step, self._batches
+        step, batches = self.step, self._batches
         for i in range(count):
             step(*batches[i % BATCHES])
         if self._wait is not None:
             self._wait()
 
 
-def training_data(network: Network) -> tuple[np.ndarray, np.ndarray]:
+def as_it_is(x: Any, y: Any) -> tuple[Any, Any]:
+    """The batch of a step that is given its batch."""
+    return x, y
+
+
+def training_data(network: Network, batches: int = BATCHES) -> tuple[np.ndarray, np.ndarray]:
     """Examples and classes; every class is there, because scikit-learn takes their number from y."""
-    X, y = network.data(BATCHES)
+    X, y = network.data(batches)
     y[: network.sizes[-1]] = np.arange(network.sizes[-1])
     return X, y.astype(np.int32)
 
@@ -281,9 +293,13 @@ class OnThreads(Runner):
         self._set()
         return self._runner.first()
 
-    def run(self, count: int) -> None:
+    def trial(self, least: int) -> float:
         self._set()
-        self._runner.run(count)
+        return self._runner.trial(least)
+
+    def block(self, least: int) -> float:
+        self._set()
+        return self._runner.block(least)
 
 
 @cache
@@ -297,7 +313,7 @@ def _threads(setting: str, threads: int) -> str:
     return f"{setting}, {threads} thread{'s' * (threads > 1)}"
 
 
-def _on_one_and_all(makes: Mapping[str, Callable[[], Runner]]) -> Candidates:
+def on_one_and_all(makes: Mapping[str, Callable[[], Runner]]) -> Candidates:
     """Each setting on one thread, and on as many as torch takes by itself."""
     return {
         _threads(setting, threads): partial(OnThreads, threads, make)
@@ -329,9 +345,8 @@ def _torch_batches(network: Network) -> list[tuple[Any, Any]]:
 def torch_eager(network: Network, rows: int | None, *, bf16: bool = False) -> Candidates:
     """``bf16``: under autocast, as its documentation has it: forward and loss, not backward."""
     if rows is None:
-        adams = {"default Adam": None, "fused Adam": True}
-        return _on_one_and_all({name: partial(_eager_steps, network, fused, bf16) for name, fused in adams.items()})
-    return _on_one_and_all({"inference_mode": partial(_torch_calls, network, rows, bf16)})
+        return on_one_and_all({name: partial(make, network, bf16=bf16) for name, make in EAGER.items()})
+    return on_one_and_all({"inference_mode": partial(_torch_calls, network, rows, bf16)})
 
 
 def torch_medium(network: Network, rows: int | None) -> Candidates:
@@ -348,13 +363,14 @@ def _autocast(bf16: bool) -> Any:
     return torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
 
 
-def _eager_steps(network: Network, fused: bool | None, bf16: bool) -> Runner:
+def _eager_steps(network: Network, fused: bool | None, *, bf16: bool = False, batch: Batching = as_it_is) -> Steps:
     import torch
 
     model = torch_module(pieces(network))
     optimizer = torch.optim.Adam(model.parameters(), RATE, (B1, B2), EPSILON, fused=fused)
 
-    def step(x: Any, y: Any) -> Any:
+    def step(*given: Any) -> Any:
+        x, y = batch(*given)
         optimizer.zero_grad()
         with _autocast(bf16):
             loss = torch.nn.functional.cross_entropy(model(x), y)
@@ -363,6 +379,12 @@ def _eager_steps(network: Network, fused: bool | None, bf16: bool) -> Runner:
         return loss.detach()
 
     return Steps(step, _torch_batches(network))
+
+
+EAGER: dict[str, Callable[..., Steps]] = {
+    "default Adam": partial(_eager_steps, fused=None),
+    "fused Adam": partial(_eager_steps, fused=True),
+}
 
 
 def _torch_calls(network: Network, rows: int, bf16: bool) -> Runner:
@@ -382,15 +404,7 @@ def _torch_calls(network: Network, rows: int, bf16: bool) -> Runner:
 
 def torch_compile(network: Network, rows: int | None) -> Candidates:
     """Two ways to compile a step, each called from Python and from C++."""
-    if rows is not None:
-        return {}
-    return _on_one_and_all(
-        {
-            f"{what} compiled{', called from C++' * cpp}": partial(make, network, {"cpp_wrapper": cpp})
-            for what, make in (("whole step", _whole_step), ("gradient", _compiled_gradient))
-            for cpp in (False, True)
-        }
-    )
+    return on_one_and_all({name: partial(make, network) for name, make in COMPILED.items()}) if rows is None else {}
 
 
 def _cost(parameters: Sequence[Any], x: Any, y: Any) -> Any:
@@ -403,16 +417,17 @@ def _cost(parameters: Sequence[Any], x: Any, y: Any) -> Any:
     return cross_entropy(linear(x, parameters[last], parameters[last + 1]), y)
 
 
-def _compiled_gradient(network: Network, options: dict[str, Any]) -> Runner:
+def _compiled_gradient(network: Network, options: dict[str, Any], *, batch: Batching = as_it_is) -> Steps:
     """Forward, loss and backward compiled as one function, and torch's fused Adam."""
     import torch
 
     parameters = [p.detach() for p in torch_module(pieces(network)).parameters()]
     optimizer = torch.optim.Adam(parameters, RATE, (B1, B2), EPSILON, fused=True)
-    gradient = torch.compile(torch.func.grad_and_value(_cost), fullgraph=True, options=options)
+    cost = torch.func.grad_and_value(lambda parameters, *given: _cost(parameters, *batch(*given)))
+    gradient = torch.compile(cost, fullgraph=True, options=options)
 
-    def step(x: Any, y: Any) -> Any:
-        gradients, loss = gradient(parameters, x, y)
+    def step(*given: Any) -> Any:
+        gradients, loss = gradient(parameters, *given)
         for p, g in zip(parameters, gradients, strict=True):
             p.grad = g
         optimizer.step()
@@ -421,7 +436,7 @@ def _compiled_gradient(network: Network, options: dict[str, Any]) -> Runner:
     return Steps(step, _torch_batches(network))
 
 
-def _whole_step(network: Network, options: dict[str, Any]) -> Runner:
+def _whole_step(network: Network, options: dict[str, Any], *, batch: Batching = as_it_is) -> Steps:
     """Forward, loss, backward and Adam compiled as one function, which writes into its parameters."""
     import torch
 
@@ -429,8 +444,8 @@ def _whole_step(network: Network, options: dict[str, Any]) -> Runner:
     m, v = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     t = torch.zeros(())
 
-    def whole(parameters: Any, m: Any, v: Any, t: Any, x: Any, y: Any) -> Any:
-        gradients, loss = torch.func.grad_and_value(_cost)(parameters, x, y)
+    def whole(parameters: Any, m: Any, v: Any, t: Any, *given: Any) -> Any:
+        gradients, loss = torch.func.grad_and_value(_cost)(parameters, *batch(*given))
         t.add_(1)
         rate, root = RATE / -torch.expm1(t * math.log(B1)), (-torch.expm1(t * math.log(B2))).sqrt()
         for p, m_, v_, g in zip(parameters, m, v, gradients, strict=True):
@@ -441,6 +456,13 @@ def _whole_step(network: Network, options: dict[str, Any]) -> Runner:
 
     compiled = torch.compile(whole, fullgraph=True, options=options)
     return Steps(partial(compiled, parameters, m, v, t), _torch_batches(network))
+
+
+COMPILED: dict[str, Callable[..., Steps]] = {
+    f"{what} compiled{', called from C++' * cpp}": partial(make, options={"cpp_wrapper": cpp})
+    for what, make in (("whole step", _whole_step), ("gradient", _compiled_gradient))
+    for cpp in (False, True)
+}
 
 
 # jax
@@ -459,34 +481,39 @@ def _jax_forward(weights: Any, x: Any) -> Any:
     return x @ W + b
 
 
-def _jax_step() -> Callable[..., Any]:
-    """One program for the whole step, which is given the parameters and Adam's moments to keep."""
+def jax_step(state: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """The parameters and Adam's moments after a step, and its loss."""
     import jax
     import jax.numpy as jnp
 
-    def cost(weights: Any, x: Any, y: Any) -> Any:
+    def cost(weights: Any) -> Any:
         z = _jax_forward(weights, x)
         return -jnp.mean(jnp.sum(jax.nn.log_softmax(z) * jax.nn.one_hot(y, z.shape[-1]), axis=-1))
 
-    def step(state: Any, x: Any, y: Any) -> Any:
-        weights, m, v, t = state
-        loss, g = jax.value_and_grad(cost)(weights, x, y)
-        t = t + 1
-        m = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, m, g)
-        v = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, v, g)
-        rate, root = RATE / -jnp.expm1(t * math.log(B1)), jnp.sqrt(-jnp.expm1(t * math.log(B2)))
-        weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) / root + EPSILON), weights, m, v)
-        return (weights, m, v, t), loss
-
-    return jax.jit(step, donate_argnums=0)
+    weights, m, v, t = state
+    loss, g = jax.value_and_grad(cost)(weights)
+    t = t + 1
+    m = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, m, g)
+    v = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, v, g)
+    rate, root = RATE / -jnp.expm1(t * math.log(B1)), jnp.sqrt(-jnp.expm1(t * math.log(B2)))
+    weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) / root + EPSILON), weights, m, v)
+    return (weights, m, v, t), loss
 
 
-def _jax_steps(network: Network) -> Runner:
+def jax_start(network: Network) -> Any:
+    """Before the first step."""
     import jax
     import jax.numpy as jnp
 
-    program, weights = _jax_step(), jax.device_put(pieces(network))
-    state = (weights, jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights), jnp.zeros(()))
+    weights = jax.device_put(pieces(network))
+    return weights, jax.tree.map(jnp.zeros_like, weights), jax.tree.map(jnp.zeros_like, weights), jnp.zeros(())
+
+
+def _jax_steps(network: Network) -> Runner:
+    """One program for the whole step, which is given its state to keep."""
+    import jax
+
+    program, state = jax.jit(jax_step, donate_argnums=0), jax_start(network)
 
     def step(x: Any, y: Any) -> Any:
         nonlocal state
@@ -587,7 +614,7 @@ def products_torch(network: Network, _: int | None) -> Candidates:
     def bind(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Callable[[], Any]:
         return partial(torch.mm, torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
 
-    return _on_one_and_all({"torch.mm": lambda: Products(network, bind)})
+    return on_one_and_all({"torch.mm": lambda: Products(network, bind)})
 
 
 def products_mkl(network: Network, _: int | None, *, threading: str) -> Candidates:
@@ -618,7 +645,7 @@ def _installed_library(package: str, name: str) -> Any:
     return ctypes.CDLL(str(found[0].locate()), ctypes.RTLD_GLOBAL)
 
 
-CONTENDERS: dict[str, Callable[[Network, int | None], Candidates]] = {
+CONTENDERS: dict[str, Make] = {
     "chainrule": chainrule,
     "chainrule_fast": partial(chainrule, fast=True),
     "chainrule_bf16": chainrule_bf16,
@@ -647,7 +674,7 @@ def fastest(candidates: Candidates, least: int) -> tuple[str, np.ndarray, Runner
         try:
             runner = make()
             first = runner.first()
-            seconds = min(runner.block(least) for _ in range(3)) if len(candidates) > 1 else 0.0
+            seconds = runner.trial(least) if len(candidates) > 1 else 0.0
         except Exception as error:  # whatever a peer's compiler raises; another setting may work
             failure = error
             continue
@@ -667,7 +694,11 @@ def rest() -> None:
             return
 
 
-def work(connection: Any, name: str) -> None:
+def sentence(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def work(connection: Any, name: str, known: Mapping[str, Make] = CONTENDERS) -> None:
     """Answer the parent until it says None; an answer is a value and None, or None and what went wrong."""
     runner: Runner | None = None
     while (message := connection.recv()) is not None:
@@ -675,7 +706,7 @@ def work(connection: Any, name: str) -> None:
         try:
             if question == "prepare":
                 runner = None  # its memory is free before the next one is made
-                setting, first, runner = fastest(CONTENDERS[name](GRID[argument.network], argument.rows), least)
+                setting, first, runner = fastest(known[name](GRID[argument.network], argument.rows), least)
                 answer: Any = setting, first
             else:
                 assert runner is not None
@@ -683,4 +714,4 @@ def work(connection: Any, name: str) -> None:
             rest()
             connection.send((answer, None))
         except Exception as error:
-            connection.send((None, " ".join(f"{type(error).__name__}: {error}".split())[:300]))
+            connection.send((None, sentence(error)))

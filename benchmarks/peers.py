@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -51,7 +51,11 @@ NEEDS = {"chainrule": "numpy", "chainrule_fast": "numba", "chainrule_bf16": "num
 OURS = {"plain": "chainrule", "fast": "chainrule_fast", "bf16": "chainrule_bf16"}
 ROUNDED = ("chainrule_bf16", "torch_medium", "torch_bf16", "openvino_bf16")
 ONLY_TRAINS, ONLY_PREDICTS = ("torch_compile",), ("onnxruntime", "openvino", "openvino_bf16")
-SECONDS = {"prepare": 600.0, "block": 60.0}  # within which a contender answers; torch.compile has eight settings
+SECONDS = {
+    "prepare": 600.0,
+    "block": 60.0,
+    "first": 600.0,
+}  # within which a contender answers; torch.compile has eight settings
 # Relative, of each loss. Roundings grow from step to step, in the deep network beyond the first bound, and as much for
 # us with Numba as for a peer; a wrong rate or batch is far outside after two steps.
 TOLERANCE = np.repeat([1e-3, 1e-2], [8, COMPARED - 8])
@@ -68,11 +72,11 @@ class FailedError(Exception):
 class Contender:
     """A contender's process, seen from the parent."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, answer: Callable[[Any, str], None] = work) -> None:
         self.name, self.setting, self._late = name, "", ""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, name), daemon=True)
+        self._process = context.Process(target=answer, args=(theirs, name), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -84,6 +88,10 @@ class Contender:
     def block(self, task: Task) -> float:
         """Seconds a time."""
         return self._ask("block", task)
+
+    def first(self, task: Task) -> np.ndarray:
+        """The first results, of one that has them only after its times."""
+        return self._ask("first", task)
 
     def _ask(self, question: str, task: Task) -> Any:
         if self._late:
@@ -109,9 +117,9 @@ class Contender:
 
 
 @contextmanager
-def contenders(names: Sequence[str]) -> Iterator[list[Contender]]:
+def contenders(names: Sequence[str], answer: Callable[[Any, str], None] = work) -> Iterator[list[Contender]]:
     with ExitStack() as stack:
-        started = [Contender(name) for name in names]
+        started = [Contender(name, answer) for name in names]
         for contender in started:
             stack.callback(contender.close)
         yield started
@@ -193,15 +201,13 @@ def speedups(times: Mapping[Contender, Sequence[float]]) -> dict[str, dict[str, 
     named = {one.name: us for one, us in times.items()}
     peers = {name: us for name, us in named.items() if name not in OURS.values()}
     return {
-        kind: {peer: _ratios(us, named[own]) for peer, us in peers.items()}
-        for kind, own in OURS.items()
-        if own in named
+        kind: {peer: ratios(us, named[own]) for peer, us in peers.items()} for kind, own in OURS.items() if own in named
     }
 
 
-def _ratios(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    paired = [a / b for a, b in zip(theirs, ours, strict=True)]
-    return {"min": round(min(theirs) / min(ours), 3), "paired": round(median(paired), 3)}
+def ratios(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    paired = [a / b for a, b in zip(above, below, strict=True)]
+    return {"min": round(min(above) / min(below), 3), "paired": round(median(paired), 3)}
 
 
 def show(title: str, us: Mapping[str, Mapping[str, Any]], faster: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ Results = dict[str, Any]
 INTRODUCTION = """# How fast
 
 This page is written by `ci/bench --page` from the files in `benchmarks/results`, one for each machine, which `ci/bench
---full` and `ci/bench --peers` write: run them on yours. `chainrule bench` answers a smaller question: which of my
+--full`, `--peers` and `--one-path` write: run them on yours. `chainrule bench` answers a smaller question: which of my
 backends is fastest for my network?
 
 **The floor** of a training step is what no library can leave out: its matrix products, into memory that is already
@@ -49,8 +49,9 @@ Numba* is `chainrule[fast]`.
 the same data on the device and gathers the same rows there. Whose first gradient, or way of theta over 20 steps, is not
 that of a reference in float64, within what its precision allows, counts for nothing. torch runs eager, in a CUDA graph
 captured by hand, and compiled whole in such a graph, JAX in one `lax.scan`; each dispatch takes as many steps, and the
-best counts. Ours is three columns: what runs by default, with `compile=True`, and what no user gets yet. No figure of a
-GPU is on this page, because none has been taken yet.
+best counts. Ours on CuPy is three columns: what runs by default, with `compile=True`, and what no user gets yet; three
+more are ours on torch's arrays, without and with `compile=True`, and on JAX's. No figure of a GPU is on this page,
+because none has been taken yet.
 """
 
 BUSY = """Microseconds a step on NumPy. The threads of the BLAS split a product and wait for each other; if
@@ -106,6 +107,13 @@ penalty; the orders of the rows are their own."""
 
 MEMORY = """MiB by which an epoch on 20,000 rows raises the most that its process holds, whose library is imported and
 whose data is there: what is loaded on the way, as Numba is, counts."""
+
+ONE_PATH = """Layers and backpropagation are written once, for every library. This is what that costs: a step in an
+epoch of `fit` on a library's arrays over one in an epoch of that library's own code, written by hand for this network;
+of the least, in brackets the median over the rounds. Both gather the same shuffled rows of data in memory, from the
+same weights, and read the mean loss once an epoch; a figure counts if the first twenty losses are equal. torch runs at
+the fastest of its settings (fused Adam or not, one thread or all; compiled: the gradient or the whole step, called from
+Python or from C++), `fit` on as many threads. Below 1.0 `fit` is faster. `benchmarks/one_path.py` has the details."""
 
 FLOORS = """The floor is that of NumPy's products, and beside it that of the fastest products on the machine, by
 whoever multiplies: what is left to gain."""
@@ -201,9 +209,22 @@ def spoken(found: Iterable[Results]) -> str:
         "In strict float32, with `chainrule[fast]`, the speed of a training step of networks of 5 thousand to 8 "
         f"million parameters, beside libraries at their best settings, is {'; '.join(said)}. Below 1.0 the other is "
         "ahead. [docs/performance.md](docs/performance.md) has the tables of these machines, without Numba too, the "
-        "method, and where we lose; `ci/bench` measures your machine."
+        f"method, and where we lose; `ci/bench` measures your machine.{spoken_of_one_path(found)}"
     )
     return "\n".join(textwrap.wrap(sentence, 120, break_long_words=False, break_on_hyphens=False))
+
+
+def spoken_of_one_path(found: Iterable[Results]) -> str:
+    """The least and the largest ratio of all libraries and networks, where a file has some."""
+    said = []
+    for results in found:
+        rows = [row for entry in results.get("one path", {}).values() for row in entry.values()]
+        shares = [row["ratio"]["min"] for row in rows if "ratio" in row]
+        said += (
+            [f"{_short(min(shares))} to {_short(max(shares))} times on {results['machine']['class']}"] if shares else []
+        )
+    what = " On torch's and JAX's arrays, eager or compiled, `fit` takes the library's own hand-written training"
+    return f"{what} {'; '.join(said)}." if said else ""
 
 
 def _short(ratio: float) -> str:
@@ -292,6 +313,16 @@ def _training(row: Mapping[str, Any], field: str) -> str:
     return f"{row[field]['median']:.3g} [{row[field]['min']:.3g}]" if field in row else unanswered(row)
 
 
+def one_path(found: dict[str, Any], _: Results | None = None) -> str:
+    """A line for each library, a column for each network: ``fit`` over the library's own."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        return f"{row['ratio']['min']:.2f} [{row['ratio']['paired']:.2f}]" if "ratio" in row else unanswered(row)
+
+    rows = [[title, *(cell(entry.get(name, {})) for entry in found.values())] for name, title in PEERS.items()]
+    return table(["", *found], [row for row in rows if any(row[1:])]) + "\n" + failures(found, PEERS)
+
+
 def steps_over_the_floor(entries: dict[str, Any], results: Results) -> str:
     """Over NumPy's floor, and over that of the fastest products where these were raced."""
     header, *rows = over_the_floor(entries)
@@ -362,6 +393,7 @@ def suite(rows: list[dict[str, Any]], _: Results | None = None) -> str:
 TOPICS: list[tuple[str, str, str, Callable[[Any, Results], str]]] = [  # title, text, section of the file, table
     ("Machine by machine", "", "peers networks", lost_steps),
     ("Steps in lower precision", LOWER, "peers networks", lambda found, _: rounded(_us(found))),
+    ("What one code path costs", ONE_PATH, "one_path", one_path),
     ("Predictions beside other libraries", PREDICTING, "peers inference", peers_inference),
     ("Short fits in a new process", SHORT, "trainings short", trainings),
     ("Time to an accuracy", ACCURACY, "trainings accuracy", trainings),
@@ -439,7 +471,7 @@ def machines() -> list[Results]:
     """What is committed of machines."""
     files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     found = [json.loads(path.read_text()) | {"stem": path.stem} for path in files]
-    return [results for results in found if "ratios" in results or "peers" in results]
+    return [results for results in found if {"ratios", "peers", "one path"} & results.keys()]
 
 
 def with_sentence(readme: str, found: list[Results]) -> str:

@@ -4,6 +4,7 @@ python benchmarks/run.py            five minutes: ratios to the floor, and the s
 python benchmarks/run.py --quick    under a minute: every group once, nothing is written
 python benchmarks/run.py --full     everything, float64, epochs and predictions as well
 python benchmarks/run.py --peers    other libraries beside ours: steps, products, predictions, whole trainings
+python benchmarks/run.py --one-path fit on torch and JAX arrays over these libraries' own hand-written training
 python benchmarks/run.py --gate     fail if a step's ratio is 25 % above the committed one of this class of machines
 python benchmarks/run.py --page     write docs/performance.md and README's sentence from the files of all machines
 """
@@ -190,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_mutually_exclusive_group()
-    for kind in ("quick", "full", "peers", "gate", "page"):
+    for kind in ("quick", "full", "peers", "one-path", "gate", "page"):
         kinds.add_argument(f"--{kind}", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.gate:
@@ -208,6 +209,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         update(results_file(), peers=peers.main(ALL, 10, peers.PREDICTED))
         update(results_file(), trainings=trainings.measure())
+        return 0
+    if asked.one_path:
+        import one_path
+
+        update(results_file(), **{"one path": one_path.measure(ALL)})
         return 0
     found = ratios(ALL if asked.full else SELECTED, 20 if asked.full else 10, everything=asked.full)
     rows = suite("full" if asked.full else "some")

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from conftest import find_library
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-MODULES = ("run", "peers", "contenders", "trainings", "report")
+MODULES = ("run", "peers", "contenders", "one_path", "trainings", "report")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,100 @@ def test_a_training_in_a_process_reaches_its_accuracy(suite: Any) -> None:
     find_library("sklearn")
     found = suite.trainings.run([suite.trainings.__file__, "chainrule", "digits", "0"])
     assert 1 < found["epochs"] < 100
+
+
+# ------------------------------------------------------------------------------------------- what one code path costs
+
+
+class Asking:
+    """The parent's end of a connection: questions in turn, and the answers."""
+
+    def __init__(self, *questions: Any) -> None:
+        self.questions, self.answers = list(questions), []
+
+    def recv(self) -> Any:
+        return self.questions.pop(0)
+
+    def send(self, answer: Any) -> None:
+        self.answers.append(answer)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_fit_and_the_librarys_own_training_have_equal_losses(
+    suite: Any, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_library(library)
+    monkeypatch.setitem(suite.one_path.STEPS, "tiny", 8)  # so that 20 are in three epochs
+    task, seconds = suite.contenders.Task("tiny"), []
+    noted = suite.one_path.OnDemand.on_epoch_end
+
+    def on_epoch_end(self: Any, run: Any, record: Any) -> None:
+        seconds.append(record["seconds"] / 8)
+        noted(self, run, record)
+
+    monkeypatch.setattr(suite.one_path.OnDemand, "on_epoch_end", on_epoch_end)
+    asking = Asking(*((question, task, 2) for question in ("prepare", "block", "block", "first")))
+    suite.one_path.fit(asking, suite.one_path.FIT + library)
+    *times, (ours, problem) = asking.answers
+    assert problem is None
+    assert times == [(("fit", None), None), (seconds[1], None), (seconds[2], None)]  # the first is not counted
+    (make, *_) = suite.one_path.OWN[library](suite.contenders.GRID["tiny"], None).values()
+    own = make()
+    theirs = own.first()
+    assert ours.shape == (20,)
+    assert suite.peers.difference(task, ours, theirs) is None
+    assert suite.peers.difference(task, ours, own.first()) is not None  # of later steps
+    assert 0 < own.block(1) < 1
+
+
+def test_a_fit_that_fails_says_why(suite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_library("torch")
+    monkeypatch.setitem(suite.one_path.STEPS, "tiny", 0)
+    asking = Asking(("prepare", suite.contenders.Task("tiny"), 2))
+    suite.one_path.fit(asking, suite.one_path.FIT + "torch")
+    ((value, problem),) = asking.answers
+    assert value is None
+    assert "Error: " in problem
+
+
+class Made:
+    """A contender of made-up seconds and losses."""
+
+    def __init__(self, name: str, us: float = 1.0, losses: float = 1.0, problem: str = "") -> None:
+        self.name, self.setting, self._us, self._losses, self._problem = name, "", us, losses, problem
+        self.threads: int | None = None
+
+    def prepare(self, task: Any) -> Any:
+        self.setting, self.threads = "fused Adam, 2 threads", task.threads
+        return None if self.name.startswith("fit") else self._losses * np.ones(20)
+
+    def block(self, task: Any) -> float:
+        return 1e-6 * self._us
+
+    def first(self, task: Any) -> np.ndarray:
+        if self._problem:
+            raise importlib.import_module("peers").FailedError(self._problem)
+        return np.ones(20)
+
+
+def test_one_path_is_compared_before_it_counts(suite: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = [Made("fit on torch", 3.0), Made("fit on torch_compile"), Made("fit on jax", problem="no answer in 60 s")]
+    theirs = [Made("torch", 2.0), Made("torch_compile", losses=1.1), Made("jax")]
+    sides = iter([ours, theirs])
+    monkeypatch.setattr(suite.one_path, "contenders", lambda names, answer: nullcontext(next(sides)))
+    found = suite.one_path.race(suite.contenders.Task("wide"), ["torch", "torch_compile", "jax"])
+    assert found["torch"]["ratio"] == {"min": 1.5, "paired": 1.5}
+    assert (ours[0].threads, theirs[0].threads) == (2, None)
+    assert found["torch_compile"] == {"problem": "its loss in step 1 is 1.1, chainrule's is 1"}
+    assert found["jax"] == {"problem": "fit on jax: no answer in 60 s"}
+    results = measured("Intel, AMX, 2 cores", 4.0) | {"one path": {"wide": found}}
+    page = suite.report.page([measured("AMD, AVX2, 8 cores", 3.0), results])
+    section = page.partition("## What one code path costs\n")[2].partition("\n## ")[0]
+    assert "### Intel, AMX, 2 cores: a CPU of 4\n" in section
+    assert "AMD" not in section
+    assert "| torch eager | 1.50 [1.50] |" in section
+    assert "Not timed: torch.compile: its loss in step 1 is 1.1, chainrule's is 1 (at wide);" in section
+    assert "training 1.5 to 1.5 times on Intel, AMX, 2 cores." in suite.report.spoken([results]).replace("\n", " ")
 
 
 # ------------------------------------------------------------------------------------------------------------- the page
