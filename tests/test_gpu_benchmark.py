@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from conftest import cupy_stand_in, find_library
 
 import chainrule as cr
+from chainrule._backend import _torch
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 GB = 1e9
@@ -98,6 +100,7 @@ def raced(gpu: SimpleNamespace, rung: Any, *fakes: Fake, rounds: int = 9, alone:
 def test_a_row_has_a_column_for_what_runs_by_default_and_one_for_compile(gpu: SimpleNamespace, rung: Any) -> None:
     torch = [Fake("torch: eager", [5e-6]), Fake("torch: in a graph", [4e-6, 2e-6, 3e-6])]
     ours = [Fake("ours: default", [9e-6]), Fake("ours: compile=True", [2e-6]), Fake("trial: one kernel", [1e-6])]
+    ours += [Fake("on torch: default", [7e-6]), Fake("on torch: compile=True", [6e-6])]
     row = raced(gpu, rung, *ours, *torch)
     assert row["default"]["median_us"] == pytest.approx(9.0)
     assert row["compile=True"] == pytest.approx({"form": "compile=True", "min_us": 2.0, "median_us": 2.0, "spread": 0})
@@ -105,12 +108,13 @@ def test_a_row_has_a_column_for_what_runs_by_default_and_one_for_compile(gpu: Si
     assert row["torch"]["form"] == "in a graph"
     assert {key: row["torch"][key] for key in ("min_us", "median_us")} == pytest.approx({"min_us": 2, "median_us": 3})
     assert row["torch"]["spread"] == pytest.approx(2 / 3)
-    assert row["jax"] is row["floor"] is None
+    assert row["jax"] is row["floor"] is row["on jax"] is None
+    assert row["on torch"] == pytest.approx({"form": "default", "min_us": 7.0, "median_us": 7.0, "spread": 0})
     assert (row["network"], row["batch"], row["precision"]) == ("4x8", 32, "float32")
     assert (row["comparable"], row["reference"], row["steps_a_dispatch"]) == (True, gpu.ladder.REFERENCE, 20)
     assert (row["rounds"], row["in_turn"]) == (9, True)
     line = gpu.table.table({"rows": [row], "not_measured": []}).splitlines()[1]
-    assert line.split()[3:10] == ["-", "9.0", "2.0", "1.0", "3.0", "-", "67%"]
+    assert line.split()[3:13] == ["-", "9.0", "2.0", "1.0", "7.0", "6.0", "-", "3.0", "-", "67%"]
 
 
 @pytest.mark.parametrize("where", ["begin", "first", "seconds"])
@@ -279,6 +283,8 @@ def test_the_reference_is_what_torch_differentiates(gpu: SimpleNamespace) -> Non
     ("module", "form", "precision"),
     [
         ("ours", "steps_in_one_graph", "float32"),  # NumPy has no products in bf16
+        ("ours", "on_torch", "float32"),
+        ("ours", "on_jax", "float32"),
         ("jax_scan", "scan", "bf16"),
         *((module, form, p) for module, form in LIBRARIES for p in ("float32", "bf16")),
     ],
@@ -287,9 +293,9 @@ def test_everybody_takes_the_steps_of_the_reference(
     gpu: SimpleNamespace, rung: Any, module: str, form: str, precision: str
 ) -> None:
     """And begins anew after others, as where a graph is captured. JAX's in float32 are compared in the dry run."""
-    if module == "torch_forms":
+    if "torch" in module + form:
         find_library("torch").set_num_threads(1)
-    elif module == "jax_scan":
+    elif "jax" in module + form:
         find_library("jax")
     rung = replace(rung, precision=precision)
     runner = getattr(getattr(gpu, module), form)(rung, "cpu")
@@ -299,6 +305,28 @@ def test_everybody_takes_the_steps_of_the_reference(
         assert gpu.equality.is_equal(found, gpu.equality.allowed(rung)), found
         assert precision == "bf16" or max(found.values()) < 1e-4
         assert 0 < runner.seconds(1e-3) < 1
+
+
+def test_ours_on_compiled_torch_takes_the_steps_of_the_reference(
+    gpu: SimpleNamespace, rung: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is captured for compiling; kernels are generated on a device alone."""
+    find_library("torch").set_num_threads(1)
+    compile_ = _torch.compile
+    monkeypatch.setattr(_torch, "compile", lambda *given: compile_(*given, compiler="eager"))
+    monkeypatch.setattr(gpu.ours, "_backend", partial(backend_on_the_cpu, gpu.ours._backend))
+    runner = gpu.ours.on_torch_compiled(rung, "cuda")
+    right = gpu.reference.float64(rung, "cpu").first()
+    for _ in range(2):
+        assert max(gpu.equality.differences(runner.first(), right).values()) < 1e-4
+    assert 0 < runner.seconds(1e-3) < 1
+    with pytest.raises(gpu.runners.NotMeasuredError, match="for a CUDA device"):
+        gpu.ours.on_torch_compiled(rung, "cpu")
+
+
+def backend_on_the_cpu(made: Callable[..., Any], rung: Any, library: str, *, compile: bool | None) -> Any:
+    assert (library, compile) == ("torch:cuda", True)
+    return made(rung, "torch:cpu", compile=compile)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +472,7 @@ def test_a_plan_fits_and_begins_with_the_narrow_and_middle_ladder(gpu: SimpleNam
     assert 0.5 * 60 * minutes < sum(entry.seconds for entry in entries) <= 60 * minutes - gpu.plan.START
     assert [entry.rung.network.name for entry in entries[:5]] == ["4x64", "4x128", "4x32", "4x256", "4x1024"]
     assert entries[0].left_out == []  # torch's strongest form is there, at the least
-    assert all(set(entry.left_out) <= {gpu.ladder.COMPILED_TORCH} for entry in entries)
+    assert all(set(entry.left_out) <= {*gpu.ladder.COMPILE_LONG} for entry in entries)
     assert {entry.rounds for entry in entries} == {3}
 
 
@@ -452,7 +480,7 @@ def test_what_was_measured_decides_instead_of_what_is_stated(gpu: SimpleNamespac
     slow, ladder = gpu.ladder.COMPILED_TORCH, gpu.ladder.LADDER
     row = {"rung": str(ladder[0]), "preparation_s": {slow: 1000.0, "jax: scan": 3.0}}
     known = gpu.plan.measured([row])
-    assert planned(gpu, 8, known)[0].left_out == [slow]
+    assert planned(gpu, 8, known)[0].left_out == [gpu.ladder.ON_COMPILED_TORCH, slow]
     assert gpu.plan.preparation(ladder[1], slow, known) == 1000.0  # nor will it be quicker with another
     fast = gpu.plan.measured({"rung": str(rung), "preparation_s": {slow: 2.0, "jax: scan": 1.0}} for rung in ladder)
     assert len(planned(gpu, 8, fast)) > len(planned(gpu, 8)) + 10
@@ -463,6 +491,7 @@ def test_memory_that_all_hold_at_once_is_planned(gpu: SimpleNamespace) -> None:
     (huge,) = (rung for rung in gpu.ladder.training(gpu.ladder.LARGE[1:], "float32"))
     (entry,) = gpu.plan.plan([huge], 3600, {}, 150 * GB)
     assert not entry.alone
+    assert set(entry.left_out) == {*gpu.ladder.ON_LIBRARIES}
     assert entry.groups[0] == [gpu.ladder.REFERENCE]  # its pool is gone before the others come
     (entry,) = gpu.plan.plan([huge], 3600, {}, 80 * GB)
     assert entry.alone
@@ -473,7 +502,9 @@ def test_memory_that_all_hold_at_once_is_planned(gpu: SimpleNamespace) -> None:
     assert gpu.plan.plan([huge], 3600, {}, 4 * GB) == []
     assert "4x8192" in gpu.plan.describe([], [huge], 60)
     small = gpu.ladder.LADDER[0]
-    assert gpu.plan.plan([small], 3600, {}, 16 * GB)[0].groups == [gpu.ladder.take_part(small)]
+    assert gpu.plan.plan([small], 3600, {}, 20 * GB)[0].groups == [gpu.ladder.take_part(small)]
+    (entry,) = gpu.plan.plan([small], 3600, {}, 16 * GB)
+    assert (entry.alone, set(entry.left_out)) == (False, {*gpu.ladder.ON_LIBRARIES})
 
 
 def test_a_plan_is_printed_without_a_gpu(
@@ -565,7 +596,7 @@ def test_what_was_compiled_beside_the_tests_is_noted(
     fakes: dict[str, Fake] = {}
 
     def lane(name: str, device: str) -> Fake:
-        return fakes.setdefault(name, Fake(name, problem=("first", lost) if name.startswith("torch") else None))
+        return fakes.setdefault(name, Fake(name, problem=("first", lost) if "torch" in name else None))
 
     monkeypatch.setattr(gpu.__main__, "Lane", lane)
     monkeypatch.setattr(gpu.__main__.signal, "signal", lambda *ignored: None)
@@ -573,7 +604,7 @@ def test_what_was_compiled_beside_the_tests_is_noted(
     gpu.__main__.warm(gpu.ladder.DRY, "cpu")
     noted = gpu.__main__.known(None)
     assert noted == {("jax: scan", str(rung)): gpu.plan.PREPARATION["jax: scan"] for rung in gpu.ladder.DRY}
-    assert [fake.calls for fake in fakes.values()] == 2 * [[*2 * ["begin"], *2 * ["first"], *2 * ["close"]]]
+    assert [fake.calls for fake in fakes.values()] == 3 * [[*2 * ["begin"], *2 * ["first"], *2 * ["close"]]]
 
 
 def test_the_crossover_is_where_the_device_is_faster_from_then_on(gpu: SimpleNamespace) -> None:
@@ -694,10 +725,11 @@ def test_a_dry_run_on_the_cpu(tmp_path: Path) -> None:
     assert {"device", "driver", "commit", "versions", "clocks", "minutes", "only", "crossover"} <= set(record)
     assert record["not_measured"] == []
     training, inference = record["rows"]
-    for column in ("floor", "default", "compile=True", "trial", "torch", "jax"):
+    for column in ("floor", "default", "compile=True", "trial", "on torch", "on jax", "torch", "jax"):
         assert 0 < training[column]["min_us"] <= training[column]["median_us"]
     assert training["not_measured"] == {
         "torch: in a graph": "a CUDA graph needs a CUDA device.",
+        "on torch: compile=True": "its kernels are for a CUDA device.",
         "trial: epilogues": "cuBLASLt's products are for a CUDA device.",
     }
     assert all(row["comparable"] for row in record["rows"])
@@ -713,7 +745,7 @@ def test_every_library_on_a_device(gpu: SimpleNamespace) -> None:
     find_library("cupy")
     if not (find_library("torch").cuda.is_available() and find_library("jax").default_backend() == "gpu"):
         pytest.skip("torch or jax has no CUDA device")
-    lanes = {name: gpu.lanes.Lane(name, "cuda") for name in gpu.lanes.CONTENDERS if name != gpu.ladder.COMPILED_TORCH}
+    lanes = {name: gpu.lanes.Lane(name, "cuda") for name in gpu.lanes.CONTENDERS if name not in gpu.ladder.COMPILE_LONG}
     try:
         with gpu.clocks.Clocks(gpu.clocks.of_card("cuda")) as clocks:
             course = gpu.race.Course(lanes, gpu.race.Budget(120.0), clocks, 16 * GB)
@@ -721,7 +753,7 @@ def test_every_library_on_a_device(gpu: SimpleNamespace) -> None:
                 names = [name for name in gpu.ladder.take_part(rung) if name in lanes]
                 row = gpu.race.race(gpu.plan.Entry(rung, names, 1, False, 60.0), course)
                 row["not_measured"].pop("trial: epilogues", None)  # which a device need not have
-                assert row["not_measured"] == {gpu.ladder.COMPILED_TORCH: "left out by the plan."}
+                assert set(row["not_measured"]) <= {*gpu.ladder.COMPILE_LONG}
                 assert row["comparable"], row["forms"]
     finally:
         for lane in lanes.values():

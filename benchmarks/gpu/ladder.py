@@ -95,19 +95,24 @@ LADDER = [
 ]
 
 REFERENCE = "reference: float64"
-COMPILED_TORCH = "torch: compiled, in a graph"
+COMPILED_TORCH, ON_COMPILED_TORCH = "torch: compiled, in a graph", "on torch: compile=True"
+COMPILE_LONG = (COMPILED_TORCH, ON_COMPILED_TORCH)
+ON_LIBRARIES = ("on torch: default", ON_COMPILED_TORCH, "on jax: jit")  # ours, on arrays of theirs
 # The columns of the table and who stands in each: the best of them. A trial is what no user of the library gets.
 COLUMNS: Mapping[str, Sequence[str]] = {
     "floor": ("floor: torch.mm",),
     "default": ("ours: default",),
     "compile=True": ("ours: compile=True",),
     "trial": ("trial: steps in one graph", "trial: one kernel", "trial: epilogues"),
+    "on torch": ON_LIBRARIES[:1],
+    "on torch.compile": ON_LIBRARIES[1:2],
+    "on jax": ON_LIBRARIES[2:],
     "torch": (COMPILED_TORCH, "torch: in a graph", "torch: eager"),
     "jax": ("jax: scan",),
     "fit": ("fit: on the device",),
     "numpy": ("fit: on NumPy",),
 }
-WARMED = (COMPILED_TORCH, "jax: scan")  # whose compilers keep what they made on disk
+WARMED = (COMPILED_TORCH, "jax: scan", ON_COMPILED_TORCH)  # whose compilers keep what they made on disk
 
 
 def take_part(rung: Rung) -> list[str]:
@@ -116,14 +121,12 @@ def take_part(rung: Rung) -> list[str]:
         return [*COLUMNS["numpy"], *COLUMNS["fit"]]
     raced = [name for column, names in COLUMNS.items() if column not in ("fit", "numpy") for name in names]
     narrow = rung.kind == "training" and set(rung.network.sizes[1:-1]) <= {32, 64, 128}
-    if rung.kind == "inference":
-        raced.remove("trial: steps in one graph")
-        raced.remove("trial: epilogues")
-    if not narrow:
-        raced.remove("trial: one kernel")
-    if rung.precision != "float32":
-        raced.remove("ours: default")  # which has float32 alone
-    return [REFERENCE, *raced]
+    left_out = set() if narrow else {"trial: one kernel"}
+    if rung.kind == "inference":  # which torch does not compile for us
+        left_out |= {"trial: steps in one graph", "trial: epilogues", ON_COMPILED_TORCH}
+    if rung.precision != "float32":  # the only one that these have
+        left_out |= {"ours: default", *ON_LIBRARIES}
+    return [REFERENCE, *(name for name in raced if name not in left_out)]
 
 
 DRY = [*training([Network("4x8", 32, (*[8] * 5, 10))], "float32"), *inference([deep(8)], (1,))]

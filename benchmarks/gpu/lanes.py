@@ -13,7 +13,7 @@ from typing import Any
 
 from . import jax_scan, ours, products, reference, torch_forms
 from .equality import Found
-from .ladder import COMPILED_TORCH, REFERENCE, Rung
+from .ladder import COMPILED_TORCH, ON_COMPILED_TORCH, REFERENCE, Rung
 from .runners import DeviceName, NotMeasuredError, Runner
 
 CONTENDERS: Mapping[str, Callable[[Rung, DeviceName], Runner]] = {
@@ -23,6 +23,9 @@ CONTENDERS: Mapping[str, Callable[[Rung, DeviceName], Runner]] = {
     "trial: steps in one graph": ours.steps_in_one_graph,
     "trial: one kernel": ours.one_kernel,
     "trial: epilogues": ours.epilogues,
+    "on torch: default": ours.on_torch,
+    ON_COMPILED_TORCH: ours.on_torch_compiled,
+    "on jax: jit": ours.on_jax,
     "torch: eager": torch_forms.eager,
     "torch: in a graph": torch_forms.graph,
     COMPILED_TORCH: torch_forms.compiled_graph,

@@ -1,7 +1,8 @@
 """Ours: the step as ``fit`` takes it, predictions by ``model.predict``, and ``fit`` itself for the crossover.
 
-``fit`` launches one graph a step. ``predict`` looks for numbers that are not finite, which waits for the device once;
-the others' predictions do not look.
+``fit`` launches one graph a step on CuPy. Where a program takes several steps in a call (JAX), ``fit`` gives it as many
+as last some milliseconds, and here a dispatch is one call. ``predict`` looks for numbers that are not finite, which
+waits for the device once; the others' predictions do not look.
 """
 
 from __future__ import annotations
@@ -71,6 +72,20 @@ def epilogues(rung: Rung, device: DeviceName) -> Runner:
     return training(rung, _training(rung, on, with_epilogues(rung.network.net), in_one=True))
 
 
+def on_torch(rung: Rung, device: DeviceName) -> Runner:
+    return _made(rung, _backend(rung, f"torch:{device}", compile=None))
+
+
+def on_torch_compiled(rung: Rung, device: DeviceName) -> Runner:
+    if device != "cuda":
+        raise NotMeasuredError("its kernels are for a CUDA device.")
+    return _made(rung, _backend(rung, f"torch:{device}", compile=True))
+
+
+def on_jax(rung: Rung, device: DeviceName) -> Runner:
+    return _made(rung, _backend(rung, "jax:gpu" if device == "cuda" else "jax:cpu", compile=None))
+
+
 def fit_on_device(rung: Rung, device: DeviceName) -> Runner:
     return _fits(rung, _backend(rung, LIBRARY[device], compile=None))
 
@@ -112,9 +127,13 @@ def _training(rung: Rung, on: Backend, network: cr.Sequential | None = None, *, 
         taken += steps
         state = program(state, data, placed, window)
 
+    repeat = getattr(one, "repeat", None)
+
     def dispatch() -> None:
         if in_one:
             take(several, rung.steps)
+        elif repeat is not None:
+            take(partial(repeat, rung.steps), rung.steps)
         else:
             for _ in range(rung.steps):
                 take(one, 1)

@@ -5,8 +5,9 @@ somebody takes is what it took before, in a run whose results lie where this one
 come in the order of importance, each with all contenders, else without those that compile long, else not at all;
 what time is left goes into more rounds.
 
-Contenders keep what they hold while others are timed. Where all of it is more than the device has, they are run one
-after the other, each with all its timings at once; who is too large even alone is left out.
+Contenders keep what they hold while others are timed. Where all of it is more than the device has, ours on torch's and
+JAX's arrays are left out; where that is not enough, all are run one after the other, each with all its timings at once;
+who is too large even alone is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from .ladder import COMPARED, COMPILED_TORCH, REFERENCE, Rung, take_part
+from .ladder import COMPARED, COMPILE_LONG, COMPILED_TORCH, ON_COMPILED_TORCH, ON_LIBRARIES, REFERENCE, Rung, take_part
 
 ROUNDS, LEAST_ROUNDS = 9, 3
 LEAST = 0.2  # seconds of a timing
@@ -32,6 +33,9 @@ PREPARATION = {
     "trial: steps in one graph": 3.0,
     "trial: one kernel": 5.0,
     "trial: epilogues": 3.0,
+    "on torch: default": 0.5,
+    ON_COMPILED_TORCH: 12.0,
+    "on jax: jit": 4.0,
     "torch: eager": 0.5,
     "torch: in a graph": 1.0,
     COMPILED_TORCH: 12.0,
@@ -40,13 +44,21 @@ PREPARATION = {
     "fit: on the device": 1.0,
     "fit: on NumPy": 1.0,
 }
-UNWARMED = {COMPILED_TORCH: 75.0, "jax: scan": 8.0}  # where nothing of it is on disk yet
+UNWARMED = {COMPILED_TORCH: 75.0, ON_COMPILED_TORCH: 30.0, "jax: scan": 8.0}  # where nothing of it is on disk yet
 # Operations a second that large products reach on an H200, and the least that a step takes there.
 SPEED = {"float32": 4e13, "tf32": 2.5e14, "bf16": 5e14}
 LEAST_STEP = 2e-4
 # Arrays as large as theta that each keeps in training: parameters, two moments, gradient, and copies. A graph of ours
 # has a state of its own, which it was warmed up on a copy of.
-THETAS = {REFERENCE: 16, "ours: default": 6, "ours: compile=True": 12, "jax: scan": 8, "floor: torch.mm": 3}
+THETAS = {
+    REFERENCE: 16,
+    "ours: default": 6,
+    "ours: compile=True": 12,
+    "jax: scan": 8,
+    "on jax: jit": 10,
+    ON_COMPILED_TORCH: 12,
+    "floor: torch.mm": 3,
+}
 CONTEXT = 1e9  # bytes of a process on the device: CUDA's context, kernels and workspaces
 ROOM = 0.85  # the share of the device's memory that is planned with
 
@@ -81,9 +93,11 @@ def plan(rungs: Iterable[Rung], seconds: float, known: Known, memory: float, *, 
     used = 0.0 if started else START
     for rung in rungs:
         fitting = [name for name in take_part(rung) if holds(rung, name) <= ROOM * memory]
-        at_once = fitting[is_large(rung) :]  # without the reference, whose process is at its end by then
-        alone = sum(holds(rung, name) for name in at_once) > ROOM * memory
-        quick = [name for name in fitting if name != COMPILED_TORCH]
+        fewer = [name for name in fitting if name not in ON_LIBRARIES]
+        alone = _are_too_many(rung, fitting, memory)
+        if alone and not _are_too_many(rung, fewer, memory):
+            alone, fitting = False, fewer
+        quick = [name for name in fitting if name not in COMPILE_LONG]
         for names in (fitting, quick) if len(quick) > 1 else ():
             found = Entry(rung, names, LEAST_ROUNDS, alone, _seconds(rung, names, LEAST_ROUNDS, alone, known))
             if used + found.seconds <= seconds:
@@ -113,6 +127,11 @@ def holds(rung: Rung, name: str) -> float:
         return CONTEXT + number * (rows * (sizes[0] + 2 * max(sizes)) + size)
     thetas = THETAS.get(name, THETAS["ours: compile=True"] if name.startswith("trial") else 7)
     return CONTEXT + number * (2 * rows * sum(sizes)) + 4 * (rung.batches * rows * sizes[0] + thetas * size)
+
+
+def _are_too_many(rung: Rung, names: Sequence[str], memory: float) -> bool:
+    """Whether they do not fit at once, without the reference where its process is at its end by then."""
+    return sum(holds(rung, name) for name in names[is_large(rung) :]) > ROOM * memory
 
 
 def is_large(rung: Rung) -> bool:

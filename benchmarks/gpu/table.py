@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 Row = dict[str, Any]
-_RACED = ("floor", "default", "compile=True", "trial", "torch", "jax")
+_RACED = ("floor", "default", "compile=True", "trial", "on torch", "on torch.compile", "on jax", "torch", "jax")
+_WIDTHS = {column: max(13, len(column) + 2) for column in _RACED}
 
 
 def table(record: dict[str, Any]) -> str:
@@ -49,11 +50,13 @@ def _ratio(row: Row) -> float | None:
 
 def _races(kind: str, rows: list[Row]) -> str:
     """``~`` is the largest spread of a line, ``!`` a card that was slowed down."""
-    heads = "".join(f"{column:>13}" for column in _RACED)
+    heads = "".join(f"{column:>{width}}" for column, width in _WIDTHS.items())
     lines = [f"{kind + ', microseconds':28}{heads}     ~  torch's form"]
     for row in rows:
         name = f"{row['network']} {row['batch']} {row['precision']}"
-        cells = "".join(f"{'-' if row[c] is None else format(row[c]['median_us'], ',.1f'):>13}" for c in _RACED)
+        cells = "".join(
+            f"{'-' if row[c] is None else format(row[c]['median_us'], ',.1f'):>{width}}" for c, width in _WIDTHS.items()
+        )
         spread = max((row[c]["spread"] for c in _RACED if row[c]), default=0.0)
         slowed = "!" * any(form["clocks"] and form["clocks"]["throttled"] for form in row["forms"].values())
         unequal = sorted(form for form, found in row["forms"].items() if not found["equal"])
