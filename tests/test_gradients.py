@@ -78,7 +78,7 @@ def theta_of(network: Sequential) -> np.ndarray:
 
 def key_of(b: Any, first_row: int = 0) -> Key:
     words = b.asarray(np.asarray(member_key(9, 0), dtype=np.int32), b.xp.int32)
-    return step_key(words, b.zeros((1,), b.xp.int32) + 4, b.xp)._replace(first_row=first_row)
+    return step_key(words, b.zeros((1,), b.xp.int32) + 4)._replace(first_row=first_row)
 
 
 def batch_of(b: Any, loss: losses.LossFunction, weighted: bool = True) -> Batch:

@@ -18,7 +18,7 @@ import pytest
 from conftest import Platform, about
 
 import chainrule as cr
-from chainrule import _kernels, layers, links, losses, optimizers
+from chainrule import _kernels, _layout, layers, links, losses, optimizers
 from chainrule import batch as batches
 from chainrule import network as networks
 from chainrule._backend import Backend, dtype_name
@@ -95,6 +95,8 @@ KERNELS: dict[Callable[..., Any], list[tuple[Any, ...]]] = {
         (AdamW(decay=0.1), LONG[0], LONG[1], (LONG[2], LONG[3], 1.0 * (LONG[3] > 1.0)), ONE, np.asarray([0.1])),
         (Momentum(), PAIRS[0], PAIRS[1], (PAIRS[2],), ONE, RATES),
     ],
+    layers.input_gradient: [(Z[0], Z[1, :4]), (Z, Z[:, :4])],
+    _layout.split: [(NETWORK.layout.groups, LONG[0, : NETWORK.size]), (NETWORK.layout.groups, LONG[:, : NETWORK.size])],
     networks.flat_gradient: [
         (NETWORK, PIECES, RESIDUALS, Z[0, :, :2]),
         (cr.Sequential(cr.Dense(5, 4)), (PIECES[0],), (Z[0, :1],), Z[1, :1, :4]),

@@ -42,7 +42,7 @@ def signed(words: Any) -> np.ndarray:
 def key_of(seed: int, member: int = 0, step: int = 1, layer: int = 0, first_row: int = 0) -> Key:
     """The host's key of one layer in one step."""
     member_words = np.asarray(member_key(seed, member), dtype=np.int32)
-    return step_key(member_words, np.asarray([step], dtype=np.int32), np).fold(layer)._replace(first_row=first_row)
+    return step_key(member_words, np.asarray([step], dtype=np.int32)).fold(layer)._replace(first_row=first_row)
 
 
 def mask(key: Key, rows: int = ROWS, columns: int = COLUMNS, drop: float = DROP) -> np.ndarray:
@@ -86,8 +86,8 @@ def drawn(platform: Platform) -> tuple[Any, ...]:
     """(mask, uniforms, the same of a stack of two) from keys that a compiled program is given, not frozen with."""
 
     def draw(words: Any, step: Any) -> Any:
-        one = step_key(words[0, ...], step, platform.backend.xp).fold(2)
-        two = step_key(words, step, platform.backend.xp).fold(2)
+        one = step_key(words[0, ...], step).fold(2)
+        two = step_key(words, step).fold(2)
         return [
             draw_from(platform.backend, key)
             for key in (one, two)
@@ -134,7 +134,7 @@ def test_a_shard_has_the_rows_of_the_whole(draw: Any) -> None:
 
 def test_a_member_of_a_stack_has_the_mask_it_has_alone() -> None:
     words = np.asarray([member_key(5, member) for member in range(3)], dtype=np.int32)
-    stack = step_key(words, np.asarray([9], dtype=np.int32), np).fold(1)
+    stack = step_key(words, np.asarray([9], dtype=np.int32)).fold(1)
     for member, rows in enumerate(mask(stack)):
         np.testing.assert_array_equal(rows, mask(key_of(5, member, step=9, layer=1)))
 

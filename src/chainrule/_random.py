@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._backend import Backend
-from ._base.typing import Array, Namespace
+from ._base.typing import Array
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
@@ -95,11 +95,9 @@ def single_key(backend: Backend, seed: int) -> Key:
     return Key(k0, k1)
 
 
-def step_key(key: Array, step: Array, xp: Namespace) -> Key:
+def step_key(key: Array, step: Array) -> Key:
     """The key of one step: the members' key words ``(..., 2)`` and the step counter ``(1,)``."""
-    k0 = xp.reshape(key[..., 0:1], (*key.shape[:-1], 1, 1))
-    k1 = xp.reshape(key[..., 1:2], (*key.shape[:-1], 1, 1))
-    return Key(k0, k1, step=step)
+    return Key(key[..., 0:1, None], key[..., 1:2, None], step=step)
 
 
 def keep_mask(backend: Backend, key: Key, rows: int, columns: int, drop: float) -> Array:

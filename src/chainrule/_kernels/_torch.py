@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from .. import batch, layers, losses, network, optimizers
+from .. import _layout, batch, layers, losses, network, optimizers
 from .._backend import Backend, Provider, _torch
 from .._layout import Pieces
 from ..activations import ACTIVATIONS, Elementwise, ReLU
@@ -23,12 +23,18 @@ from ..optimizers import OPTIMIZERS, Adam, AdamW, Optimizer
 from ._torch_compiled import STEERED
 
 _CHUNK = 131_072  # parameters: what is made of a chunk stays in a core's cache, and in memory that malloc keeps
+_PLAIN = SoftmaxCrossEntropy()
 _OURS = {Dense, Activate, BatchNorm, Dropout, LayerNorm, RandomizedLeakyReLU, Softmax, *map(type, ACTIVATIONS.values())}
 
 
 def affine(backend: Backend, x: Any, W: Any, b: Any = None) -> Any:
     """The product of one network starts from the bias."""
     return NotImplemented if b is None or x.ndim != 2 or W.ndim != 2 else backend.xp.addmm(b, x, W)
+
+
+def input_gradient(backend: Backend, dy: Any, W: Any) -> Any:
+    """The product as torch has it: numbers of one dtype need no promotion."""
+    return dy @ W.mT
 
 
 def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
@@ -38,7 +44,7 @@ def activate(backend: Backend, activation: Elementwise, z: Any) -> Any:
 
 def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: Any, da: Any) -> Any:
     """ReLU, from a alone, in a's dtype: torch's own, threshold_backward, lets da through where a is NaN."""
-    if type(activation) is not ReLU or _is_followed(backend, a, da):
+    if type(activation) is not ReLU or _is_followed(backend, da):
         return NotImplemented
     import torch
 
@@ -47,7 +53,7 @@ def activation_gradient(backend: Backend, activation: Elementwise, z: Any, a: An
 
 def cost(backend: Backend, loss: LossFunction, z: Any, y: Any, weight: Any) -> Any:
     """SoftmaxCrossEntropy of one network and class indices, without smoothing and weights."""
-    of_classes = loss == SoftmaxCrossEntropy() and y.shape[1] == 1 and not y.is_floating_point()
+    of_classes = loss == _PLAIN and y.shape[1] == 1 and not y.is_floating_point()
     if not of_classes or weight is not None or z.ndim != 2 or _is_followed(backend, z):
         return NotImplemented
     import torch
@@ -67,9 +73,8 @@ def flat_gradient(
 ) -> Any:
     """One network of the library's own layers: what a weight's product gives is written to its place in one vector."""
     # What others give is looked at by ``walk_backward``; rounded operands have products of their own.
-    if dz.ndim != 2 or backend.precision != "float32" or not _OURS.issuperset(map(type, net.parts())):
-        return NotImplemented
-    if _is_followed(backend, dz, *params[net.lowest_trained][:1]):
+    ours = backend.precision == "float32" and _OURS.issuperset(map(type, net.parts()))
+    if not ours or dz.ndim != 2 or _is_followed(backend, dz):
         return NotImplemented
     import torch
 
@@ -96,7 +101,7 @@ def adam(backend: Backend, rule: Adam | AdamW, theta: Any, g: Any, moments: Any,
 
     captured = _torch.is_captured(backend.device)
     hostless = theta.dtype == torch.float32 and not rule.epsilon_hat  # CUDA reads t and eta as float32, epsilon here
-    if eta.numel() != 1 or not g.is_contiguous() or (captured and not hostless) or _is_followed(backend, theta, g):
+    if eta.numel() != 1 or not g.is_contiguous() or (captured and not hostless) or _is_followed(backend, theta):
         return NotImplemented
     epsilon = rule.epsilon
     if rule.epsilon_hat and rule.b2:
@@ -130,6 +135,14 @@ def gather(backend: Backend, source: Any, order: Any, cursor: Any, window: Any) 
     return Batch(source.x.index_select(0, index), source.y.index_select(0, index), weight)
 
 
+def split(backend: Backend, groups: tuple[tuple[_layout.Slot, ...], ...], flat: Any) -> Any:
+    """One network's vector, in one call."""
+    if flat.ndim != 1:
+        return NotImplemented
+    parts = iter(flat.split([slot.stop - slot.start for group in groups for slot in group]))
+    return tuple(tuple(next(parts).view(slot.shape) for slot in group) for group in groups)
+
+
 def advance(backend: Backend, counters: Any, value: Any, rows: int, weight: Any) -> Any:
     """One network whose examples weigh 1: no arrays for the numbers."""
     if weight is not None or value.ndim:
@@ -145,18 +158,20 @@ def bodies_for(backend: Backend) -> Mapping[Provider, Provider]:
     return STEERED if backend.compiled else {}
 
 
-def _is_followed(backend: Backend, *arrays: Any) -> bool:
-    """Whether torch notes what is done with one of them, to differentiate or to map it, which no ``out=`` allows."""
-    return any(x.requires_grad or backend.library.follows(x) for x in arrays)
+def _is_followed(backend: Backend, x: Any) -> bool:
+    """Whether torch notes what is done with it, to differentiate or to map it, which no ``out=`` allows."""
+    return x.requires_grad or backend.library.follows(x)
 
 
 PROVIDERS: Mapping[Provider, Provider] = MappingProxyType(
     {
+        _layout.split: split,
         batch.advance: advance,
         batch.gather: gather,
         layers.activate: activate,
         layers.activation_gradient: activation_gradient,
         layers.affine: affine,
+        layers.input_gradient: input_gradient,
         losses.cost: cost,
         network.flat_gradient: flat_gradient,
         optimizers.adam: adam,

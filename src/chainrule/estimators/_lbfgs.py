@@ -95,7 +95,7 @@ def make_adding(
     xp = backend.xp
 
     def add(sums: Sums, block: Batch, share: Array) -> Sums:
-        key = step_key(backend.zeros((2,), xp.int32), backend.zeros((1,), xp.int32), xp)  # nothing random asks for it
+        key = step_key(backend.zeros((2,), xp.int32), backend.zeros((1,), xp.int32))  # nothing random asks for it
         value, gradient, _ = value_and_gradient(backend, network, loss, sums.theta, buffers, block, key)
         return Sums(sums.theta, sums.value + value * share, sums.gradient + gradient * share)
 

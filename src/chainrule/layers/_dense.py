@@ -107,6 +107,6 @@ def bias_gradient(backend: Backend, dy: Array) -> Array:
 def input_gradient(backend: Backend, dy: Array, W: Array) -> Array:
     """dC/dx = dy W^T.
 
-    Faster bodies take its place on CuPy: ``chainrule where input_gradient``.
+    Faster bodies take its place on CuPy, torch: ``chainrule where input_gradient``.
     """
     return backend.xp.matmul(dy, W.mT)

@@ -71,7 +71,7 @@ def _look_into(backend: Backend, problem: Problem, state: State, batch: Batch) -
     network, xp = problem.network, backend.xp
     params = network.layout.split(backend, state.theta)
     buffers = network.buffer_layout.split(backend, state.buffers)
-    key = step_key(state.key, state.step + 1, xp)
+    key = step_key(state.key, state.step + 1)
     cause = partial(_cause, _to_scale(backend, problem, batch))
     residuals: list[Residual] = []
     for i, (z, residual, running) in enumerate(network.walk_forward(backend, params, buffers, batch.x, key)):

@@ -142,7 +142,7 @@ def make_step(backend: Backend, problem: Problem, guarded: bool = True) -> StepF
             state.theta,
             state.buffers,
             batch,
-            step_key(state.key, number, xp),
+            step_key(state.key, number),
         )
         if problem.penalty is not None and decays is not None:
             regularized = problem.penalty, decays, state.theta, batch, value, gradient
