@@ -62,11 +62,6 @@ def split(backend: Backend, groups: tuple[tuple[Slot, ...], ...], flat: Array) -
     )
 
 
-def split(backend: Backend, layout: Layout, flat: Array) -> tuple[Pieces, ...]:
-    """The pieces of ``flat``, a tuple for each layer."""
-    return layout.split(backend, flat)
-
-
 def join(backend: Backend, groups: Iterable[Pieces]) -> Array:
     """The flat vector ``(..., p)`` of pieces ``(..., rows, columns)``; at least one piece.
 

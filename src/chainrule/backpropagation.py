@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ._backend import Backend
 from ._base.typing import Array
-from ._layout import split
 from ._random import Key
 from .batch import Batch
 from .losses import LossFunction, cost
@@ -27,7 +26,7 @@ def value_and_gradient(
 ) -> tuple[Array, Array, Array]:
     """(C, dC/dtheta ``(..., p)``, the buffers after the pass). ``network`` ends in what the loss is computed from."""
     backend = backend.for_a_pass()
-    params = backend.run(split, network.layout, theta)
+    params = network.layout.split(backend, theta)
     z, residuals, buffers = network.forward(backend, params, buffers, batch.x, key)
     value, dz = backend.run(cost, loss, z, batch.y, batch.weight)
     return value, backend.run(flat_gradient, network, params, residuals, dz), buffers

@@ -49,7 +49,7 @@ def joined(backend: Backend, state: Any) -> Any:
     return state._replace(theta=theta, moments=tuple(moments))
 
 
-def _split(backend: Backend, layout: Layout, flat: Any) -> Any:
+def _split(backend: Backend, groups: Any, flat: Any) -> Any:
     return flat if isinstance(flat, tuple) else NotImplemented
 
 
