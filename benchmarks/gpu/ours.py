@@ -16,6 +16,7 @@ from operations import LOSS, wait
 
 import chainrule as cr
 from chainrule._backend import Backend
+from chainrule._backend._loop import changed, inside, whole
 from chainrule.backpropagation import value_and_gradient
 from chainrule.batch import Batch, make_window
 from chainrule.training._step import Problem, State, initial_state, make_epoch_step
@@ -113,17 +114,17 @@ def _training(rung: Rung, on: Backend, network: cr.Sequential | None = None, *, 
     placed, window = on.asarray(order, on.xp.int32), make_window(on, rung.network.batch)
     one = on.compile(make_epoch_step, problem)
     several = on.compile(partial(_make_steps, rung.steps), problem) if in_one else one
-    state: State
+    state: Any
     taken = 0
 
     def restart() -> None:
         nonlocal state, taken
         state, taken = initial_state(on, problem, seed=0), 0
 
-    def take(program: Callable[..., State], steps: int) -> None:
+    def take(program: Callable[..., Any], steps: int) -> None:
         nonlocal state, taken
         if taken == rung.batches:
-            state, taken = state._replace(cursor=on.zeros((1,), on.xp.int32)), 0
+            state, taken = changed(state, inside(state)._replace(cursor=on.zeros((1,), on.xp.int32))), 0
         taken += steps
         state = program(state, data, placed, window)
 
@@ -140,11 +141,11 @@ def _training(rung: Rung, on: Backend, network: cr.Sequential | None = None, *, 
 
     return Trainee(
         restart,
-        lambda: take(one, 1),
+        lambda: take(one if repeat is None else partial(repeat, 1), 1),
         dispatch,
-        lambda: pieces(rung.network, on.to_numpy(state.theta)),
-        lambda: pieces(rung.network, on.to_numpy(state.moments[0])),
-        lambda: wait(on, state.theta),
+        lambda: pieces(rung.network, on.to_numpy(whole(state).theta)),
+        lambda: pieces(rung.network, on.to_numpy(whole(state).moments[0])),
+        lambda: wait(on, inside(state).step),
     )
 
 
