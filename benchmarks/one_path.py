@@ -104,11 +104,11 @@ class Sums:
 
 def fit(connection: Any, name: str) -> None:
     """Answer as ``contenders.work`` does, from inside of ``fit``; the losses are asked for last."""
-    library, compiled = LIBRARIES[name.removeprefix(FIT)]
-    on = cr.backend(library, compile=compiled)
     _, task, _ = connection.recv()
     network, steps = GRID[task.network], STEPS[task.network]
+    library, compiled = LIBRARIES[name.removeprefix(FIT)]
     try:
+        on = cr.backend(library, compile=compiled)
         if task.threads is not None:
             import torch
 

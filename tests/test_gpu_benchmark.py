@@ -628,6 +628,9 @@ def test_the_ladder_is_what_it_says(gpu: SimpleNamespace) -> None:
         assert set(ladder.take_part(rung)) <= set(gpu.lanes.CONTENDERS)
         assert ladder.COMPARED % rung.steps == 0
         assert rung.kind != "training" or rung.batches % rung.steps == 0
+    raced = {rung.precision: {*ladder.take_part(rung)} for rung in ladder.LADDER if rung.kind == "training"}
+    assert raced["float32"] >= {*ladder.ON_LIBRARIES}
+    assert not (raced["tf32"] | raced["bf16"]) & {*ladder.ON_LIBRARIES}
     measured = {(rung.kind, rung.precision) for rung in ladder.LADDER}
     assert measured == {("training", p) for p in ("float32", "tf32", "bf16")} | {
         ("inference", "float32"),
