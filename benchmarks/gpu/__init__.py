@@ -14,13 +14,13 @@ has gone after 20 steps at Adam's usual rate, of every W and b, with the textboo
 take turns, each in a process of its own; another one begins every round. The minimum, the median and the spread of the
 rounds are kept, and what the card did meanwhile (``clocks``). What there is time and memory for, ``plan`` decides.
 
-**Ours on CuPy is three columns**: what ``fit`` and ``predict`` do on CuPy by default; with ``compile=True``, which is off by
+**Ours on CuPy is three columns**: what ``fit`` and ``predict`` do by default; with ``compile=True``, which is off by
 default; and trials, which no user of the library gets: as many steps in a graph as JAX scans; one kernel that takes
 all layers, forward and back; and products that apply ReLU and sum the bias gradients before they write.
 
-**Ours on torch's arrays**, without and with ``compile=True``, **and on JAX's** are three more, in float32: what one code
-path costs beside these libraries' own, and what somebody has who has no CuPy. They come after all others where there is
-no memory for all.
+**Ours on torch's arrays**, without and with ``compile=True``, **and on JAX's** are three more, in float32: what one
+code path costs beside these libraries' own, and what somebody has who has no CuPy. They are the first to be left out
+where there is no memory for all.
 
 **The strongest opponents.** torch's whole step compiled with "max-autotune-no-cudagraphs" and captured by hand in a
 CUDA graph of k steps; its eager kernels with fused Adam in such a graph; and eager, of which the best counts. JAX with
