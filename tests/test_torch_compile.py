@@ -42,7 +42,7 @@ class Swapping(cr.Optimizer):
 
 
 PROBLEMS: dict[str, dict[str, Any]] = {
-    **{f"optimizer {name}": {"optimizer": name} for name in ("sgd", "momentum", "adagrad", "adamw", "lion")},
+    **{f"optimizer {name}": {"optimizer": name} for name in ("sgd", "adamw", "lion")},
     "scheduled": {"optimizer": SCHEDULED},
     "epsilon hat": {"optimizer": cr.Adam(epsilon_hat=True)},
     "optimizer of one's own": {"optimizer": Swapping()},
