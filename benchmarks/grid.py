@@ -131,7 +131,6 @@ def optimizer_pass(network: Network, dtype: str = "float32") -> Callable[[], Non
 @contextmanager
 def threads_of_fit(network: Network, on: cr.Backend, program: Any) -> Iterator[None]:
     """While it lasts, the BLAS has the threads that ``fit`` leaves it for these steps, ``program`` taking them."""
-    sleep(_REST)
     with on.training(network.net.multiplications(network.batch)):
         if getattr(getattr(program, "_program", None), "is_cut", False):
             leave_threads_to_items()
@@ -140,6 +139,7 @@ def threads_of_fit(network: Network, on: cr.Backend, program: Any) -> Iterator[N
 
 def block(run: Callable[[], Any], seconds: float = 0.03) -> float:
     """Seconds a call, over as many calls as fill the block; inside of what ``run.inside`` gives, where there is one."""
+    sleep(_REST)
     with getattr(run, "inside", nullcontext)():
         run()
         started = perf_counter()

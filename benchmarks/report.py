@@ -35,7 +35,9 @@ backends is fastest for my network?
 
 **The floor** of a training step is what no library can leave out: its matrix products, into memory that is already
 there, and one pass of the optimizer over memory (28 bytes a parameter for Adam, at the speed at which the machine
-copies). No bias, activation, loss or line of Python is in it. A ratio of 1.2 means that all of these cost a fifth.
+copies). No bias, activation, loss or line of Python is in it. A ratio of 1.2 means that all of these cost a fifth. The
+floor's products are whole ones, one after the other: a step that is cut into items of rows and of weights finds more of
+what it reads in the cache, and may be below it.
 
 **Method.** float32, ReLU, softmax cross-entropy, Adam, random data. Times are blocks of 30 ms taken in turn, the order
 turning every round, in one process for the ratios to the floor, in a process for each library for the others, of which
@@ -220,11 +222,9 @@ def spoken_of_one_path(found: Iterable[Results]) -> str:
     for results in found:
         rows = [row for entry in results.get("one path", {}).values() for row in entry.values()]
         shares = [row["ratio"]["min"] for row in rows if "ratio" in row]
-        said += (
-            [f"{_short(min(shares))} to {_short(max(shares))} times on {results['machine']['class']}"] if shares else []
-        )
-    what = " On torch's and JAX's arrays, eager or compiled, `fit` takes the library's own hand-written training"
-    return f"{what} {'; '.join(said)}." if said else ""
+        said += [f"{_short(min(shares))} to {_short(max(shares))} on {results['machine']['class']}"] if shares else []
+    what = " On torch's and JAX's arrays, eager or compiled, `fit`'s time over that of the library's own hand-written"
+    return f"{what} training is {'; '.join(said)}." if said else ""
 
 
 def _short(ratio: float) -> str:

@@ -208,7 +208,7 @@ def test_one_path_is_compared_before_it_counts(suite: Any, monkeypatch: pytest.M
     assert "AMD" not in section
     assert "| torch eager | 1.50 [1.50] |" in section
     assert "Not timed: torch.compile: its loss in step 1 is 1.1, chainrule's is 1 (at wide);" in section
-    assert "training 1.5 to 1.5 times on Intel, AMX, 2 cores." in suite.report.spoken([results]).replace("\n", " ")
+    assert "training is 1.5 to 1.5 on Intel, AMX, 2 cores." in suite.report.spoken([results]).replace("\n", " ")
 
 
 # ------------------------------------------------------------------------------------------------------------- the page

@@ -130,8 +130,8 @@ OTHERWISE: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             dict.fromkeys(("device", "map_location"), ("where it runs is one value", 'backend="torch:cuda"')),
         ),
         "mlp": {
-            **dict.fromkeys(("batch_norm", "batchnorm"), ("write", 'normalization="batch"')),
-            **dict.fromkeys(("layer_norm", "layernorm"), ("write", 'normalization="layer"')),
+            **dict.fromkeys(("batch_norm", "batchnorm"), ("it is a normalization", 'normalization="batch"')),
+            **dict.fromkeys(("layer_norm", "layernorm"), ("it is a normalization", 'normalization="layer"')),
         },
         "Dense": {
             "activation": (

@@ -40,10 +40,11 @@ class Callback:
     that has a hook without naming this one is a callback too. An error that a hook raises ends the training, and
     brings the weights so far as its ``model``.
 
-    Every hook is handed ``run``, the training under way. It says where that is: ``run.epoch`` and ``run.step``, from 1,
-    ``run.last_epoch``, ``run.history``. And it takes requests: ``run.stop("why")`` after this epoch,
-    ``run.scale_rate(0.5)`` from the next step on, ``run.snapshot()`` of the weights, ``run.restore(snapshot)``,
-    ``run.model()``.
+    Every hook is handed ``run``, the training under way. It says where that is: ``run.epoch``, from 1, ``run.step``, in
+    each epoch from 1, ``run.last_epoch``, ``run.history``; ``run.state`` has the arrays. And it takes requests:
+    ``run.stop("why")`` after this epoch, ``run.scale_rate(0.5)`` from the next step on, ``run.snapshot()`` of the
+    weights, ``run.restore(snapshot)``, ``run.model()``. Ask inside of a hook: what another thread asks for, a step may
+    be writing over, or have taken away.
 
     Attributes:
         every_step: whether ``on_step_end`` has to come after each single step (the default). Where a callback says
